@@ -1,0 +1,203 @@
+"""TrainConfig: every choice of one training run, validated, JSON in and out."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from .settings import Settings, choose
+from .tasks import TASK_NAMES, Task
+from .weights import EQUAL_WEIGHTS, KeepRule, Weights
+
+Head = Literal["linear", "linear_cosine", "cosine", "difference"]
+
+
+def _split_at_commas(value: Any) -> Any:
+    """Command lines give lists as ``1,1.5,1``."""
+    return value.split(",") if isinstance(value, str) else value
+
+
+def _as_three(value: Any) -> Any:
+    value = _split_at_commas(value)
+    if isinstance(value, (list, tuple)) and len(value) != 3:
+        raise ValueError("give three weights for sst, para, sts, such as 1,1.5,1")
+    return value
+
+
+def _some_weight(weights: Weights) -> Weights:
+    if sum(weights) == 0:
+        raise ValueError("weights must not all be zero")
+    return weights
+
+
+def _in_table_order(tasks: tuple[Task, ...]) -> tuple[Task, ...]:
+    if not tasks:
+        raise ValueError("name at least one task")
+    return tuple(task for task in TASK_NAMES if task in tasks)
+
+
+def _none_as_text(value: Any) -> Any:
+    return None if value == "none" else value
+
+
+def _not_negative(weights: Weights) -> Weights:
+    if not all(0 <= weight < float("inf") for weight in weights):
+        raise ValueError("weights must be finite numbers of at least 0")
+    return weights
+
+
+TaskWeights = Annotated[
+    Weights,
+    BeforeValidator(_as_three),
+    AfterValidator(_not_negative),
+    AfterValidator(_some_weight),
+]
+TaskList = Annotated[
+    tuple[Task, ...], BeforeValidator(_split_at_commas), AfterValidator(_in_table_order)
+]
+
+
+class InputSettings(Settings):
+    """What is trained on and from."""
+
+    data: str = "toy"
+    """'toy' (generated), 'glue' (from the Hugging Face Hub) or a folder in the course layout"""
+    encoder: str = "minilm"
+    """'minilm', 'tiny' (random, for trying things), a folder, or a name on the Hugging Face Hub"""
+    layers: Annotated[int, Field(ge=1)] | None = None
+    """keep the first N layers of the encoder (default: 2 with the toy data, otherwise all)"""
+    tasks: TaskList = TASK_NAMES
+    """tasks to load and score, such as sst,sts; the objective covers these"""
+    max_length: Annotated[int, Field(ge=4)] = 128
+    """longest sentence in word pieces, [CLS] and [SEP] apart; what is longer is cut"""
+    train_limit: Annotated[int, Field(ge=1)] | None = None
+    """train on a random sample of N examples a task (default: all)"""
+    dev_limit: Annotated[int, Field(ge=1)] | None = None
+    """score on a random sample of N dev examples a task (default: all)"""
+    strict: bool = False
+    """refuse data with any bad row, where otherwise up to 1 % of them are dropped"""
+
+    @property
+    def encoder_layers(self) -> int | None:
+        """Layers to keep once the default is applied; None for all."""
+        if self.layers is None and self.data == "toy" and self.encoder == "minilm":
+            return 2
+        return self.layers
+
+
+class TrainConfig(Settings):
+    """How one model is trained."""
+
+    train_tasks: TaskList = TASK_NAMES
+    """tasks whose examples are trained on"""
+    pooling: Literal["cls", "mean"] = "mean"
+    """sentence vector: BERT's pooler over [CLS], or the mean over the tokens"""
+    pair_encoding: Literal["separate", "joint"] = "separate"
+    """encode the sentences of a pair each by itself, or together as [CLS] a [SEP] b [SEP]"""
+    para_head: Head = "difference"
+    """paraphrase head; with joint encoding only linear"""
+    para_hidden_layers: Annotated[int, Field(ge=0, le=2)] = 0
+    """hidden layers of the paraphrase head, 0 to 2"""
+    sts_head: Head = "cosine"
+    """similarity head; with joint encoding only linear"""
+    sts_hidden_layers: Annotated[int, Field(ge=0, le=2)] = 0
+    """hidden layers of the similarity head, 0 to 2"""
+
+    loss_weights: TaskWeights = EQUAL_WEIGHTS
+    """weights of the sst, para and sts losses, of any scale; normalised to mean 1"""
+    keep_weights: Annotated[TaskWeights | None, BeforeValidator(_none_as_text)] = None
+    """weights of the dev scores for --keep weighted (default: the loss weights)"""
+    objective: TaskWeights = EQUAL_WEIGHTS
+    """weights of the dev scores in the one score that compares models; normalised to sum 1"""
+    keep: KeepRule = "weighted"
+    """checkpoint to keep: where some task improved, the best by a weighting, or the last"""
+
+    optimizer: Literal["adamw", "radam"] = "adamw"
+    """torch's AdamW, or RAdam (Liu et al. 2020) with decoupled weight decay"""
+    lr: Annotated[float, Field(gt=0, le=1)] = 5e-5
+    """learning rate of the encoder's last layer"""
+    head_lr_multiple: Annotated[float, Field(gt=0, le=1000)] = 10.0
+    """learning rate of the heads as a multiple of --lr"""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """learning rate of each encoder layer as a multiple of that of the layer above it"""
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """weight decay; none on biases and LayerNorm"""
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """share of the steps over which the learning rate rises from 0"""
+    schedule: Literal["constant", "linear", "cosine"] = "linear"
+    """learning rate after warm-up: constant, or decaying to 0 at the end"""
+    clip_norm: Annotated[float, Field(ge=0)] = 1.0
+    """largest gradient norm; 0 does not clip"""
+    batch_size: Annotated[int, Field(ge=1, le=4096)] = 32
+    """examples a step, all of one task"""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """dropout in the encoder and before each head"""
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 3
+    """epochs; one has as many steps as it takes to see every training example once"""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """seed of the heads' first values, the order of examples, negatives and dropout"""
+
+    sampling: Literal["sequential", "proportional", "round_robin"] = "proportional"
+    """order of tasks: one after another, drawn by size, or in turns"""
+    sampling_exponent: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """proportional: a task is drawn in proportion to its size to this power, at the first step"""
+    sampling_exponent_end: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """proportional: the same at the last step, with a straight line between"""
+    negatives: Annotated[float, Field(ge=0, le=4)] = 0.0
+    """negative similarity pairs for each true one, 0 to 4"""
+    negative_strategy: Literal["random", "hard"] = "random"
+    """other sentence of a negative: any, or one close by in the untrained encoder"""
+
+    reports_per_epoch: Annotated[int, Field(ge=1, le=100)] = 1
+    """dev evaluations an epoch"""
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if self.para_head == "linear_cosine":
+            raise ValueError("para_head: linear_cosine is a similarity head only; take cosine")
+        if self.pair_encoding == "joint":
+            for name in ("para_head", "sts_head"):
+                head = getattr(self, name)
+                if head != "linear":
+                    raise ValueError(
+                        f"{name}: {head} needs pair_encoding separate; joint goes with linear"
+                    )
+        return self
+
+    @property
+    def weights_to_keep_by(self) -> Weights:
+        """The keep weights, which follow the loss weights unless set apart."""
+        return self.keep_weights or self.loss_weights
+
+
+# The defaults of TrainConfig are the `strong` recipe, so that --help shows what a run will do.
+
+# The course report's best run: section 4, approaches 2 and 4, with the rule of section 4.1; its
+# learning rate and epochs are in section 5. What it leaves open is the course's own skeleton:
+# [CLS] through the pooler, linear paraphrase head, dropout .3, no schedule, no clipping.
+_PAPER = TrainConfig(
+    pooling="cls",
+    para_head="linear",
+    sts_head="cosine",
+    keep="any_task",
+    lr=1e-5,
+    weight_decay=0.0,
+    warmup=0.0,
+    schedule="constant",
+    clip_norm=0.0,
+    batch_size=8,
+    dropout=0.3,
+    epochs=6,
+    sampling="sequential",
+    negatives=1.0,
+)
+
+RECIPES: dict[str, TrainConfig] = {
+    "strong": TrainConfig(),
+    "paper": _PAPER,
+    "paper-weighted": _PAPER.replace(keep="weighted", keep_weights=(1.5, 1, 1.5)),
+}
+
+
+def recipe(name: str) -> TrainConfig:
+    """The recipe called ``name``; InputError for an unknown one."""
+    return choose("recipe", name, RECIPES)

@@ -1,0 +1,149 @@
+"""Settings that validate themselves, and the command line made from them.
+
+A settings class is the only place where a choice is named, checked and explained: its fields
+become command-line options, JSON keys and what a search space may set, with the same checks.
+"""
+
+import argparse
+import difflib
+import sys
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn, Self
+
+import pydantic
+from pydantic.fields import FieldInfo
+
+from .errors import InputError
+
+Value = typing.TypeVar("Value")
+
+
+class Settings(pydantic.BaseModel):
+    """Base of all settings: frozen, and unknown names are refused."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    @classmethod
+    def check(cls, values: Mapping[str, Any]) -> Self:
+        """Build from a mapping.
+
+        Raises:
+            InputError: a name is unknown or a value is refused; the message names the first.
+        """
+        try:
+            return cls.model_validate(values)
+        except pydantic.ValidationError as error:
+            raise InputError(_first_problem(error, list(cls.model_fields))) from None
+
+    def replace(self, **changes: Any) -> Self:
+        """A checked copy with some fields changed; raises InputError as ``check`` does."""
+        return self.check({**self.model_dump(), **changes})
+
+
+def _first_problem(error: pydantic.ValidationError, names: Sequence[str]) -> str:
+    first = error.errors()[0]
+    message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if not first["loc"]:
+        return message
+    name = str(first["loc"][0])
+    if first["type"] == "extra_forbidden":
+        return f"unknown setting '{name}'{_did_you_mean(name, names)}"
+    if first["type"] == "missing":
+        return f"{name} is required"
+    value = first["input"]
+    verb = "must be " if first["msg"].startswith("Input should be ") else ""
+    return f"{name}: {verb}{message} (got {value!r})"
+
+
+def _did_you_mean(word: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def choose(kind: str, name: str, known: Mapping[str, Value]) -> Value:
+    """Look ``name`` up among ``known``, or raise an InputError that lists what there is."""
+    if name not in known:
+        hint = _did_you_mean(name, list(known))
+        raise InputError(f"unknown {kind} '{name}'{hint}; there are: {', '.join(known)}")
+    return known[name]
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse whose errors are one line that says what is known."""
+
+    def error(self, message: str) -> NoReturn:
+        known = [option for action in self._actions for option in action.option_strings]
+        unknown = message.removeprefix("unrecognized arguments: ").split()[0] if message else ""
+        if message.startswith("unrecognized arguments: "):
+            message = f"unknown option '{unknown}'{_did_you_mean(unknown, known)}"
+        print(f"error: {message}; see {self.prog} --help", file=sys.stderr)
+        sys.exit(2)
+
+
+def make_parser(prog: str, description: str) -> argparse.ArgumentParser:
+    """A parser whose errors are one line, and which accepts no abbreviated options."""
+    return _Parser(
+        prog=prog,
+        description=description,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def add_options(
+    parser: argparse.ArgumentParser, *classes: type[Settings], skip: Sequence[str] = ()
+) -> None:
+    """Give ``parser`` one option for every field of the settings classes, grouped by class.
+
+    Values stay text here: the settings class converts and checks them, so that a wrong value
+    is refused in the same words wherever it comes from.
+    """
+    for settings in classes:
+        group = parser.add_argument_group((settings.__doc__ or settings.__name__).splitlines()[0])
+        for name, field in settings.model_fields.items():
+            if name not in skip:
+                _add_option(group, name, field)
+
+
+def _add_option(group: "argparse._ArgumentGroup", name: str, field: FieldInfo) -> None:
+    option = "--" + name.replace("_", "-")
+    # A percent sign is argparse's own in help texts.
+    text = (field.description or "").replace("%", "%%")
+    if field.annotation is bool:
+        group.add_argument(
+            option, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text
+        )
+        return
+    choices = _choices(field.annotation)
+    shown = "|".join(choices) if choices else name.rpartition("_")[2].upper()
+    if not field.is_required() and field.default is not None:
+        text += f" (default: {_as_text(field.default)})"
+    group.add_argument(option, metavar=shown, default=argparse.SUPPRESS, help=text)
+
+
+def _choices(annotation: Any) -> list[str]:
+    if typing.get_origin(annotation) is typing.Literal:
+        return [str(choice) for choice in typing.get_args(annotation)]
+    return [choice for part in typing.get_args(annotation) for choice in _choices(part)]
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(_as_text(part) for part in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def given(arguments: argparse.Namespace, settings: type[Settings]) -> dict[str, Any]:
+    """The fields of ``settings`` that the command line gave, still unchecked."""
+    return {name: vars(arguments)[name] for name in settings.model_fields if name in arguments}
+
+
+def run_command(command: Callable[[], int | None]) -> NoReturn:
+    """Run a command and exit: 0 or what it returns; 2 and one line for an InputError."""
+    try:
+        status = command()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        status = 2
+    sys.exit(status or 0)
