@@ -1,0 +1,75 @@
+"""Arrays on disk that are read back only when they are whole."""
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+_META = "meta.json"
+
+
+def cache_folder() -> Path:
+    """Where prepared data are kept: ``$MINBERT_CACHE``, otherwise ``~/.cache/minbert``."""
+    return Path(os.environ.get("MINBERT_CACHE") or "~/.cache/minbert").expanduser()
+
+
+def store(folder: Path, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
+    """Write arrays, and facts that JSON can hold, into ``folder``.
+
+    The list of checksums is written last, and every file replaces its predecessor in one step. So
+    a writer that is cut short leaves something that ``load`` refuses, and writers of the same
+    content do not disturb each other or a reader.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    checks = {}
+    for name, array in arrays.items():
+        path = folder / f"{name}.npy"
+        with replacing(path) as file:
+            np.save(file, array, allow_pickle=False)
+        checks[name] = {"bytes": path.stat().st_size, "sha256": file_hash(path)}
+    with replacing(folder / _META) as file:
+        file.write(json.dumps({"arrays": checks, "facts": facts}).encode())
+
+
+def load(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+    """The arrays, memory-mapped and read-only, and the facts; None unless all are whole."""
+    try:
+        meta = json.loads((folder / _META).read_bytes())
+        arrays = {}
+        for name, check in meta["arrays"].items():
+            path = folder / f"{name}.npy"
+            if path.stat().st_size != check["bytes"] or file_hash(path) != check["sha256"]:
+                return None
+            # A plain array over the mapped file: the subclass np.memmap is copied when pickled.
+            arrays[name] = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+        return arrays, meta["facts"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def file_hash(path: Path) -> str:
+    """The sha256 of a file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A new file to write, which takes the place of ``path`` in one step at the end."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

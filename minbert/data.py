@@ -1,0 +1,328 @@
+"""From the files of the tasks to flat arrays of word pieces, checked and cached."""
+
+import contextlib
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from . import cache as array_cache
+from .config import InputSettings
+from .errors import InputError
+from .reading import BadRow, Table, check_bad_rows, prepare_text, read_table
+from .tasks import TASK_NAMES, TASKS, SplitName, Task
+
+SPLIT_NAMES: tuple[SplitName, ...] = ("train", "dev", "test")
+
+# Part of every cache key: count up when the same file would give other arrays.
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Split:
+    """The examples of one task in one split, tokenised. Distinct sentences are stored once.
+
+    Attributes:
+        ids: (examples,) text, as in the file.
+        tokens: (tokens,) int32, all distinct sentences end to end, without [CLS] and [SEP], each
+            cut to the greatest length.
+        offsets: (sentences + 1,) int64; sentence ``s`` is ``tokens[offsets[s] : offsets[s + 1]]``.
+        first: (examples,) int32, number of the sentence.
+        second: (examples,) int32, number of the pair's other sentence; None for single sentences.
+        labels: (examples,) float32; None for a test split.
+
+    Arrays from the cache are read-only.
+    """
+
+    task: Task
+    ids: np.ndarray
+    tokens: np.ndarray
+    offsets: np.ndarray
+    first: np.ndarray
+    second: np.ndarray | None
+    labels: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def select(self, rows: np.ndarray) -> "Split":
+        """The same sentences with only these examples, in this order."""
+        return replace(
+            self,
+            ids=self.ids[rows],
+            first=self.first[rows],
+            second=None if self.second is None else self.second[rows],
+            labels=None if self.labels is None else self.labels[rows],
+        )
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The examples of some tasks.
+
+    Attributes:
+        name: "toy", "glue" or the folder's name.
+        splits: what was asked for; a test split only where there is a test file.
+        classes: number of sentiment classes in the labels read; 0 without sentiment labels.
+        cls_id: token id of [CLS].
+        sep_id: token id of [SEP].
+        files: sha256 of the content of each file read, by name.
+        notes: what a person should know of the data, one sentence each.
+    """
+
+    name: str
+    splits: dict[Task, dict[SplitName, Split]]
+    classes: int
+    cls_id: int
+    sep_id: int
+    files: dict[str, str]
+    notes: tuple[str, ...]
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        return tuple(self.splits)
+
+
+def load_dataset(
+    inputs: InputSettings,
+    tokenizer: Tokenizer,
+    *,
+    splits: Sequence[SplitName] = SPLIT_NAMES,
+    seed: int = 0,
+    cache: Path | Literal["default"] | None = "default",
+) -> Dataset:
+    """Read, check and tokenise the files of ``inputs.tasks``.
+
+    Args:
+        inputs: which data, and how.
+        tokenizer: of the encoder; its own truncation, padding and special tokens are not used.
+        splits: the splits to read. A missing test file is no error.
+        seed: of the random samples of ``--train-limit`` and ``--dev-limit``.
+        cache: folder for tokenised data; None for no cache.
+
+    Raises:
+        InputError: a folder, file or column is missing, or too many rows are bad.
+    """
+    folder = array_cache.cache_folder() if cache == "default" else cache
+    plain = _Tokenizer(tokenizer, inputs.max_length)
+    loaded: dict[Task, dict[SplitName, Split]] = {}
+    files: dict[str, str] = {}
+    notes: list[str] = []
+    classes = 0
+    with _open_folder(inputs) as source:
+        for task in inputs.tasks:
+            loaded[task] = {}
+            for name in splits:
+                path = source / TASKS[task].file_name(name)
+                if name == "test" and not path.exists():
+                    continue
+                content = _read_file(path, task, inputs)
+                files[path.name] = hashlib.sha256(content).hexdigest()
+                split, facts = _load_split(content, path.name, task, name, plain, folder, notes)
+                notes += _notes_on_file(path.name, facts, split, inputs)
+                if task == "sst" and split.labels is not None:
+                    classes = max(classes, 2, int(split.labels.max()) + 1)
+                loaded[task][name] = _sample(split, name, inputs, seed)
+            notes += _notes_on_overlap(task, loaded[task])
+    return Dataset(
+        name=inputs.data if inputs.data in ("toy", "glue") else Path(inputs.data).resolve().name,
+        splits=loaded,
+        classes=classes,
+        cls_id=plain.special("[CLS]"),
+        sep_id=plain.special("[SEP]"),
+        files=files,
+        notes=tuple(dict.fromkeys(notes)),
+    )
+
+
+def tokenize_texts(
+    task: Task,
+    rows: Sequence[tuple[str, ...]],
+    tokenizer: Tokenizer,
+    max_length: int,
+    ids: Sequence[str] | None = None,
+) -> Split:
+    """Tokenise texts at hand as ``load_dataset`` does those of a file; there are no labels.
+
+    Args:
+        task: one text a row for sentiment, two for the tasks of pairs.
+        rows: the texts.
+        tokenizer: of the encoder.
+        max_length: word pieces at which a sentence is cut, [CLS] and [SEP] apart.
+        ids: one a row; numbers from 0 by default.
+
+    Raises:
+        InputError: a row has too few or too many texts, or an empty one.
+    """
+    wanted = len(TASKS[task].sentence_columns)
+    prepared = [tuple(prepare_text(task, text) for text in row) for row in rows]
+    for number, row in enumerate(prepared, start=1):
+        if len(row) != wanted or not all(row):
+            raise InputError(
+                f"text {number}: {task} needs {wanted} text{'s' * (wanted > 1)} that "
+                f"{'are' if wanted > 1 else 'is'} not empty"
+            )
+    names = list(ids) if ids is not None else [str(number) for number in range(len(rows))]
+    split, _ = _tokenize(task, Table(names, prepared, None, []), _Tokenizer(tokenizer, max_length))
+    return split
+
+
+class _Tokenizer:
+    """A copy of a tokenizer that adds nothing, and cuts only at ``max_length``."""
+
+    def __init__(self, tokenizer: Tokenizer, max_length: int) -> None:
+        # Files such as MiniLM's switch on padding and truncation; the caller's stays as it is.
+        self._tokenizer = Tokenizer.from_str(tokenizer.to_str())
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        self.max_length = max_length
+        self.hash = hashlib.sha256(self._tokenizer.to_str().encode()).hexdigest()
+
+    def encode(self, texts: list[str]) -> list[list[int]]:
+        encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        return [encoding.ids for encoding in encodings]
+
+    def special(self, token: str) -> int:
+        number = self._tokenizer.token_to_id(token)
+        if number is None:
+            raise InputError(f"the encoder's tokenizer has no {token}; take a BERT encoder")
+        return number
+
+
+@contextlib.contextmanager
+def _open_folder(inputs: InputSettings) -> Iterator[Path]:
+    """The folder of the files, which for generated data exists only meanwhile."""
+    folder = Path(inputs.data).expanduser()
+    if not folder.is_dir():
+        what = "is not a folder" if folder.exists() else "does not exist"
+        raise InputError(
+            f"data folder '{inputs.data}' {what}; give 'toy', 'glue' or a folder in the course "
+            f"layout ({TASKS['sst'].file_name('train')}, ...)"
+        )
+    yield folder
+
+
+def _read_file(path: Path, task: Task, inputs: InputSettings) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        others = ",".join(name for name in inputs.tasks if name != task)
+        hint = f", or leave {task} out with --tasks {others}" if others else ""
+        raise InputError(
+            f"data folder '{inputs.data}' has no {path.name}, which {task} needs; add it{hint}"
+        ) from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}; mend that") from None
+
+
+def _load_split(
+    content: bytes,
+    file: str,
+    task: Task,
+    name: SplitName,
+    tokenizer: _Tokenizer,
+    cache: Path | None,
+    notes: list[str],
+) -> tuple[Split, dict[str, Any]]:
+    """The split, and as facts its ``rows`` in all, ``bad`` rows and ``cut`` sentences."""
+    key = [_FORMAT, task, name == "test", tokenizer.max_length, tokenizer.hash]
+    digest = hashlib.sha256(repr(key).encode() + content).hexdigest()
+    entry = cache / "splits" / digest[:32] if cache else None
+    stored = array_cache.load(entry) if entry else None
+    if stored:
+        arrays, facts = stored
+        return _split_of(task, arrays), facts
+    table = read_table(content, file, task, name)
+    rows = len(table.ids) + len(table.bad)
+    # Before the work of tokenising; being strict is left to the caller, who knows of it.
+    check_bad_rows(file, rows, table.bad, strict=False)
+    split, cut = _tokenize(task, table, tokenizer)
+    facts = {"rows": rows, "bad": table.bad, "cut": cut}
+    if entry:
+        arrays = {
+            name: value for name, value in vars(split).items() if isinstance(value, np.ndarray)
+        }
+        try:
+            array_cache.store(entry, arrays, facts)
+        except OSError as error:
+            notes.append(
+                f"the cache {cache} cannot be written ({error.strerror}); going on without"
+            )
+    return split, facts
+
+
+def _split_of(task: Task, arrays: dict[str, np.ndarray]) -> Split:
+    absent: dict[str, Any] = {"second": None, "labels": None}
+    return Split(task=task, **{**absent, **arrays})
+
+
+def _tokenize(task: Task, table: Table, tokenizer: _Tokenizer) -> tuple[Split, int]:
+    """The split, and the number of its sentences that are cut."""
+    numbers: dict[str, int] = {}
+    for row in table.texts:
+        for text in row:
+            numbers.setdefault(text, len(numbers))
+    sentences = tokenizer.encode(list(numbers))
+    cut = sum(len(sentence) > tokenizer.max_length for sentence in sentences)
+    kept = [np.array(sentence[: tokenizer.max_length], np.int32) for sentence in sentences]
+    columns = np.array([[numbers[text] for text in row] for row in table.texts], np.int32)
+    split = Split(
+        task=task,
+        ids=np.array(table.ids, np.str_),
+        tokens=np.concatenate([np.empty(0, np.int32), *kept]),
+        offsets=np.cumsum([0, *(len(sentence) for sentence in kept)], dtype=np.int64),
+        first=np.ascontiguousarray(columns[:, 0]),
+        second=np.ascontiguousarray(columns[:, 1]) if TASKS[task].is_pair else None,
+        labels=None if table.labels is None else np.array(table.labels, np.float32),
+    )
+    return split, cut
+
+
+def _sample(split: Split, name: SplitName, inputs: InputSettings, seed: int) -> Split:
+    limit = {"train": inputs.train_limit, "dev": inputs.dev_limit, "test": None}[name]
+    if limit is None or limit >= len(split):
+        return split
+    # One generator a task and split, so that no sample depends on what else is loaded.
+    place = [TASK_NAMES.index(split.task), SPLIT_NAMES.index(name)]
+    generator = np.random.default_rng([seed, *place])
+    return split.select(np.sort(generator.choice(len(split), limit, replace=False)))
+
+
+def _notes_on_file(
+    file: str, facts: dict[str, Any], split: Split, inputs: InputSettings
+) -> list[str]:
+    bad = [BadRow(*row) for row in facts["bad"]]
+    dropped = check_bad_rows(file, facts["rows"], bad, strict=inputs.strict)
+    notes = [dropped] if dropped else []
+    if facts["cut"]:
+        sentences = len(split.offsets) - 1
+        notes.append(
+            f"{file}: {facts['cut']} of {sentences} sentences are cut to {inputs.max_length} "
+            f"word pieces ({100 * facts['cut'] / sentences:.2g} %; see --max-length)"
+        )
+    return notes
+
+
+def _notes_on_overlap(task: Task, splits: dict[SplitName, Split]) -> list[str]:
+    if "train" not in splits or "dev" not in splits:
+        return []
+    train = set(_examples(splits["train"]))
+    shared = sum(example in train for example in _examples(splits["dev"]))
+    if not shared:
+        return []
+    what = "pairs" if TASKS[task].is_pair else "sentences"
+    return [f"{task}: {shared} of {len(splits['dev'])} dev {what} also stand in train"]
+
+
+def _examples(split: Split) -> list[tuple[bytes, ...]]:
+    """The word pieces of each example; the sentences of a pair in a fixed order."""
+    bounds = list(zip(split.offsets[:-1], split.offsets[1:], strict=True))
+    sentences = [split.tokens[start:end].tobytes() for start, end in bounds]
+    if split.second is None:
+        return [(sentences[first],) for first in split.first]
+    pairs = zip(split.first, split.second, strict=True)
+    return [tuple(sorted((sentences[first], sentences[second]))) for first, second in pairs]
