@@ -1,0 +1,263 @@
+"""BERT (Devlin et al. 2018, arXiv 1810.04805) over packed tokens.
+
+Everything but attention works on tokens end to end, (tokens, hidden), and so does no work for
+padding. The numbers are those of the padded model.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .batching import Packed
+from .errors import InputError
+
+if TYPE_CHECKING:
+    from .hub import Pretrained
+
+# The names Hugging Face gives them; gelu_new is the older name of gelu_pytorch_tanh.
+Activation = Literal["gelu", "gelu_new", "gelu_pytorch_tanh", "relu"]
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """The shape of a BERT encoder."""
+
+    vocab_size: int
+    hidden_size: int
+    layers: int
+    heads: int
+    intermediate_size: int
+    max_positions: int
+    segments: int
+    activation: Activation
+    layer_norm_eps: float
+
+    def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every tensor of a checkpoint, under the names of Hugging Face's BertModel."""
+        hidden, wide = self.hidden_size, self.intermediate_size
+        shapes: dict[str, tuple[int, ...]] = {
+            "embeddings.word_embeddings.weight": (self.vocab_size, hidden),
+            "embeddings.position_embeddings.weight": (self.max_positions, hidden),
+            "embeddings.token_type_embeddings.weight": (self.segments, hidden),
+            "embeddings.LayerNorm.weight": (hidden,),
+            "embeddings.LayerNorm.bias": (hidden,),
+        }
+        for layer in range(self.layers):
+            for name, (outputs, inputs) in {
+                "attention.self.query": (hidden, hidden),
+                "attention.self.key": (hidden, hidden),
+                "attention.self.value": (hidden, hidden),
+                "attention.output.dense": (hidden, hidden),
+                "intermediate.dense": (wide, hidden),
+                "output.dense": (hidden, wide),
+            }.items():
+                shapes[f"encoder.layer.{layer}.{name}.weight"] = (outputs, inputs)
+                shapes[f"encoder.layer.{layer}.{name}.bias"] = (outputs,)
+            for name in ("attention.output.LayerNorm", "output.LayerNorm"):
+                shapes[f"encoder.layer.{layer}.{name}.weight"] = (hidden,)
+                shapes[f"encoder.layer.{layer}.{name}.bias"] = (hidden,)
+        shapes["pooler.dense.weight"] = (hidden, hidden)
+        shapes["pooler.dense.bias"] = (hidden,)
+        return shapes
+
+    def hugging_face(self, dropout: float) -> dict[str, object]:
+        """The content of the ``config.json`` that goes with ``Encoder.hugging_face_state``."""
+        return {
+            "architectures": ["BertModel"],
+            "model_type": "bert",
+            "vocab_size": self.vocab_size,
+            "hidden_size": self.hidden_size,
+            "num_hidden_layers": self.layers,
+            "num_attention_heads": self.heads,
+            "intermediate_size": self.intermediate_size,
+            "max_position_embeddings": self.max_positions,
+            "type_vocab_size": self.segments,
+            "hidden_act": self.activation,
+            "layer_norm_eps": self.layer_norm_eps,
+            "position_embedding_type": "absolute",
+            "hidden_dropout_prob": dropout,
+            "attention_probs_dropout_prob": dropout,
+        }
+
+
+class Encoder(nn.Module):
+    """BERT: embeddings, layers, pooler.
+
+    ``forward`` gives hidden states; ``pool_cls`` and ``pool_mean`` make one vector a sequence.
+    A new encoder has BERT's random first values: normal with deviation 0.02, biases 0.
+    """
+
+    def __init__(self, config: EncoderConfig, dropout: float) -> None:
+        super().__init__()
+        self.config = config
+        self.embeddings = _Embeddings(config, dropout)
+        self.layers = nn.ModuleList(_Layer(config, dropout) for _ in range(config.layers))
+        self.pooler = nn.Linear(config.hidden_size, config.hidden_size)
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=0.02)
+            if isinstance(module, nn.Linear):
+                nn.init.zeros_(module.bias)
+
+    @classmethod
+    def from_pretrained(cls, pretrained: "Pretrained", dropout: float) -> Self:
+        """An encoder with the weights of a checkpoint (copied: they may be read-only)."""
+        encoder = cls(pretrained.config, dropout)
+        own = encoder.state_dict()
+        for name, part, theirs in _name_table(pretrained.config.layers):
+            tensor = torch.tensor(pretrained.weights[theirs])
+            if part is None:
+                own[name].copy_(tensor)
+            else:
+                own[name].chunk(3)[part].copy_(tensor)
+        return encoder
+
+    def hugging_face_state(self) -> dict[str, Tensor]:
+        """The weights under the names of Hugging Face's BertModel, detached and on the CPU."""
+        own = self.state_dict()
+        state = {}
+        for name, part, theirs in _name_table(self.config.layers):
+            tensor = own[name] if part is None else own[name].chunk(3)[part]
+            state[theirs] = tensor.detach().cpu().clone()
+        return state
+
+    def depth_of(self, name: str) -> int:
+        """Depth of a parameter: embeddings 0, first layer 1, ..., pooler ``layers + 1``.
+
+        Args:
+            name: as in ``named_parameters``.
+        """
+        module, _, rest = name.partition(".")
+        if module == "embeddings":
+            return 0
+        if module == "layers":
+            return int(rest.split(".")[0]) + 1
+        if module == "pooler":
+            return self.config.layers + 1
+        raise ValueError(f"no parameter of the encoder: {name}")
+
+    def forward(self, packed: Packed) -> Tensor:
+        """Hidden states of the last layer: (tokens, hidden).
+
+        Raises:
+            InputError: a sequence is longer than the encoder's positions.
+        """
+        if packed.longest > self.config.max_positions:
+            raise InputError(
+                f"a sequence of {packed.longest} tokens exceeds the encoder's "
+                f"{self.config.max_positions} positions; lower --max-length"
+            )
+        hidden: Tensor = self.embeddings(packed)
+        # (tokens,): where each token goes when sequences are padded to the longest.
+        slots = packed.sequence_of * packed.longest + packed.positions
+        # (sequences, 1, 1, longest): what attention may look at.
+        lengths = packed.starts.diff()
+        real = torch.arange(packed.longest, device=hidden.device) < lengths[:, None]
+        mask = real[:, None, None, :]
+        for layer in self.layers:
+            hidden = layer(hidden, slots, mask)
+        return hidden
+
+    def pool_cls(self, hidden: Tensor, packed: Packed) -> Tensor:
+        """BERT's pooler, a dense layer and tanh over [CLS]: (sequences, hidden)."""
+        return torch.tanh(self.pooler(hidden.index_select(0, packed.starts[:-1])))
+
+    def pool_mean(self, hidden: Tensor, packed: Packed) -> Tensor:
+        """Mean over the tokens of each sequence, [CLS] and [SEP] included: (sequences, hidden)."""
+        total = hidden.new_zeros(packed.sequences, hidden.shape[1])
+        total = total.index_add(0, packed.sequence_of, hidden)
+        return total / packed.starts.diff()[:, None]
+
+
+class _Embeddings(nn.Module):
+    def __init__(self, config: EncoderConfig, dropout: float) -> None:
+        super().__init__()
+        self.words = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.positions = nn.Embedding(config.max_positions, config.hidden_size)
+        self.segments = nn.Embedding(config.segments, config.hidden_size)
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, packed: Packed) -> Tensor:
+        hidden = self.words(packed.ids)  # (tokens, hidden)
+        hidden = hidden + self.positions(packed.positions) + self.segments(packed.segments)
+        normed: Tensor = self.dropout(self.norm(hidden))
+        return normed
+
+
+class _Layer(nn.Module):
+    """Attention and feed-forward, each with dropout, residual sum and LayerNorm after it."""
+
+    def __init__(self, config: EncoderConfig, dropout: float) -> None:
+        super().__init__()
+        hidden = config.hidden_size
+        self.heads = config.heads
+        self.dropout = dropout
+        # Queries, keys and values in one matrix product.
+        self.qkv = nn.Linear(hidden, 3 * hidden)
+        self.attention_out = nn.Linear(hidden, hidden)
+        self.attention_norm = nn.LayerNorm(hidden, eps=config.layer_norm_eps)
+        self.up = nn.Linear(hidden, config.intermediate_size)
+        self.activation = _activation(config.activation)
+        self.down = nn.Linear(config.intermediate_size, hidden)
+        self.norm = nn.LayerNorm(hidden, eps=config.layer_norm_eps)
+
+    def forward(self, hidden: Tensor, slots: Tensor, mask: Tensor) -> Tensor:
+        attended = self._drop(self.attention_out(self._attend(hidden, slots, mask)))
+        hidden = self.attention_norm(hidden + attended)
+        output = self._drop(self.down(self.activation(self.up(hidden))))
+        normed: Tensor = self.norm(hidden + output)
+        return normed
+
+    def _drop(self, hidden: Tensor) -> Tensor:
+        return F.dropout(hidden, self.dropout, self.training)
+
+    def _attend(self, hidden: Tensor, slots: Tensor, mask: Tensor) -> Tensor:
+        """Multi-head attention within each sequence: (tokens, hidden) to (tokens, hidden)."""
+        sequences, longest = mask.shape[0], mask.shape[3]
+        qkv = self.qkv(hidden)  # (tokens, 3 * hidden)
+        padded = qkv.new_zeros(sequences * longest, qkv.shape[1]).index_copy(0, slots, qkv)
+        # 3 x (sequences, heads, longest, head size)
+        query, key, value = padded.view(sequences, longest, 3, self.heads, -1).permute(
+            2, 0, 3, 1, 4
+        )
+        attended = F.scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, dropout_p=self.dropout if self.training else 0.0
+        )
+        return attended.transpose(1, 2).reshape(sequences * longest, -1).index_select(0, slots)
+
+
+def _activation(name: Activation) -> nn.Module:
+    if name == "relu":
+        return nn.ReLU()
+    return nn.GELU(approximate="none" if name == "gelu" else "tanh")
+
+
+def _name_table(layers: int) -> list[tuple[str, int | None, str]]:
+    """Each tensor here and in a checkpoint: our name, which third of it (or None), their name."""
+    modules: list[tuple[str, int | None, str]] = [("embeddings.norm", None, "embeddings.LayerNorm")]
+    for layer in range(layers):
+        ours, theirs = f"layers.{layer}", f"encoder.layer.{layer}"
+        modules += [
+            (f"{ours}.qkv", 0, f"{theirs}.attention.self.query"),
+            (f"{ours}.qkv", 1, f"{theirs}.attention.self.key"),
+            (f"{ours}.qkv", 2, f"{theirs}.attention.self.value"),
+            (f"{ours}.attention_out", None, f"{theirs}.attention.output.dense"),
+            (f"{ours}.attention_norm", None, f"{theirs}.attention.output.LayerNorm"),
+            (f"{ours}.up", None, f"{theirs}.intermediate.dense"),
+            (f"{ours}.down", None, f"{theirs}.output.dense"),
+            (f"{ours}.norm", None, f"{theirs}.output.LayerNorm"),
+        ]
+    modules.append(("pooler", None, "pooler.dense"))
+    return [
+        ("embeddings.words.weight", None, "embeddings.word_embeddings.weight"),
+        ("embeddings.positions.weight", None, "embeddings.position_embeddings.weight"),
+        ("embeddings.segments.weight", None, "embeddings.token_type_embeddings.weight"),
+    ] + [
+        (f"{ours}.{kind}", part, f"{theirs}.{kind}")
+        for ours, part, theirs in modules
+        for kind in ("weight", "bias")
+    ]
