@@ -1,0 +1,23 @@
+"""AdamW or RAdam, each with the learning rates, decay and warm-up that suit it."""
+
+from typing import Any
+
+import optuna
+
+
+def space(trial: optuna.Trial) -> dict[str, Any]:
+    if trial.suggest_categorical("optimizer", ["adamw", "radam"]) == "adamw":
+        return {
+            "optimizer": "adamw",
+            "lr": trial.suggest_float("adamw_lr", 5e-6, 2e-4, log=True),
+            "weight_decay": trial.suggest_float("adamw_weight_decay", 1e-4, 0.1, log=True),
+            "warmup": trial.suggest_float("adamw_warmup", 0.0, 0.3),
+        }
+    # RAdam's rectification is a warm-up of its own (Liu et al. 2020, section 4), so it takes no
+    # other; its first steps are small, which larger learning rates make up for.
+    return {
+        "optimizer": "radam",
+        "lr": trial.suggest_float("radam_lr", 1e-5, 5e-4, log=True),
+        "weight_decay": trial.suggest_float("radam_weight_decay", 1e-4, 0.1, log=True),
+        "warmup": 0.0,
+    }

@@ -1,0 +1,58 @@
+"""The course report's eight experiments as a fixed list: not random, none is ever stopped."""
+
+from typing import Any, NamedTuple
+
+
+class Experiment(NamedTuple):
+    """One row of the report's table.
+
+    Attributes:
+        name: what a person calls it.
+        changes: TrainConfig fields that differ from the recipe.
+        finding: what the report's text says of this step; empty where it says nothing.
+    """
+
+    name: str
+    changes: dict[str, Any]
+    finding: str = ""
+
+
+RECIPE = "paper"
+
+_ONE_EPOCH: dict[str, Any] = {"epochs": 1, "negatives": 0.0}
+
+# Of the report's table of results only one number is known: the overall test score of the
+# seventh experiment. For the others there is what its text says of the step.
+EXPERIMENTS = (
+    Experiment(
+        "SST only, 10 epochs",
+        {"train_tasks": ("sst",), "epochs": 10, "negatives": 0.0, "sts_head": "linear"},
+    ),
+    Experiment(
+        "three data sets",
+        {**_ONE_EPOCH, "sts_head": "linear"},
+        "para up, SST and STS down",
+    ),
+    Experiment(
+        "linear-cosine head",
+        {**_ONE_EPOCH, "sts_head": "linear_cosine"},
+        "STS and overall up",
+    ),
+    Experiment("cosine head", _ONE_EPOCH, "all up"),
+    Experiment(
+        "RAdam",
+        {**_ONE_EPOCH, "optimizer": "radam"},
+        "much worse, STS most",
+    ),
+    Experiment(
+        "AdamW, negatives",
+        {"epochs": 1, "negatives": 1.0},
+        "STS much up, SST up",
+    ),
+    Experiment("6 epochs, any task", {"epochs": 6}, "overall .655 on test"),
+    Experiment(
+        "6 epochs, weighted",
+        {"epochs": 6, "keep": "weighted", "keep_weights": (1.5, 1.0, 1.5)},
+        "slightly above on dev, below on test",
+    ),
+)

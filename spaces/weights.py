@@ -1,0 +1,41 @@
+"""How much each task weighs in training: loss weights α, β, γ, uniform over all divisions."""
+
+import math
+from typing import Any
+
+import optuna
+
+from minbert.weights import Weights
+
+# The two numbers that the sampler sees in place of the three weights. People never see them.
+UNIT_SQUARE = ("u", "v")
+
+
+def space(trial: optuna.Trial) -> dict[str, Any]:
+    return {"loss_weights": suggest_weights(trial)}
+
+
+def suggest_weights(trial: optuna.Trial) -> Weights:
+    """Three weights that add up to 1, every division equally likely for uniform draws."""
+    return weights_at(*(trial.suggest_float(name, 0.0, 1.0) for name in UNIT_SQUARE))
+
+
+def weights_at(u: float, v: float) -> Weights:
+    """The point of the simplex for a point of the unit square.
+
+    α = 1 − √u, β = (1 − α)·v, γ = the rest. A uniform (u, v) gives uniform weights: the part of
+    the simplex where α exceeds a is a smaller triangle, of area share (1 − a)², and u < (1 − a)²
+    there; given α, the rest is divided uniformly. Equal weights are at u = 4/9, v = 1/2.
+    """
+    rest = math.sqrt(u)
+    return Weights(1 - rest, rest * v, rest * (1 - v))
+
+
+def unit_square_at(weights: Weights) -> tuple[float, float]:
+    """The point (u, v) that ``weights_at`` maps to ``weights``, which may have any scale.
+
+    Where all weight is on the first task every v fits; 1/2 is given.
+    """
+    rest = (weights.para + weights.sts) / sum(weights)
+    v = weights.para / (weights.para + weights.sts) if rest else 0.5
+    return rest**2, v
