@@ -1,0 +1,179 @@
+"""Train one configuration, evaluate a saved model, or predict with it.
+
+python -m minbert train    --data DIR --out DIR
+python -m minbert evaluate --model DIR --data DIR
+python -m minbert predict  --model DIR --data DIR --split dev --out DIR
+python -m minbert predict  --model DIR --text "one sentence" --text2 "another"
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from . import training_run
+from .checkpoint import SavedModel, load_model
+from .config import InputSettings
+from .data import Dataset, load_dataset, tokenize_texts
+from .errors import InputError
+from .evaluate import TaskResult, evaluate, predict, write_predictions
+from .settings import Settings, add_options, given, make_parser, run_command
+from .tasks import TASKS, SplitName, Task
+
+_GRADES = ("negative", "somewhat negative", "neutral", "somewhat positive", "positive")
+
+
+class ModelSettings(Settings):
+    """The saved model."""
+
+    model: Path
+    """folder of the saved model"""
+    device: str | None = None
+    """cpu or cuda (default: cuda where there is one)"""
+
+
+class DataSettings(Settings):
+    """What it is asked about."""
+
+    data: str | None = None
+    """'toy', 'glue' or a folder in the course layout (default: what the model was trained on)"""
+    dev_limit: str | None = None
+    """only a random sample of N dev examples a task, the same as in training (default: all)"""
+    strict: bool = False
+    """refuse data with any bad row, where otherwise up to 1 % of them are dropped"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; returns the exit status, raises InputError for bad input."""
+    parser = make_parser("python -m minbert", __doc__ or "")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    train = commands.add_parser("train", help="train one configuration")
+    training_run.add_train_options(train)
+    evaluating = commands.add_parser("evaluate", help="score a saved model on dev data")
+    add_options(evaluating, ModelSettings, DataSettings)
+    evaluating.add_argument("--json", action="store_true", help="print one JSON object")
+    predicting = commands.add_parser("predict", help="write a saved model's answers")
+    add_options(predicting, ModelSettings, DataSettings)
+    group = predicting.add_argument_group("Where the answers go")
+    group.add_argument("--split", choices=("dev", "test"), default="dev", help="which files")
+    group.add_argument("--out", type=Path, help="folder of the predictions files")
+    group.add_argument("--text", help="answer about this sentence instead of a data set")
+    group.add_argument("--text2", help="and about the pair of --text and this one")
+    arguments = parser.parse_args(argv)
+    if arguments.command == "train":
+        return training_run.train(arguments)
+    if arguments.command == "evaluate":
+        return _evaluate(arguments)
+    return _predict(arguments)
+
+
+def _load(arguments: argparse.Namespace) -> tuple[SavedModel, InputSettings]:
+    """The model, on its device, and the settings that its data are to be read with."""
+    settings = ModelSettings.check(given(arguments, ModelSettings))
+    saved = load_model(settings.model)
+    saved.model.to(training_run.pick_device(settings.device))
+    asked = DataSettings.check(given(arguments, DataSettings))
+    inputs = saved.info.inputs.replace(
+        data=asked.data or saved.info.inputs.data,
+        tasks=saved.info.tasks,
+        dev_limit=asked.dev_limit,
+        strict=asked.strict,
+    )
+    return saved, inputs
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    saved, inputs = _load(arguments)
+    dataset = load_dataset(inputs, saved.tokenizer, splits=("dev",))
+    _print_notes(dataset)
+    results = evaluate(saved.model, dataset)
+    overall = _overall(results)
+    if arguments.json:
+        scores = {task: result.score for task, result in results.items()}
+        examples = {task: len(dataset.splits[task]["dev"]) for task in results}
+        metrics = {task: result.metrics for task, result in results.items()}
+        print(json.dumps({**scores, **overall, "examples": examples, "metrics": metrics}))
+        return 0
+    table = Table("task", "metric", "score", "examples", "also", box=None, header_style="bold")
+    for task, result in results.items():
+        also = ", ".join(
+            f"{name} {value:.3f}" for name, value in result.metrics.items() if type(value) is float
+        )
+        if result.metrics["constant"]:
+            also += "; all answers are the same"
+        count = len(dataset.splits[task]["dev"])
+        table.add_row(
+            TASKS[task].title, TASKS[task].metric, f"{result.score:.3f}", str(count), also
+        )
+    for name, value in overall.items():
+        table.add_row(name.replace("_", " "), "", f"{value:.3f}", "", "")
+    Console().print(table)
+    return 0
+
+
+def _overall(results: dict[Task, TaskResult]) -> dict[str, float]:
+    """The course's overall scores: the mean (2023), and with (sts + 1) / 2 for sts (2024)."""
+    if len(results) < len(TASKS):
+        return {}
+    sst, para, sts = (results[task].score for task in TASKS)
+    return {"mean": (sst + para + sts) / 3, "mean_2024": (sst + para + (sts + 1) / 2) / 3}
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    if arguments.text is None and arguments.text2 is not None:
+        raise InputError("--text2 needs --text")
+    if arguments.text is None and arguments.out is None:
+        raise InputError("give --out DIR for the predictions, or --text for one sentence")
+    saved, inputs = _load(arguments)
+    if arguments.text is not None:
+        texts = (arguments.text,) if arguments.text2 is None else (arguments.text, arguments.text2)
+        _predict_texts(saved, texts, inputs.max_length)
+        return 0
+    split: SplitName = arguments.split
+    dataset = load_dataset(inputs, saved.tokenizer, splits=(split,))
+    _print_notes(dataset)
+    answers = predict(saved.model, dataset, split)
+    if not answers:
+        raise InputError(f"{inputs.data} has no {split} files")
+    try:
+        paths = write_predictions(arguments.out, dataset, split, answers)
+    except OSError as error:
+        raise InputError(f"cannot write to {arguments.out}: {error.strerror}") from None
+    for path in paths:
+        print(path)
+    return 0
+
+
+def _predict_texts(saved: SavedModel, texts: tuple[str, ...], max_length: int) -> None:
+    """Print what the model says of one sentence, or of two and their pair."""
+    tokenizer = saved.tokenizer
+    # Loading the model has made sure that there are both.
+    special = [tokenizer.token_to_id(token) or 0 for token in ("[CLS]", "[SEP]")]
+    for task in saved.info.tasks:
+        if TASKS[task].is_pair and len(texts) < 2:
+            continue
+        rows = [texts] if TASKS[task].is_pair else [(text,) for text in texts]
+        split = tokenize_texts(task, rows, tokenizer, max_length)
+        dataset = Dataset("text", {task: {"test": split}}, 0, *special, {}, ())
+        for row, answer in zip(rows, predict(saved.model, dataset, "test")[task], strict=True):
+            if task == "sst":
+                grade = f" ({_GRADES[int(answer)]})" if saved.info.classes == len(_GRADES) else ""
+                print(f"sentiment   {int(answer)}{grade}  {row[0]}")
+            elif task == "para":
+                verdict = "a paraphrase" if answer > 0.5 else "no paraphrase"
+                print(f"paraphrase  {answer:.2f} ({verdict})")
+            else:
+                print(f"similarity  {answer:.2f} of 5")
+
+
+def _print_notes(dataset: Dataset) -> None:
+    for note in dataset.notes:
+        print(f"note: {note}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,62 @@
+"""The model card: what a saved model is, how it was made, and what its scores are worth."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .tasks import TASKS
+
+if TYPE_CHECKING:
+    from .checkpoint import ModelInfo
+
+MINILM_CAVEAT = (
+    "all-MiniLM-L6-v2 was itself trained on sentence pairs that include Quora's duplicate "
+    "questions, so the paraphrase and similarity scores here are flattered."
+)
+
+
+def model_card(info: "ModelInfo") -> str:
+    """The card as Markdown, with the front matter that the Hugging Face Hub reads."""
+    scores = "\n".join(
+        f"| {TASKS[task].title} | {TASKS[task].metric} | {score:.3f} |"
+        for task, score in info.report.scores.items()
+    )
+    files = "\n".join(f"- `{name}` sha256 `{sha256}`" for name, sha256 in info.files.items())
+    config = info.config.model_dump_json(indent=2)
+    layers = info.inputs.encoder_layers
+    caveat = f"\n{MINILM_CAVEAT}\n" if "minilm" in info.inputs.encoder.lower() else ""
+    return f"""---
+library_name: transformers
+tags: [bert, multitask, sentence-similarity, text-classification]
+---
+
+# A multitask minBERT
+
+One BERT encoder with a head for each of: {", ".join(TASKS[task].title for task in info.tasks)}.
+`transformers.AutoModel.from_pretrained` loads the encoder; `python -m minbert predict` uses the
+heads too.
+
+## Scores
+
+Dev data, after {info.report.epoch:g} epochs. The checkpoint was chosen on these dev data, so its
+scores are optimistic.
+
+| task | metric | dev score |
+|---|---|---|
+{scores}
+{caveat}
+## How it was made
+
+- Data: {Path(info.inputs.data).name}
+- Encoder: {info.inputs.encoder}, {"all" if layers is None else f"the first {layers}"} layers
+- Recipe: {info.recipe}, seed {info.config.seed}
+- Text preparation: sentiment sentences are stripped; in pairs, blanks are put around `. ? , '`;
+  then the encoder's own tokenizer, at most {info.inputs.max_length} word pieces a sentence
+
+{files}
+
+Complete configuration:
+
+```json
+{config}
+```
+"""

@@ -1,0 +1,174 @@
+"""Models and training states on disk: saved whole or not at all, loaded without running code.
+
+A saved model is a folder in the Hugging Face layout, which ``transformers.AutoModel`` loads,
+with our heads beside it:
+
+    config.json, model.safetensors          the encoder
+    tokenizer.json, tokenizer_config.json   its tokenizer
+    heads.safetensors                       one head a task
+    minbert.json                            ModelInfo
+    README.md                               the model card
+"""
+
+import hashlib
+import json
+import os
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from pydantic import Field, ValidationError
+from safetensors import SafetensorError
+from tokenizers import Tokenizer
+
+from .card import model_card
+from .config import InputSettings, TrainConfig
+from .encoder import Encoder
+from .errors import InputError
+from .hub import load_pretrained
+from .model import MultitaskModel
+from .report import Report
+from .settings import Settings
+from .tasks import Task
+
+_ENCODER, _HEADS, _INFO = "model.safetensors", "heads.safetensors", "minbert.json"
+
+
+class ModelInfo(Settings):
+    """What a saved model is and where it comes from."""
+
+    inputs: InputSettings
+    config: TrainConfig
+    recipe: str
+    tasks: tuple[Task, ...]
+    """tasks that have a head"""
+    classes: int
+    """sentiment classes"""
+    files: dict[str, str]
+    """sha256 of each data file, by name"""
+    report: Report
+    """dev evaluation of this very checkpoint"""
+    sha256: dict[str, str] = Field(default_factory=dict)
+    """of the files of weights; filled in on saving"""
+
+
+def save_model(folder: Path, model: MultitaskModel, tokenizer: Tokenizer, info: ModelInfo) -> None:
+    """Save a model in a folder, replacing one that is there.
+
+    Every file is replaced at once; the last one, ``minbert.json``, holds the checksums of the
+    weights, by which ``load_model`` recognises a folder whose saving was cut off.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    encoder = model.encoder
+    heads = {name: tensor.detach().cpu() for name, tensor in model.heads.state_dict().items()}
+    weights = {
+        _ENCODER: safetensors.torch.save(encoder.hugging_face_state(), {"format": "pt"}),
+        _HEADS: safetensors.torch.save(heads, {"format": "pt"}),
+    }
+    info = info.replace(sha256={name: _sha256(content) for name, content in weights.items()})
+    tokenizer_config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": encoder.config.max_positions,
+        **{f"{name}_token": f"[{name.upper()}]" for name in ("unk", "sep", "pad", "cls", "mask")},
+    }
+    files = {
+        **weights,
+        "config.json": _json(encoder.config.hugging_face(model.config.dropout)),
+        "tokenizer.json": tokenizer.to_str().encode(),
+        "tokenizer_config.json": _json(tokenizer_config),
+        "README.md": model_card(info).encode(),
+        _INFO: info.model_dump_json(indent=2).encode(),
+    }
+    for name, content in files.items():
+        write_whole(folder / name, content)
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A model that was saved: ready to answer, with its tokenizer and origin."""
+
+    model: MultitaskModel
+    tokenizer: Tokenizer
+    info: ModelInfo
+
+
+def load_model(folder: Path) -> SavedModel:
+    """Load a model that ``save_model`` saved, on the CPU and ready to answer.
+
+    Raises:
+        InputError: there is no saved model, or it is damaged.
+    """
+    info = read_info(folder)
+    for name, expected in info.sha256.items():
+        path = folder / name
+        if not path.is_file():
+            raise InputError(f"{path} is missing; the model cannot be used, save it again")
+        if _sha256(path.read_bytes()) != expected:
+            raise InputError(f"{path} is damaged or of another model; save the model again")
+    pretrained = load_pretrained(str(folder))
+    encoder = Encoder.from_pretrained(pretrained, info.config.dropout)
+    model = MultitaskModel(encoder, info.config, info.tasks, info.classes)
+    try:
+        model.heads.load_state_dict(safetensors.torch.load_file(folder / _HEADS))
+    except (SafetensorError, RuntimeError) as error:
+        raise InputError(f"{folder / _HEADS}: {str(error).splitlines()[0]}") from None
+    return SavedModel(model.eval(), pretrained.tokenizer(), info)
+
+
+def read_info(folder: Path) -> ModelInfo:
+    """What is written of a saved model; InputError where there is none."""
+    path = folder / _INFO
+    if not path.is_file():
+        raise InputError(f"{folder} holds no saved model (there is no {_INFO} in it)")
+    try:
+        return ModelInfo.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "its content"
+        raise InputError(f"{path} is damaged at {where}: {first['msg']}") from None
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Save a trainer's state: the file is there whole, or as it was before."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Load a trainer's state; tensors and plain values only, no code is run.
+
+    Raises:
+        InputError: the file is missing, torn, or holds anything else.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} is missing; there is no interrupted run to go on with")
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError):
+        raise InputError(f"{path} is damaged; train anew in another folder") from None
+    return state
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole, or as it was before."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _json(value: object) -> bytes:
+    return (json.dumps(value, indent=2) + "\n").encode()

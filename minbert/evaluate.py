@@ -1,0 +1,173 @@
+"""Answers of a model, their scores, and files of predictions in the course's format."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.stats
+import torch
+
+from .batching import batches_by_tokens, pack, pack_sentences
+from .data import Dataset, Split
+from .errors import InputError
+from .model import MultitaskModel
+from .tasks import TASKS, SplitName, Task
+
+# Tokens a batch, padding counted: enough to keep the processor busy, little enough to fit.
+_TOKENS_AT_ONCE = {"cpu": 4_096, "cuda": 65_536}
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """How good a task's answers are.
+
+    Attributes:
+        score: accuracy (sst, para) or Pearson correlation (sts); the task score.
+        metrics: macro F1 and confusion (sst; rows are labels, columns answers), F1 (para),
+            Spearman (sts); ``constant`` is True where all answers are the same.
+    """
+
+    score: float
+    metrics: dict[str, Any]
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """bf16 arithmetic on CUDA, plain float32 elsewhere."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
+
+
+@torch.inference_mode()
+def answer(model: MultitaskModel, dataset: Dataset, split: Split) -> np.ndarray:
+    """The model's answers to a split, without dropout.
+
+    Returns:
+        (examples,) float32: classes (sst), probabilities of a paraphrase (para), 0 to 5 (sts).
+    """
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    answers = np.empty(len(split), dtype=np.float32)
+    lengths = np.diff(split.offsets)[split.first]
+    if split.second is not None:
+        lengths = lengths + np.diff(split.offsets)[split.second]
+    for rows in batches_by_tokens(lengths + 3, _TOKENS_AT_ONCE[device.type]):
+        packed = pack(split, rows, model.is_joint, dataset.cls_id, dataset.sep_id).to(device)
+        with autocast(device):
+            outputs = model(split.task, packed)
+        answers[rows] = model.answers(split.task, outputs).cpu().numpy()
+    model.train(was_training)
+    return answers
+
+
+@torch.inference_mode()
+def embed_sentences(
+    model: MultitaskModel, dataset: Dataset, split: Split, sentences: np.ndarray
+) -> np.ndarray:
+    """Mean-pooled encoder vectors (n, H) of n of a split's sentences, without dropout."""
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    lengths = np.diff(split.offsets)[sentences]
+    vectors = np.empty((len(lengths), model.encoder.config.hidden_size), dtype=np.float32)
+    for rows in batches_by_tokens(lengths + 2, _TOKENS_AT_ONCE[device.type]):
+        packed = pack_sentences(
+            split.tokens,
+            split.offsets,
+            sentences[rows],
+            None,
+            False,
+            dataset.cls_id,
+            dataset.sep_id,
+        ).to(device)
+        with autocast(device):
+            hidden = model.encoder(packed)  # (T, H)
+        vectors[rows] = model.encoder.pool_mean(hidden, packed).float().cpu().numpy()
+    model.train(was_training)
+    return vectors
+
+
+def grade(task: Task, answers: np.ndarray, labels: np.ndarray, classes: int) -> TaskResult:
+    """Score answers (examples,) against labels (examples,) on the same scale."""
+    constant = bool(np.ptp(answers) == 0)
+    if task == "sst":
+        confusion = np.zeros((classes, classes), dtype=np.int64)
+        np.add.at(confusion, (labels.astype(np.int64), answers.astype(np.int64)), 1)
+        accuracy = float((answers == labels).mean())
+        metrics: dict[str, Any] = {
+            "macro_f1": _macro_f1(confusion),
+            "confusion": confusion.tolist(),
+        }
+        return TaskResult(accuracy, {**metrics, "constant": constant})
+    if task == "para":
+        yes, truly = answers > 0.5, labels > 0.5
+        found = float((yes & truly).sum())
+        f1 = 2 * found / max(1.0, float(yes.sum() + truly.sum()))
+        return TaskResult(float((yes == truly).mean()), {"f1": f1, "constant": constant})
+    # A correlation with constants is undefined; as a score it is worth nothing.
+    undefined = constant or bool(np.ptp(labels) == 0)
+    pearson = 0.0 if undefined else float(scipy.stats.pearsonr(answers, labels).statistic)
+    spearman = 0.0 if undefined else float(scipy.stats.spearmanr(answers, labels).statistic)
+    return TaskResult(pearson, {"spearman": spearman, "constant": constant})
+
+
+def _macro_f1(confusion: np.ndarray) -> float:
+    """Mean over the classes of 2·right / (answered + labelled); 0 for a class never seen."""
+    right = np.diag(confusion).astype(np.float64)
+    seen = confusion.sum(axis=0) + confusion.sum(axis=1)
+    return float(np.mean(2 * right / np.maximum(seen, 1)))
+
+
+def evaluate(
+    model: MultitaskModel, dataset: Dataset, split_name: SplitName = "dev"
+) -> dict[Task, TaskResult]:
+    """Results of every task of the data set whose split has labels."""
+    if dataset.classes > model.classes and "sst" in dataset.tasks:
+        raise InputError(
+            f"the data have {dataset.classes} sentiment classes, the model {model.classes}"
+        )
+    results = {}
+    for task in dataset.tasks:
+        split = dataset.splits[task].get(split_name)
+        if split is not None and split.labels is not None:
+            answers = answer(model, dataset, split)
+            results[task] = grade(task, answers, split.labels, model.classes)
+    return results
+
+
+def predict(
+    model: MultitaskModel, dataset: Dataset, split_name: SplitName
+) -> dict[Task, np.ndarray]:
+    """Answers of every task that has the split."""
+    return {
+        task: answer(model, dataset, splits[split_name])
+        for task, splits in dataset.splits.items()
+        if split_name in splits
+    }
+
+
+def write_predictions(
+    folder: Path, dataset: Dataset, split_name: SplitName, answers: Mapping[Task, np.ndarray]
+) -> list[Path]:
+    """Write one file a task as the course's graders read them: ``id , value `` a line.
+
+    Returns:
+        The files written. Paraphrases are 0 or 1, similarities have three decimals.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for task, values in answers.items():
+        path = folder / TASKS[task].answers_file_name(split_name)
+        lines = [f"id \t {TASKS[task].answer_column} \n"]
+        for id_, value in zip(dataset.splits[task][split_name].ids, values, strict=True):
+            lines.append(f"{id_} , {_as_answer(task, value)} \n")
+        path.write_text("".join(lines), encoding="utf-8")
+        paths.append(path)
+    return paths
+
+
+def _as_answer(task: Task, value: float) -> str:
+    if task == "sst":
+        return str(int(value))
+    return str(int(value > 0.5)) if task == "para" else f"{value:.3f}"

@@ -1,0 +1,324 @@
+"""Trainer: trains one configuration and gives a Report after each dev evaluation."""
+
+import math
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from .batching import Packed, pack_sentences
+from .config import TrainConfig
+from .data import Dataset
+from .encoder import Encoder
+from .errors import InputError
+from .evaluate import autocast, embed_sentences, evaluate
+from .hub import Pretrained
+from .model import MultitaskModel
+from .negatives import NegativePairs
+from .optim import make_optimizer, schedule_factor, set_learning_rate
+from .report import Report
+from .sampling import batch_rows, generator, steps_per_epoch, task_order
+from .tasks import Task
+from .weights import kept_index, weighted_score
+
+
+class DivergedError(Exception):
+    """Training arrived at numbers that are not finite; the message says where."""
+
+
+class Trainer:
+    """Trains one configuration, report by report.
+
+    The same configuration, data, encoder, device and number of threads give the same weights bit
+    for bit on a CPU, interrupted or not.
+
+    Args:
+        config: what to train.
+        dataset: all its tasks are scored; those in ``config.train_tasks`` are trained on.
+        pretrained: the encoder to start from.
+        device: where to train; by default CUDA if there is any, else the CPU.
+
+    Raises:
+        InputError: the data lack a task to train on, or the configuration does not fit them.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        dataset: Dataset,
+        pretrained: Pretrained,
+        device: torch.device | str | None = None,
+    ):
+        self.config = config
+        self.dataset = dataset
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        missing = [task for task in config.train_tasks if task not in dataset.tasks]
+        if missing:
+            raise InputError(
+                f"train_tasks: the data have no {missing[0]}; they have: {', '.join(dataset.tasks)}"
+            )
+        for name, weights, tasks in (
+            ("loss_weights", config.loss_weights, config.train_tasks),
+            ("keep_weights", config.weights_to_keep_by, dataset.tasks),
+            ("objective", config.objective, dataset.tasks),
+        ):
+            if sum(map(weights.of, tasks)) == 0:
+                raise InputError(f"{name}: {weights} gives no weight to any of: {', '.join(tasks)}")
+
+        torch.manual_seed(config.seed)
+        encoder = Encoder.from_pretrained(pretrained, config.dropout)
+        self.model = MultitaskModel(encoder, config, dataset.tasks, dataset.classes)
+        self.model.to(self.device).train()
+        self.optimizer = make_optimizer(self.model, config)
+
+        self._train = {task: dataset.splits[task]["train"] for task in config.train_tasks}
+        self._negatives = self._make_negatives()
+        self._sizes = {task: len(split) for task, split in self._train.items()}
+        if self._negatives is not None:
+            self._sizes["sts"] += self._negatives.count
+        self._loss_weights = config.loss_weights.normalised(
+            len(config.train_tasks), config.train_tasks
+        )
+        self.steps_per_epoch = steps_per_epoch(self._sizes, config.batch_size)
+        if self.steps_per_epoch < config.reports_per_epoch:
+            raise InputError(
+                f"reports_per_epoch: an epoch has only {self.steps_per_epoch} steps, "
+                f"too few for {config.reports_per_epoch} reports"
+            )
+        self.steps = config.epochs * self.steps_per_epoch
+        self.step = 0
+        self.reports: list[Report] = []
+        self._examples = 0
+        self._negatives_seen = 0
+        self._start_epoch(0)
+        self._start_interval()
+
+    @property
+    def finished(self) -> bool:
+        return len(self.reports) == self.config.epochs * self.config.reports_per_epoch
+
+    @property
+    def at_report(self) -> bool:
+        """The last report is of the current weights."""
+        return bool(self.reports) and self.step == self._step_of_report(len(self.reports))
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Training tokens a second since the last report."""
+        return self._tokens / self._seconds if self._seconds else 0.0
+
+    @property
+    def kept(self) -> Report | None:
+        """The report whose checkpoint the run keeps so far."""
+        return next((report for report in reversed(self.reports) if report.kept), None)
+
+    def next_report(self, on_step: Callable[["Trainer"], None] | None = None) -> Report:
+        """Train up to the next dev evaluation, and evaluate.
+
+        Args:
+            on_step: called after every optimizer step. It may raise: the trainer is then between
+                two steps, and its state can be saved.
+
+        Raises:
+            DivergedError: the losses, gradients or answers are no longer finite.
+        """
+        if self.finished:
+            raise RuntimeError("all epochs are trained")
+        goal = self._step_of_report(len(self.reports) + 1)
+        while self.step < goal:
+            self._train_step()
+            if on_step is not None:
+                on_step(self)
+        report = self._make_report()
+        self.reports.append(report)
+        self._start_interval()
+        return report
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the rest of the run depends on, as tensors and plain values."""
+        cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
+        return {
+            "config": self.config.model_dump_json(),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "random": {"cpu": torch.get_rng_state(), "cuda": cuda},
+            "step": self.step,
+            "examples": self._examples,
+            "negatives": self._negatives_seen,
+            "interval": {
+                "losses": dict(self._losses),
+                "batches": dict(self._batches),
+                "grad_norms": self._grad_norms,
+                "tokens": self._tokens,
+                "seconds": self._seconds,
+            },
+            "reports": [report.model_dump_json() for report in self.reports],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state of a trainer of the same configuration, data and encoder.
+
+        Raises:
+            InputError: the state is of another configuration.
+        """
+        if TrainConfig.model_validate_json(state["config"]) != self.config:
+            raise InputError("the saved state is of another configuration; train anew")
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["random"]["cpu"].cpu())
+        if self.device.type == "cuda" and state["random"]["cuda"] is not None:
+            torch.cuda.set_rng_state(state["random"]["cuda"].cpu(), self.device)
+        self.step = state["step"]
+        self._examples = state["examples"]
+        self._negatives_seen = state["negatives"]
+        self.reports = [Report.model_validate_json(report) for report in state["reports"]]
+        self._start_epoch(min(self.step // self.steps_per_epoch, self.config.epochs - 1))
+        self._start_interval()
+        interval = state["interval"]
+        self._losses = {task: loss.to(self.device) for task, loss in interval["losses"].items()}
+        self._batches = dict(interval["batches"])
+        self._grad_norms = interval["grad_norms"].to(self.device)
+        self._tokens = interval["tokens"]
+        self._seconds = interval["seconds"]
+
+    def _make_negatives(self) -> NegativePairs | None:
+        config = self.config
+        if config.negatives == 0 or "sts" not in config.train_tasks:
+            return None
+        split = self._train["sts"]
+        if config.negative_strategy == "random":
+            return NegativePairs(split, config.negatives)
+        # The encoder is still untrained here.
+        embed = partial(embed_sentences, self.model, self.dataset, split)
+        return NegativePairs(split, config.negatives, embed)
+
+    def _step_of_report(self, number: int) -> int:
+        """Optimizer step after which report ``number`` (from 1) is made."""
+        epochs, part = divmod(number, self.config.reports_per_epoch)
+        within = math.ceil(part * self.steps_per_epoch / self.config.reports_per_epoch)
+        return epochs * self.steps_per_epoch + within
+
+    def _start_epoch(self, epoch: int) -> None:
+        self._epoch = epoch
+        self._task_order = task_order(self.config, self._sizes, epoch)
+        # Number of each step among the steps of its own task.
+        counts = dict.fromkeys(self._sizes, -1)
+        self._batch_of_task = []
+        for task in self._task_order:
+            counts[task] += 1
+            self._batch_of_task.append(counts[task])
+        if self._negatives is not None:
+            self._drawn = self._negatives.draw(generator(self.config.seed, 2, epoch))
+
+    def _start_interval(self) -> None:
+        """Forget what has been added up since the last report."""
+        zero = torch.zeros((), device=self.device)
+        self._losses = {task: zero.clone() for task in self._sizes}
+        self._batches = dict.fromkeys(self._sizes, 0)
+        self._grad_norms = zero.clone()
+        self._tokens = 0
+        self._seconds = 0.0
+
+    def _train_step(self) -> None:
+        start = time.perf_counter()
+        epoch, within = divmod(self.step, self.steps_per_epoch)
+        if epoch != self._epoch:
+            self._start_epoch(epoch)
+        task = self._task_order[within]
+        size = self._sizes[task]
+        rows = batch_rows(self.config, task, size, epoch, self._batch_of_task[within])
+        packed, labels = self._make_batch(task, rows)
+        tokens = len(packed.ids)
+
+        set_learning_rate(self.optimizer, schedule_factor(self.step, self.steps, self.config))
+        with autocast(self.device):
+            outputs = self.model(task, packed.to(self.device))
+        loss = self.model.loss(task, outputs, labels.to(self.device))
+        self.optimizer.zero_grad(set_to_none=True)
+        (loss * self._loss_weights[task]).backward()  # type: ignore[no-untyped-call]  # torch's own
+        norm = torch.nn.utils.clip_grad_norm_(
+            self.model.parameters(), self.config.clip_norm or math.inf
+        )
+        self.optimizer.step()
+
+        # Sums stay on the device: reading them each step would make it wait.
+        self._losses[task] += loss.detach()
+        self._grad_norms += norm
+        self._batches[task] += 1
+        self._tokens += tokens
+        self._examples += len(rows)
+        self.step += 1
+        self._seconds += time.perf_counter() - start
+
+    def _make_batch(self, task: Task, rows: np.ndarray) -> tuple[Packed, torch.Tensor]:
+        """Packed sequences and labels (E,) of rows; rows from len(split) on are negatives."""
+        split = self._train[task]
+        assert split.labels is not None
+        true = rows[rows < len(split)]
+        first = split.first[true]
+        second = None if split.second is None else split.second[true]
+        labels = np.zeros(len(rows), dtype=np.float32)
+        labels[: len(true)] = split.labels[true]
+        if len(true) < len(rows) and second is not None:
+            drawn = rows[rows >= len(split)] - len(split)
+            first = np.concatenate([first, self._drawn[0][drawn]])
+            second = np.concatenate([second, self._drawn[1][drawn]])
+            self._negatives_seen += len(drawn)
+        packed = pack_sentences(
+            split.tokens,
+            split.offsets,
+            first,
+            second,
+            self.model.is_joint,
+            self.dataset.cls_id,
+            self.dataset.sep_id,
+        )
+        return packed, torch.from_numpy(labels)
+
+    def _make_report(self) -> Report:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        losses = {
+            task: float(self._losses[task]) / batches
+            for task, batches in self._batches.items()
+            if batches
+        }
+        grad_norm = float(self._grad_norms) / max(1, sum(self._batches.values()))
+        where = f"by step {self.step} of {self.steps}; a lower lr or a longer warmup may help"
+        for task, loss in losses.items():
+            if not math.isfinite(loss):
+                raise DivergedError(f"the {task} loss became {loss} {where}")
+        if not math.isfinite(grad_norm):
+            raise DivergedError(f"the gradient norm became {grad_norm} {where}")
+        start = time.perf_counter()
+        results = evaluate(self.model, self.dataset)
+        dev_seconds = time.perf_counter() - start
+        scores = {task: result.score for task, result in results.items()}
+        if not all(map(math.isfinite, scores.values())):
+            raise DivergedError(f"the dev scores became {scores} {where}")
+        history = [*(report.scores for report in self.reports), scores]
+        kept = kept_index(
+            history,
+            self.config.keep,
+            keep_weights=self.config.weights_to_keep_by,
+            objective=self.config.objective,
+        )
+        return Report(
+            step=len(history),
+            epoch=self.step / self.steps_per_epoch,
+            examples=self._examples,
+            scores=scores,
+            score=weighted_score(scores, self.config.objective),
+            kept=kept == len(history) - 1,
+            metrics={task: result.metrics for task, result in results.items()},
+            losses=losses,
+            negatives=self._negatives_seen,
+            lr=self.config.lr * schedule_factor(self.step - 1, self.steps, self.config),
+            grad_norm=grad_norm,
+            tokens=self._tokens,
+            train_seconds=self._seconds,
+            dev_seconds=dev_seconds,
+        )
