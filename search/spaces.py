@@ -27,6 +27,8 @@ from spaces.weights import UNIT_SQUARE
 
 Fields = dict[str, Any]
 
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
 # Up to so many values of a parameter are tried one by one to find the branches of a space.
 _MOST_VALUES = 20
 
@@ -184,12 +186,18 @@ def _line_of_field(path: Path, name: str) -> int | None:
 
 
 @dataclass(frozen=True)
-class Parameter:
-    """A parameter of a space, and a choice that makes it appear where it is not always there."""
+class Branches:
+    """What came of running a space's function over its branches.
 
-    name: str
-    distribution: BaseDistribution
-    appears_with: tuple[str, Any] | None
+    Attributes:
+        parameters: in the order in which they were first seen.
+        values: of the parameters, for each run.
+        proposals: the fields returned, for each run.
+    """
+
+    parameters: dict[str, BaseDistribution]
+    values: list[dict[str, Any]]
+    proposals: list[Fields]
 
 
 class _Chosen(optuna.samplers.BaseSampler):
@@ -227,43 +235,39 @@ def _values(distribution: BaseDistribution) -> Iterator[Any]:
         yield from (low, high)
 
 
-def explore(space: Space) -> tuple[list[Parameter], list[Fields]]:
+def explore(space: Space) -> Branches:
     """Run a space's function over its branches.
 
     Every value of a small parameter and both ends of a large one are tried, one at a time, from
     the configuration in which the parameter was first seen. A branch that needs two such changes
     at once may be missed.
 
-    Returns:
-        The parameters, in the order in which they were first seen, and the fields proposed.
-
     Raises:
         InputError: as ``Space.propose``.
     """
     if space.function is None:
-        return [], [experiment.changes for experiment in space.experiments]
-    seen: dict[str, Parameter] = {}
-    proposals: list[Fields] = []
-    waiting: list[tuple[dict[str, Any], tuple[str, Any] | None]] = [({}, None)]
+        return Branches({}, [], [experiment.changes for experiment in space.experiments])
+    found = Branches({}, [], [])
+    waiting: list[dict[str, Any]] = [{}]
     while waiting:
-        chosen, change = waiting.pop(0)
-        trial = optuna.create_study(sampler=_Chosen(chosen)).ask()
-        proposals.append(space.propose(trial))
+        trial = optuna.create_study(sampler=_Chosen(waiting.pop(0))).ask()
+        found.proposals.append(space.propose(trial))
+        found.values.append(trial.params)
         for name, distribution in trial.distributions.items():
-            if name in seen:
+            if name in found.parameters:
                 continue
-            seen[name] = Parameter(name, distribution, change)
+            found.parameters[name] = distribution
             waiting += [
-                ({**trial.params, name: value}, (name, value))
+                {**trial.params, name: value}
                 for value in _values(distribution)
                 if value != trial.params[name]
             ]
-    return list(seen.values()), proposals
+    return found
 
 
 def check_space(space: Space, base: TrainConfig) -> list[TrainConfig]:
     """Configurations over all branches of the space; InputError for the first that is refused."""
-    return [space.configure(fields, base) for fields in explore(space)[1]]
+    return [space.configure(fields, base) for fields in explore(space).proposals]
 
 
 def describe(space: Space) -> list[tuple[str, str]]:
@@ -278,18 +282,31 @@ def describe(space: Space) -> list[tuple[str, str]]:
             for number, experiment in enumerate(space.experiments, start=1)
         ]
     rows = []
-    parameters, proposals = explore(space)
-    is_simplex = any("loss_weights" in fields for fields in proposals)
-    for parameter in parameters:
-        if is_simplex and parameter.name in UNIT_SQUARE:
-            if parameter.name == UNIT_SQUARE[0]:
+    found = explore(space)
+    is_simplex = any("loss_weights" in fields for fields in found.proposals)
+    for name, distribution in found.parameters.items():
+        if is_simplex and name in UNIT_SQUARE:
+            if name == UNIT_SQUARE[0]:
                 rows.append(("loss_weights", "α, β, γ ≥ 0 with α + β + γ = 1, uniform"))
-            continue
-        text = _range(parameter.distribution)
-        if parameter.appears_with:
-            text += " (with {}={})".format(*parameter.appears_with)
-        rows.append((parameter.name, text))
+        else:
+            rows.append((name, _range(distribution) + _condition(name, found)))
     return rows
+
+
+def _condition(name: str, found: Branches) -> str:
+    """When the parameter is there at all, as far as one other parameter decides it."""
+    if all(name in values for values in found.values):
+        return ""
+    for other in found.parameters:
+        if other == name or not all(other in values for values in found.values):
+            continue
+        present = {values[other] for values in found.values if name in values}
+        absent = {values[other] for values in found.values if name not in values}
+        if present.isdisjoint(absent):
+            if len(absent) == 1 < len(present):
+                return f" (unless {other}={absent.pop()})"
+            return f" (with {other}={' or '.join(sorted(map(str, present)))})"
+    return " (in some configurations)"
 
 
 def _range(distribution: BaseDistribution) -> str:

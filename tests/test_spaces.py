@@ -19,11 +19,6 @@ from spaces.weights import unit_square_at, weights_at
 unit = st.floats(0, 1)
 
 
-@pytest.fixture(autouse=True)
-def _quiet_optuna() -> None:
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-
-
 # The simplex
 
 
@@ -97,12 +92,12 @@ def test_every_draw_of_a_built_in_space_is_a_valid_configuration(name: str) -> N
 
 
 def test_exploring_finds_parameters_inside_branches() -> None:
-    names = [parameter.name for parameter in explore(load_space("full"))[0]]
-    assert {"radam_lr", "negative_strategy", "sampling_exponent", "para_head"} <= set(names)
+    names = set(explore(load_space("full")).parameters)
+    assert {"radam_lr", "negative_strategy", "sampling_exponent", "para_head"} <= names
 
 
 def test_negative_strategy_is_varied_only_with_negatives() -> None:
-    proposals = explore(load_space("negatives"))[1]
+    proposals = explore(load_space("negatives")).proposals
     assert {"negatives": 0.0} in proposals
     assert {"negatives": 0.5, "negative_strategy": "hard"} in proposals
     assert all(("negative_strategy" in fields) == (fields["negatives"] > 0) for fields in proposals)

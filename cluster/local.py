@@ -1,0 +1,97 @@
+"""A Ray cluster for the length of a search: one of its own on this machine, or a given one."""
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import ray
+
+from minbert.errors import InputError
+
+# Ray's socket names must stay under 107 characters, which a long TMPDIR leaves no room for.
+_SHORT = Path("/tmp")
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What trials can run on.
+
+    Attributes:
+        nodes: machines.
+        dashboard: address of the Ray dashboard; None where there is none.
+    """
+
+    nodes: int
+    cpus: int
+    gpus: float
+    dashboard: str | None
+
+    def slots(self, cpus_per_trial: int, gpus_per_trial: float) -> int:
+        """Trials that can run at once.
+
+        Raises:
+            InputError: not even one fits.
+        """
+        for name, wanted, there in (
+            ("cpus", cpus_per_trial, self.cpus),
+            ("gpus", gpus_per_trial, self.gpus),
+        ):
+            if wanted > there:
+                raise InputError(
+                    f"--{name}-per-trial {wanted:g}: the cluster has {there:g}; ask for fewer"
+                )
+        by_cpu = self.cpus // cpus_per_trial
+        return min(by_cpu, int(self.gpus / gpus_per_trial)) if gpus_per_trial else by_cpu
+
+
+@contextmanager
+def ray_cluster(address: str | None = None, *, dashboard: bool = True) -> Iterator[Cluster]:
+    """Start Ray on this machine alone and stop it at the end, or join the cluster at ``address``.
+
+    Args:
+        address: ``auto`` or ``HOST:PORT`` of a running cluster. By default none is joined, even
+            where one runs on this machine.
+        dashboard: start the Ray dashboard with a cluster of our own.
+
+    Raises:
+        InputError: no cluster answers at the address.
+    """
+    folder = None
+    try:
+        if address is None:
+            folder = Path(tempfile.mkdtemp(prefix="ray-", dir=_SHORT if _SHORT.is_dir() else None))
+            context = ray.init(
+                address="local",
+                include_dashboard=dashboard,
+                dashboard_host="127.0.0.1",
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                _temp_dir=str(folder),
+            )
+        else:
+            context = _join(address)
+        # What goes wrong in a trial is told by the search itself, not by Ray's log.
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+        resources = ray.cluster_resources()
+        yield Cluster(
+            nodes=sum(node["Alive"] for node in ray.nodes()),
+            cpus=int(resources.get("CPU", 0)),
+            gpus=resources.get("GPU", 0.0),
+            dashboard=f"http://{context.dashboard_url}" if context.dashboard_url else None,
+        )
+    finally:
+        ray.shutdown()
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _join(address: str) -> "ray.client_builder.ClientContext":
+    try:
+        return ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"--address {address}: no Ray cluster answers there ({reason})") from None

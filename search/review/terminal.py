@@ -1,0 +1,200 @@
+"""What a person sees on the terminal: before, during and after a search."""
+
+import time
+from collections.abc import Sequence
+from typing import Self
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from minbert.report import Report
+from minbert.tasks import TASK_NAMES, TASKS, Task
+from search.results import GREEK, SearchRecord, TrialRecord, field_texts
+
+# Rows of the live table; the rest of the trials are counted below it.
+_ROWS = 12
+
+
+class PlainLines:
+    """One line a report and one a trial that is over, for logs and pipes."""
+
+    def __init__(self, console: Console, record: SearchRecord):
+        self._console = console
+        self._record = record
+        self._start = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def started(self, trial: TrialRecord) -> None:
+        self._say(trial, f"starts: {trial.name}")
+
+    def reported(self, trial: TrialRecord, report: Report) -> None:
+        scores = "  ".join(f"{task} {score:.3f}" for task, score in report.scores.items())
+        of = f"report {report.step}/{trial.reports_in_all}"
+        self._say(trial, f"{of}  score {report.score:.3f}  {scores}")
+
+    def ended(self, trial: TrialRecord) -> None:
+        why = f": {trial.error}" if trial.error else ""
+        over = len(self._record.trials) - self._record.count("waiting", "running")
+        best = self._record.best("finished", "stopped", "cut short")
+        leads = f"; best so far: trial {best.number}, {best.score:.3f}" if best else ""
+        self._say(trial, f"{trial.state}{why} ({over} of {self._record.planned} over{leads})")
+
+    def _say(self, trial: TrialRecord, text: str) -> None:
+        line = f"{_clock(time.monotonic() - self._start):>7}  trial {trial.number:>2}  {text}"
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+class LiveTable:
+    """A table of trials that is redrawn as they go, best first."""
+
+    def __init__(
+        self, console: Console, record: SearchRecord, slots: int, time_budget: float | None
+    ):
+        self._record = record
+        self._slots = slots
+        self._time_budget = time_budget
+        self._start = time.monotonic()
+        self._live = Live(
+            get_renderable=self.render, console=console, refresh_per_second=2, transient=True
+        )
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def started(self, trial: TrialRecord) -> None:
+        pass
+
+    def reported(self, trial: TrialRecord, report: Report) -> None:
+        pass
+
+    def ended(self, trial: TrialRecord) -> None:
+        pass
+
+    def render(self) -> RenderableType:
+        """The table and a line on where the search stands."""
+        running = self._record.count("running")
+        over = len(self._record.trials) - self._record.count("waiting", "running")
+        passed = time.monotonic() - self._start
+        parts = [
+            f"{over} of {self._record.planned} trials over",
+            f"{running} of {self._slots} slots busy",
+            _clock(passed),
+        ]
+        left = self._seconds_left(passed)
+        if left is not None:
+            parts.append(f"about {_clock(left)} left")
+        return Group(trials_table(self._record, rows=_ROWS), Text(", ".join(parts)))
+
+    def _seconds_left(self, passed: float) -> float | None:
+        """From the mean length of the trials that are over, and what is left of the time budget."""
+        over = [trial for trial in self._record.trials if trial.state in ("finished", "stopped")]
+        left = []
+        if self._time_budget is not None:
+            left.append(self._time_budget - passed)
+        if over:
+            to_do = self._record.planned - len(over) - self._record.count("failed")
+            mean = sum(trial.seconds for trial in over) / len(over)
+            spent = sum(t.seconds for t in self._record.trials if t.state == "running")
+            left.append((to_do * mean - spent) / self._slots)
+        return max(0.0, min(left)) if left else None
+
+
+def trials_table(record: SearchRecord, rows: int | None = None) -> Table:
+    """Trials with the scores of the checkpoints that they keep, best first.
+
+    Args:
+        record: the trials.
+        rows: show so many, running ones before those with the lowest scores.
+    """
+    shown = [trial for trial in record.ranked if trial.state != "waiting"]
+    if rows is not None and len(shown) > rows:
+        low_and_over = [trial for trial in shown if trial.state != "running"][::-1]
+        folded = low_and_over[: len(shown) - rows]
+        shown = [trial for trial in shown if trial not in folded]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("#", justify="right")
+    table.add_column("trial", ratio=1, no_wrap=True, overflow="ellipsis", min_width=16)
+    for heading in ("score", *TASK_NAMES, "report"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    for trial in shown:
+        scores = trial.kept.scores if trial.kept else {}
+        table.add_row(
+            str(trial.number),
+            Text(trial.name),
+            _score(trial.score),
+            *(_score(scores.get(task)) for task in TASK_NAMES),
+            f"{len(trial.reports)}/{trial.reports_in_all}",
+            trial.state,
+            style="bold" if trial.state == "running" else None,
+        )
+    return table
+
+
+def outcome(record: SearchRecord) -> Sequence[RenderableType]:
+    """The winner beside the recipe, in words that the data carry, and what failed."""
+    winner, baseline = record.winner, record.baseline
+    parts: list[RenderableType] = []
+    for trial in record.trials:
+        if trial.error:
+            parts.append(Text(f"Trial {trial.number} ({trial.name}) failed: {trial.error}"))
+    if winner is None:
+        return [*parts, Text("No trial came to a first report, so there is no winner.")]
+    weights = "  ".join(f"{GREEK[task]} {share:.2f}" for task, share in winner.weights.items())
+    parts.append(Text(f"Winner: trial {winner.number}, {winner.name}", style="bold"))
+    parts.append(Text(f"Loss weights: {weights} (sst, para, sts)"))
+    others = [text for text in field_texts(winner.fields) if text[0] not in GREEK.values()]
+    if others:
+        parts.append(Text("Where it departs from the recipe: " + ", ".join(others)))
+    if baseline is None or baseline.kept is None:
+        parts.append(Text("The recipe itself has no score to set beside it."))
+        return parts
+    if winner is baseline:
+        parts.append(Text("It is the recipe itself: no other trial scored above it here."))
+    parts.append(_beside(winner, baseline))
+    parts.append(
+        Text(
+            f"Chosen on these dev data from {len(record.trials)} trials, so optimistic; other "
+            "seeds or data have not confirmed it."
+        )
+    )
+    return parts
+
+
+def _beside(winner: TrialRecord, baseline: TrialRecord) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("dev")
+    for heading in ("recipe", "winner", "difference"):
+        table.add_column(heading, justify="right")
+    assert winner.kept is not None
+    assert baseline.kept is not None
+    ours, theirs = winner.kept, baseline.kept
+    tasks: list[Task] = [task for task in TASK_NAMES if task in ours.scores]
+    rows = [
+        (f"{TASKS[t].title} {TASKS[t].metric}", theirs.scores[t], ours.scores[t]) for t in tasks
+    ]
+    for name, before, after in [*rows, ("score", theirs.score, ours.score)]:
+        table.add_row(name, _score(before), _score(after), f"{after - before:+.3f}")
+    return table
+
+
+def _score(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,260 @@
+"""python -m search.run: many configurations under Ray Tune, and what came of them."""
+
+import datetime
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+import cluster
+from minbert.card import MINILM_CAVEAT
+from minbert.config import InputSettings
+from minbert.data import Dataset, load_dataset
+from minbert.errors import InputError
+from minbert.hub import Pretrained, load_pretrained
+from minbert.settings import add_options, given, make_parser, run_command
+
+from .plan import Plan, make_plan
+from .results import SearchRecord, save_best, write_summary, write_table
+from .review.experiments import experiments_table
+from .review.terminal import LiveTable, PlainLines, outcome, trials_table
+from .settings import StudySettings
+from .spaces import built_in_spaces, describe, load_space
+
+if TYPE_CHECKING:
+    from cluster.local import Cluster
+
+_DESCRIPTION = """\
+Train many configurations, stop the hopeless ones early, and keep the model that scores highest.
+
+  python -m search.run --space weights                        a first search, on generated data
+  python -m search.run --space lr --data DIR --trials 24      on your own files
+  python -m search.run --space my_space.py --time-budget 1h   over your own space
+"""
+
+# The shell's own number for a program that SIGINT ended.
+_INTERRUPTED = 130
+
+
+def main() -> int:
+    parser = make_parser("python -m search.run", _DESCRIPTION)
+    parser.add_argument(
+        "--list-spaces", action="store_true", help="show what each space varies, and exit"
+    )
+    add_options(parser, StudySettings, InputSettings)
+    arguments = parser.parse_args()
+    # Piped output is not cut to a width; on a terminal rich knows the width itself.
+    console = Console(width=None if sys.stdout.isatty() else 100)
+    if arguments.list_spaces:
+        list_spaces(console)
+        return 0
+    settings = StudySettings.check(given(arguments, StudySettings))
+    inputs = InputSettings.check(given(arguments, InputSettings))
+    try:
+        return run_search(settings, inputs, console)
+    except KeyboardInterrupt:
+        print("interrupted before any trial ran", file=sys.stderr)
+        return _INTERRUPTED
+
+
+def list_spaces(console: Console) -> None:
+    for name in built_in_spaces():
+        space = load_space(name)
+        console.print(f"[bold]{name}[/bold]  {space.description}", highlight=False)
+        for parameter, text in describe(space):
+            console.print(f"    {parameter:<22} {text}", markup=False, highlight=False)
+
+
+def run_search(settings: StudySettings, inputs: InputSettings, console: Console) -> int:
+    """Run one search from its settings to its results.
+
+    Returns:
+        Exit status: 0; 1 where no trial came to a report; 130 after an interruption.
+
+    Raises:
+        InputError: something asked for cannot be had; nothing has run then.
+    """
+    plan = make_plan(settings, inputs, load_space(settings.space))
+    folder = _make_folder(settings, plan)
+    try:
+        pretrained = load_pretrained(inputs.encoder, inputs.encoder_layers)
+        dataset = load_dataset(inputs, pretrained.tokenizer())
+        record, about = _train(settings, plan, dataset, pretrained, folder, console)
+    except BaseException:
+        if not any(folder.rglob("*.json")):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    about |= {"inputs": inputs.model_dump(mode="json")}
+    save_best(folder / "best", record, dataset, pretrained, inputs, plan.recipe)
+    write_table(folder / "trials.csv", record)
+    write_summary(folder / "summary.json", record, about)
+    shutil.rmtree(folder / "trials", ignore_errors=True)
+    return _finish(settings, inputs, plan, record, folder, console, about["seconds"])
+
+
+def _train(
+    settings: StudySettings,
+    plan: Plan,
+    dataset: Dataset,
+    pretrained: Pretrained,
+    folder: Path,
+    console: Console,
+) -> tuple[SearchRecord, dict[str, Any]]:
+    """Run the trials; returns their record and what there is to know of the run."""
+    if settings.address is not None:
+        cluster.use_several_machines()
+    # Not before: Ray takes seconds to import, and reads its environment then.
+    from cluster.local import ray_cluster
+
+    from .review.tensorboard import TensorBoardLog
+    from .tuner import run_trials
+
+    record = SearchRecord(planned=plan.trials)
+    start = time.monotonic()
+    with ray_cluster(settings.address, dashboard=settings.dashboard) as machines:
+        gpus_per_trial = settings.gpus_per_trial
+        if gpus_per_trial is None:
+            gpus_per_trial = 0.25 if machines.gpus else 0.0
+        slots = machines.slots(settings.cpus_per_trial, gpus_per_trial)
+        for line in _introduction(settings, plan, dataset, pretrained, machines, slots, folder):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+        view: LiveTable | PlainLines = PlainLines(console, record)
+        if console.is_terminal:
+            view = LiveTable(console, record, slots, settings.time_budget)
+        with view:
+            run_trials(
+                plan,
+                dataset,
+                pretrained,
+                record,
+                [view, TensorBoardLog(folder / "tensorboard")],
+                folder=folder / "trials",
+                seed=settings.seed,
+                cpus_per_trial=settings.cpus_per_trial,
+                gpus_per_trial=gpus_per_trial,
+                time_budget=settings.time_budget,
+            )
+    about = {
+        "name": folder.name,
+        "space": str(plan.space.path) if settings.space.endswith(".py") else plan.space.name,
+        "recipe": plan.recipe,
+        "objective": settings.objective.normalised(1.0, dataset.tasks),
+        "settings": settings.model_dump(mode="json"),
+        "data": {"files": dataset.files, "sizes": _sizes(dataset), "notes": dataset.notes},
+        "encoder": pretrained.name,
+        "layers": pretrained.config.layers,
+        "hardware": {"machines": machines.nodes, "cpus": machines.cpus, "gpus": machines.gpus},
+        "seconds": round(time.monotonic() - start, 1),
+    }
+    return record, about
+
+
+def _make_folder(settings: StudySettings, plan: Plan) -> Path:
+    now = datetime.datetime.now().astimezone()
+    name = settings.name or f"{plan.space.name}-{now:%Y%m%d-%H%M%S}"
+    folder = Path(settings.out) / name
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        raise InputError(f"{folder} is there already; give another --name") from None
+    except OSError as error:
+        raise InputError(f"cannot make the folder {folder}: {error.strerror}") from None
+    return folder
+
+
+def _sizes(dataset: Dataset) -> dict[str, dict[str, int]]:
+    return {
+        task: {name: len(split) for name, split in splits.items()}
+        for task, splits in dataset.splits.items()
+    }
+
+
+def _introduction(
+    settings: StudySettings,
+    plan: Plan,
+    dataset: Dataset,
+    pretrained: Pretrained,
+    machines: "Cluster",
+    slots: int,
+    folder: Path,
+) -> Iterator[str]:
+    """What the search will do, line by line."""
+    yield f"Search    {plan.space.name}: {plan.space.description}"
+    sizes = ", ".join(
+        f"{task} {'/'.join(str(size) for size in by_split.values())}"
+        for task, by_split in _sizes(dataset).items()
+    )
+    yield f"Data      {dataset.name}: {sizes} (train/dev/test)"
+    for note in dataset.notes:
+        yield f"          {note}"
+    yield f"Encoder   {pretrained.name}, {pretrained.config.layers} layers"
+    score = " + ".join(
+        f"{share:.2f}·{task}"
+        for task, share in settings.objective.normalised(1.0, dataset.tasks).items()
+    )
+    yield f"Score     {score}, on dev"
+    epochs, reports = plan.base.epochs, plan.base.reports_per_epoch
+    ends = f"; ends after {settings.time_budget:g} s" if settings.time_budget else ""
+    yield (
+        f"Trials    {plan.trials}, recipe {plan.recipe} first; {epochs} epochs each unless the "
+        f"space says otherwise, {reports} dev evaluations an epoch{ends}"
+    )
+    gpus = f", {machines.gpus:g} GPUs" if machines.gpus else ", no GPU"
+    where = f" on {machines.nodes} machines" if machines.nodes > 1 else ""
+    yield f"Hardware  {machines.cpus} CPUs{gpus}{where}: {slots} trials at once"
+    if machines.dashboard:
+        yield f"Dashboard {machines.dashboard}"
+    yield f"Curves    {_tensorboard(folder)}"
+    yield f"Results   {folder}"
+
+
+def _finish(
+    settings: StudySettings,
+    inputs: InputSettings,
+    plan: Plan,
+    record: SearchRecord,
+    folder: Path,
+    console: Console,
+    seconds: float,
+) -> int:
+    """Print what came of the search; returns the exit status."""
+    if plan.space.experiments:
+        console.print(experiments_table(plan.space.experiments, record.trials))
+    else:
+        console.print(trials_table(record))
+    for part in outcome(record):
+        console.print(part, highlight=False)
+    if "minilm" in inputs.encoder.lower() and inputs.data != "toy":
+        console.print(MINILM_CAVEAT, style="italic", highlight=False)
+    cut_short = record.count("cut short")
+    out_of_time = settings.time_budget is not None and seconds >= settings.time_budget
+    if cut_short:
+        why = "the time was up" if out_of_time else "the search was interrupted"
+        console.print(f"{cut_short} trials were cut short: {why}.", highlight=False)
+    if record.winner is not None:
+        console.print("\nWhat to do next:", highlight=False)
+        best, data = shlex.quote(str(folder / "best")), shlex.quote(inputs.data)
+        limit = f" --dev-limit {inputs.dev_limit}" if inputs.dev_limit else ""
+        for command in (
+            f"python -m minbert evaluate --model {best} --data {data}{limit}",
+            f"python -m minbert predict --model {best} --text 'A sentence of your own.'",
+            _tensorboard(folder),
+        ):
+            console.print(f"  {command}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"Everything is in {folder} ({seconds:.0f} s).", highlight=False)
+    if cut_short and not out_of_time:
+        return _INTERRUPTED
+    return 0 if record.winner is not None else 1
+
+
+def _tensorboard(folder: Path) -> str:
+    return f"tensorboard --logdir {shlex.quote(str(folder / 'tensorboard'))}"
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,75 @@
+"""StudySettings: what is searched, for how long, and on what hardware."""
+
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from minbert.config import TaskWeights
+from minbert.settings import Settings
+from minbert.weights import EQUAL_WEIGHTS
+
+# 12 trials of the default space on the default data fit into six minutes on two cores.
+DEFAULT_TRIALS = 12
+# Without a report within an epoch, halving could not stop a short trial early.
+DEFAULT_REPORTS_PER_EPOCH = 2
+
+_UNITS = {"h": 3600, "m": 60, "s": 1}
+_DURATION = re.compile(r"(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s?)?")
+
+
+def parse_duration(value: Any) -> Any:
+    """Seconds of ``90``, ``90s``, ``10m`` or ``1h30m``; any other value as it is."""
+    if not isinstance(value, str):
+        return value
+    match = _DURATION.fullmatch(value.strip())
+    if not match or not any(match.groups()):
+        raise ValueError("give a time such as 90s, 10m or 1h30m")
+    parts = zip(match.groups(), _UNITS.values(), strict=True)
+    try:
+        return sum(float(part) * seconds for part, seconds in parts if part)
+    except ValueError:
+        raise ValueError("give a time such as 90s, 10m or 1h30m") from None
+
+
+def _no_ray_client(address: str | None) -> str | None:
+    # Under Ray's client protocol the search would run on the cluster, and its files lie there.
+    if address is not None and address.startswith("ray://"):
+        raise ValueError(
+            "ray:// is not supported; run the search on the cluster with "
+            "`ray job submit -- python -m search.run --address auto ...`"
+        )
+    return address
+
+
+class StudySettings(Settings):
+    """The search."""
+
+    space: str = "weights"
+    """what to vary: a name (see --list-spaces) or a Python file of your own"""
+    recipe: str | None = None
+    """what the space does not vary: strong, paper or paper-weighted (default: strong)"""
+    objective: TaskWeights = EQUAL_WEIGHTS
+    """weights of sst, para and sts in the one score that compares trials"""
+    trials: Annotated[int, Field(ge=1)] | None = None
+    """configurations to try, the recipe itself included (default: 12; all of a fixed list)"""
+    epochs: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """epochs a trial (default: the recipe's)"""
+    reports_per_epoch: Annotated[int, Field(ge=1, le=100)] | None = None
+    """dev evaluations an epoch, after which a trial may be stopped (default: 2; 1 for a list)"""
+    time_budget: Annotated[float, BeforeValidator(parse_duration), Field(gt=0)] | None = None
+    """stop after this long, such as 10m or 1h30m (default: when all trials are done)"""
+    cpus_per_trial: Annotated[int, Field(ge=1)] = 1
+    """CPU cores for each trial"""
+    gpus_per_trial: Annotated[float, Field(ge=0)] | None = None
+    """GPUs for each trial; trials share one below 1 (default: 0.25 where there are GPUs)"""
+    address: Annotated[str | None, AfterValidator(_no_ray_client)] = None
+    """Ray cluster to join, auto or HOST:PORT (default: this machine alone)"""
+    dashboard: bool = True
+    """start the Ray dashboard"""
+    name: Annotated[str, Field(pattern=r"^[^/\s][^/]*$")] | None = None
+    """name of the run's folder (default: space, date and time)"""
+    out: str = "runs"
+    """folder that the run's folder is made in"""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """seed of the search, and of the training of every trial"""
