@@ -1,11 +1,12 @@
 """BERT (Devlin et al. 2018, arXiv 1810.04805) over packed tokens.
 
 Everything but attention works on tokens end to end, (tokens, hidden), and so does no work for
-padding. The numbers are those of the padded model.
+padding. Attention pads sequences of similar length together. The numbers are those of the padded
+model.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -63,7 +64,7 @@ class EncoderConfig:
         shapes["pooler.dense.bias"] = (hidden,)
         return shapes
 
-    def hugging_face(self, dropout: float) -> dict[str, object]:
+    def hugging_face(self, dropout: float) -> dict[str, Any]:
         """The content of the ``config.json`` that goes with ``Encoder.hugging_face_state``."""
         return {
             "architectures": ["BertModel"],
@@ -151,14 +152,9 @@ class Encoder(nn.Module):
                 f"{self.config.max_positions} positions; lower --max-length"
             )
         hidden: Tensor = self.embeddings(packed)
-        # (tokens,): where each token goes when sequences are padded to the longest.
-        slots = packed.sequence_of * packed.longest + packed.positions
-        # (sequences, 1, 1, longest): what attention may look at.
-        lengths = packed.starts.diff()
-        real = torch.arange(packed.longest, device=hidden.device) < lengths[:, None]
-        mask = real[:, None, None, :]
+        layout = _layout(packed)
         for layer in self.layers:
-            hidden = layer(hidden, slots, mask)
+            hidden = layer(hidden, layout)
         return hidden
 
     def pool_cls(self, hidden: Tensor, packed: Packed) -> Tensor:
@@ -170,6 +166,50 @@ class Encoder(nn.Module):
         total = hidden.new_zeros(packed.sequences, hidden.shape[1])
         total = total.index_add(0, packed.sequence_of, hidden)
         return total / packed.starts.diff()[:, None]
+
+
+# Sequences whose lengths fall in the same span of so many tokens are padded together on the CPU.
+_LENGTH_SPAN = 16
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How attention pads a batch: group by group, each to its own longest sequence.
+
+    Attributes:
+        slots: (tokens,) where each token goes in the padded tokens of all groups end to end.
+        masks: for each group (sequences, longest), true where there is a token.
+    """
+
+    slots: Tensor
+    masks: list[Tensor]
+
+    @property
+    def size(self) -> int:
+        """Padded tokens of all groups."""
+        return sum(mask.numel() for mask in self.masks)
+
+
+def _layout(packed: Packed) -> _Layout:
+    lengths = packed.starts.diff()
+    device = lengths.device
+    if device.type != "cpu":
+        # One group: kernel launches cost more there than padding, and lengths stay on the device.
+        real = torch.arange(packed.longest, device=device) < lengths[:, None]
+        return _Layout(packed.sequence_of * packed.longest + packed.positions, [real])
+
+    order = lengths.argsort(stable=True)
+    spans = (lengths[order] - 1) // _LENGTH_SPAN
+    counts = [count for count in torch.bincount(spans).tolist() if count]
+    first_slots = torch.empty_like(lengths)
+    masks = []
+    size = 0
+    for group in torch.split(order, counts):
+        longest = int(lengths[group[-1]])
+        masks.append(torch.arange(longest) < lengths[group, None])
+        first_slots[group] = size + torch.arange(len(group)) * longest
+        size += masks[-1].numel()
+    return _Layout(first_slots[packed.sequence_of] + packed.positions, masks)
 
 
 class _Embeddings(nn.Module):
@@ -205,8 +245,8 @@ class _Layer(nn.Module):
         self.down = nn.Linear(config.intermediate_size, hidden)
         self.norm = nn.LayerNorm(hidden, eps=config.layer_norm_eps)
 
-    def forward(self, hidden: Tensor, slots: Tensor, mask: Tensor) -> Tensor:
-        attended = self._drop(self.attention_out(self._attend(hidden, slots, mask)))
+    def forward(self, hidden: Tensor, layout: _Layout) -> Tensor:
+        attended = self._drop(self.attention_out(self._attend(hidden, layout)))
         hidden = self.attention_norm(hidden + attended)
         output = self._drop(self.down(self.activation(self.up(hidden))))
         normed: Tensor = self.norm(hidden + output)
@@ -215,19 +255,24 @@ class _Layer(nn.Module):
     def _drop(self, hidden: Tensor) -> Tensor:
         return F.dropout(hidden, self.dropout, self.training)
 
-    def _attend(self, hidden: Tensor, slots: Tensor, mask: Tensor) -> Tensor:
+    def _attend(self, hidden: Tensor, layout: _Layout) -> Tensor:
         """Multi-head attention within each sequence: (tokens, hidden) to (tokens, hidden)."""
-        sequences, longest = mask.shape[0], mask.shape[3]
         qkv = self.qkv(hidden)  # (tokens, 3 * hidden)
-        padded = qkv.new_zeros(sequences * longest, qkv.shape[1]).index_copy(0, slots, qkv)
-        # 3 x (sequences, heads, longest, head size)
-        query, key, value = padded.view(sequences, longest, 3, self.heads, -1).permute(
-            2, 0, 3, 1, 4
-        )
-        attended = F.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, dropout_p=self.dropout if self.training else 0.0
-        )
-        return attended.transpose(1, 2).reshape(sequences * longest, -1).index_select(0, slots)
+        padded = qkv.new_zeros(layout.size, qkv.shape[1]).index_copy(0, layout.slots, qkv)
+        outputs = []
+        groups = torch.split(padded, [mask.numel() for mask in layout.masks])
+        for group, mask in zip(groups, layout.masks, strict=True):
+            # 3 tensors of (sequences, heads, longest, head size)
+            query, key, value = group.view(*mask.shape, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+            output = F.scaled_dot_product_attention(
+                query,
+                key,
+                value,
+                attn_mask=mask[:, None, None, :],
+                dropout_p=self.dropout if self.training else 0.0,
+            )
+            outputs.append(output.transpose(1, 2).reshape(mask.numel(), -1))
+        return torch.cat(outputs).index_select(0, layout.slots)
 
 
 def _activation(name: Activation) -> nn.Module:
