@@ -152,13 +152,13 @@ def _predict_texts(saved: SavedModel, texts: tuple[str, ...], max_length: int) -
     """Print what the model says of one sentence, or of two and their pair."""
     tokenizer = saved.tokenizer
     # Loading the model has made sure that there are both.
-    special = [tokenizer.token_to_id(token) or 0 for token in ("[CLS]", "[SEP]")]
+    cls_id, sep_id = (tokenizer.token_to_id(token) or 0 for token in ("[CLS]", "[SEP]"))
     for task in saved.info.tasks:
         if TASKS[task].is_pair and len(texts) < 2:
             continue
         rows = [texts] if TASKS[task].is_pair else [(text,) for text in texts]
         split = tokenize_texts(task, rows, tokenizer, max_length)
-        dataset = Dataset("text", {task: {"test": split}}, 0, *special, {}, ())
+        dataset = Dataset("text", {task: {"test": split}}, 0, cls_id, sep_id, {}, ())
         for row, answer in zip(rows, predict(saved.model, dataset, "test")[task], strict=True):
             if task == "sst":
                 grade = f" ({_GRADES[int(answer)]})" if saved.info.classes == len(_GRADES) else ""

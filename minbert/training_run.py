@@ -247,7 +247,8 @@ def _announce(console: Console, run: RunSettings, dataset: Dataset, trainer: Tra
         f"{task} {len(splits['train']):,}/{len(splits['dev']):,}"
         for task, splits in dataset.splits.items()
     )
-    console.print(f"data {run.inputs.data}: train/dev examples {sizes}", highlight=False, soft_wrap=True)
+    about = f"data {run.inputs.data}: train/dev examples {sizes}"
+    console.print(about, highlight=False, soft_wrap=True)
     layers = trainer.model.encoder.config.layers
     console.print(
         f"{run.recipe} on {run.inputs.encoder}, {layers} layers, {trainer.device}: "
