@@ -12,6 +12,7 @@ _DEFAULTS = {
     # A trial without a GPU keeps seeing no GPU; Ray warns that this will be its default.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
     # The search writes its own logs and tells its own errors.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",

@@ -192,7 +192,7 @@ class Recorder(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
         ended = self._of(trial)
-        ended.error = _last_line(trial.get_error())
+        ended.error = _error_in(Path(trial.error_file))
         self._end(ended, "failed")
 
     def _end(self, ended: TrialRecord, state: State) -> None:
@@ -209,10 +209,11 @@ class Recorder(tune.Callback):
             watcher.ended(ended)
 
 
-def _last_line(error: Any) -> str:
-    """The error itself, from the text of a traceback."""
-    lines = [line.strip() for line in str(error or "").splitlines() if line.strip()]
-    return lines[-1] if lines else "the worker ended without saying why"
+def _error_in(file: Path) -> str:
+    """The error itself, from Ray's file of tracebacks: its last line that is not indented."""
+    lines = file.read_text().splitlines() if file.is_file() else []
+    said = [line for line in lines if line.strip() and not line.startswith((" ", "\t"))]
+    return said[-1] if said else "the worker ended without saying why"
 
 
 def run_trials(

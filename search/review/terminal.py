@@ -124,11 +124,12 @@ def trials_table(record: SearchRecord, rows: int | None = None) -> Table:
         folded = low_and_over[: len(shown) - rows]
         shown = [trial for trial in shown if trial not in folded]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("#", justify="right")
-    table.add_column("trial", ratio=1, no_wrap=True, overflow="ellipsis", min_width=16)
+    table.add_column("#", justify="right", no_wrap=True, min_width=2)
+    # Only the name gives way where the terminal is narrow.
+    table.add_column("trial", no_wrap=True, overflow="ellipsis")
     for heading in ("score", *TASK_NAMES, "report"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("state", no_wrap=True)
+        table.add_column(heading, justify="right", no_wrap=True, min_width=5)
+    table.add_column("state", no_wrap=True, min_width=9)
     for trial in shown:
         scores = trial.kept.scores if trial.kept else {}
         table.add_row(
