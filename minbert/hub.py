@@ -1,5 +1,6 @@
 """Find an encoder: a folder, an installed package, or the Hugging Face Hub."""
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -156,35 +157,49 @@ def _fetch(
 ) -> Path | None:
     """As ``download``, but None where the repository lacks the file."""
     where = f"Hugging Face Hub: {repo_type} '{repo_id}'"
+    endpoint = os.environ.get("HF_ENDPOINT")
     try:
+        cached = huggingface_hub.try_to_load_from_cache(
+            repo_id, filename, revision=revision, repo_type=repo_type
+        )
+        if cached is huggingface_hub._CACHED_NO_EXIST:
+            return None
+        if cached is None:
+            _fail_fast(repo_id, filename, revision, repo_type, endpoint)
         return Path(
             huggingface_hub.hf_hub_download(
-                repo_id,
-                filename,
-                revision=revision,
-                repo_type=repo_type,
-                endpoint=os.environ.get("HF_ENDPOINT"),
+                repo_id, filename, revision=revision, repo_type=repo_type, endpoint=endpoint
             )
         )
     except hub_errors.RemoteEntryNotFoundError:
         return None
     except hub_errors.GatedRepoError:
-        raise InputError(
-            f"{where} asks for consent; give it on its page, and set HF_TOKEN"
-        ) from None
+        raise InputError(f"{where} asks for consent; give it there, and set HF_TOKEN") from None
     except hub_errors.RepositoryNotFoundError:
-        hint = f"; {_WHAT_ELSE}" if repo_type == "model" else "; check the name"
-        raise InputError(f"{where} does not exist or is private{hint}") from None
+        hint = _WHAT_ELSE if repo_type == "model" else "check the name"
+        raise InputError(f"{where} does not exist or is private; {hint}") from None
     except hub_errors.RevisionNotFoundError:
         raise InputError(f"{where} has no revision {revision}; check the name") from None
     except hub_errors.HFValidationError:
-        raise InputError(f"{where} is not a name the Hub allows; {_WHAT_ELSE}") from None
-    except OSError as error:
-        # Everything that keeps bytes from arriving: no network, a server's error, a full disk.
-        reason = str(error.__cause__ or error).splitlines()[0]
+        raise InputError(f"{where} is not a name the Hub allows; check the name") from None
+    except Exception as error:
+        # No network, a proxy, a server's error, a full disk: the kinds depend on the HTTP client.
+        reason = str(error.__cause__ or error).strip().partition("\n")[0] or type(error).__name__
         raise InputError(
             f"{where}: cannot get {filename} ({reason}); check the network, or give a folder"
         ) from None
+
+
+def _fail_fast(
+    repo_id: str, filename: str, revision: str, repo_type: str, endpoint: str | None
+) -> None:
+    """Raise at once where no server answers: ``hf_hub_download`` would try for half a minute."""
+    url = huggingface_hub.hf_hub_url(
+        repo_id, filename, revision=revision, repo_type=repo_type, endpoint=endpoint
+    )
+    # An answer, even an error, is for hf_hub_download to deal with.
+    with contextlib.suppress(hub_errors.HfHubHTTPError):
+        huggingface_hub.get_hf_file_metadata(url, endpoint=endpoint)
 
 
 # What is in the files
