@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,9 +14,12 @@ from tokenizers import Tokenizer
 from . import cache as array_cache
 from .config import InputSettings
 from .errors import InputError
+from .glue import prepare_glue
 from .reading import BadRow, Table, check_bad_rows, prepare_text, read_table
 from .tasks import TASK_NAMES, TASKS, SplitName, Task
+from .toy import write_toy
 
+_NAMED_DATA = ("toy", "glue")
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "dev", "test")
 
 # Part of every cache key: count up when the same file would give other arrays.
@@ -113,7 +117,7 @@ def load_dataset(
     files: dict[str, str] = {}
     notes: list[str] = []
     classes = 0
-    with _open_folder(inputs) as source:
+    with _open_folder(inputs, splits, folder) as source:
         for task in inputs.tasks:
             loaded[task] = {}
             for name in splits:
@@ -129,7 +133,7 @@ def load_dataset(
                 loaded[task][name] = _sample(split, name, inputs, seed)
             notes += _notes_on_overlap(task, loaded[task])
     return Dataset(
-        name=inputs.data if inputs.data in ("toy", "glue") else Path(inputs.data).resolve().name,
+        name=inputs.data if inputs.data in _NAMED_DATA else Path(inputs.data).resolve().name,
         splits=loaded,
         classes=classes,
         cls_id=plain.special("[CLS]"),
@@ -194,16 +198,46 @@ class _Tokenizer:
 
 
 @contextlib.contextmanager
-def _open_folder(inputs: InputSettings) -> Iterator[Path]:
-    """The folder of the files, which for generated data exists only meanwhile."""
-    folder = Path(inputs.data).expanduser()
+def _open_folder(
+    inputs: InputSettings, splits: Sequence[SplitName], cache: Path | None
+) -> Iterator[Path]:
+    """The folder of the files; one of generated files exists only meanwhile."""
+    if inputs.data not in _NAMED_DATA:
+        yield _users_folder(inputs.data)
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        if inputs.data == "glue":
+            yield _glue_folder(inputs.tasks, splits, cache, Path(temporary))
+        else:
+            # Made anew each time, which takes less time than to check what was kept.
+            write_toy(Path(temporary))
+            yield Path(temporary)
+
+
+def _users_folder(data: str) -> Path:
+    folder = Path(data).expanduser()
+    layout = (
+        f"{', '.join(_NAMED_DATA)} or a folder with {TASKS['sst'].file_name('train')} and so on"
+    )
     if not folder.is_dir():
         what = "is not a folder" if folder.exists() else "does not exist"
-        raise InputError(
-            f"data folder '{inputs.data}' {what}; give 'toy', 'glue' or a folder in the course "
-            f"layout ({TASKS['sst'].file_name('train')}, ...)"
-        )
-    yield folder
+        raise InputError(f"data folder '{data}' {what}; give {layout}")
+    if not any(folder.iterdir()):
+        raise InputError(f"data folder '{data}' is empty; give {layout}")
+    return folder
+
+
+def _glue_folder(
+    tasks: Sequence[Task], splits: Sequence[SplitName], cache: Path | None, temporary: Path
+) -> Path:
+    if cache:
+        # Where the cache cannot be written, the files are written for this once.
+        with contextlib.suppress(OSError):
+            return _glue_folder(tasks, splits, None, cache / "glue")
+    for task in tasks:
+        for split in splits:
+            prepare_glue(temporary, task, split)
+    return temporary
 
 
 def _read_file(path: Path, task: Task, inputs: InputSettings) -> bytes:
