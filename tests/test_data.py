@@ -1,0 +1,481 @@
+"""Reading, checking, tokenising and caching of the tasks' files."""
+
+import concurrent.futures
+import hashlib
+import pickle
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+
+from minbert import data
+from minbert.config import InputSettings
+from minbert.data import Dataset, Split, load_dataset, tokenize_texts
+from minbert.errors import InputError
+from minbert.reading import prepare_text, read_table
+
+WORDS = "[PAD] [UNK] [CLS] [SEP] a dog sees the cat it ' s . ? , who".split()  # noqa: SIM905
+SST = "\tid\tsentence\tsentiment\n"
+PARA = "\tid\tsentence1\tsentence2\tis_duplicate\n"
+STS = "\tid\tsentence1\tsentence2\tsimilarity\n"
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    made = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, "[UNK]"))
+    made.normalizer = normalizers.Lowercase()
+    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    # Switched on as in some published files, and to be left alone.
+    made.enable_truncation(2)
+    made.enable_padding(length=9)
+    return made
+
+
+def write(folder: Path, **files: str) -> Path:
+    """Files by the names of their splits: ``sst_train`` is ids-sst-train.csv."""
+    prefixes = {"sst": "ids-sst", "para": "quora", "sts": "sts"}
+    for name, content in files.items():
+        task, split = name.split("_")
+        folder.mkdir(exist_ok=True)
+        path = folder / f"{prefixes[task]}-{'test-student' if split == 'test' else split}.csv"
+        path.write_text(content, encoding="utf-8", newline="")
+    return folder
+
+
+def sst_rows(count: int, label: str = "1") -> str:
+    return SST + "".join(f"{i}\tid{i}\ta dog sees\t{label}\n" for i in range(count))
+
+
+def read_sst(folder: Path, tokenizer: Tokenizer, **options: object) -> Dataset:
+    inputs = InputSettings.check({"data": str(folder), "tasks": "sst", **options})
+    return load_dataset(inputs, tokenizer, cache=None)
+
+
+def sentences(split: Split) -> list[list[str]]:
+    bounds = zip(split.offsets[:-1], split.offsets[1:], strict=True)
+    return [[WORDS[token] for token in split.tokens[start:end]] for start, end in bounds]
+
+
+# Text
+
+
+def test_pairs_get_blanks_around_punctuation_and_single_sentences_are_stripped() -> None:
+    assert prepare_text("para", "  Who's it,\tthe   dog?No. ") == "Who ' s it , the dog ? No ."
+    assert prepare_text("sts", "It's!") == "It ' s!"
+    assert prepare_text("sst", "  It's  a dog.  ") == "It's  a dog."
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.text())
+def test_preparing_a_text_twice_changes_nothing_more(text: str) -> None:
+    for task in ("sst", "para", "sts"):
+        once = prepare_text(task, text)
+        assert prepare_text(task, once) == once
+
+
+def test_tokenize_texts_stores_distinct_sentences_once(tokenizer: Tokenizer) -> None:
+    rows = [("It's a dog.", "the cat"), ("the cat", "the  cat"), ("who?", "It ' s a dog .")]
+    split = tokenize_texts("sts", rows, tokenizer, max_length=128)
+
+    assert sentences(split) == [["it", "'", "s", "a", "dog", "."], ["the", "cat"], ["who", "?"]]
+    assert split.second is not None
+    assert split.first.tolist() == [0, 1, 2]
+    assert split.second.tolist() == [1, 1, 0]
+    assert split.ids.tolist() == ["0", "1", "2"]
+    assert split.labels is None
+    assert len(split) == 3
+    kinds = [part.dtype.name for part in (split.tokens, split.offsets, split.first, split.second)]
+    assert kinds == ["int32", "int64", "int32", "int32"]
+
+
+def test_the_tokenizers_own_truncation_and_padding_are_neither_used_nor_changed(
+    tokenizer: Tokenizer,
+) -> None:
+    before = tokenizer.to_str()
+    split = tokenize_texts("sst", [("a dog sees the cat",), ("a",)], tokenizer, max_length=4)
+    assert sentences(split) == [["a", "dog", "sees", "the"], ["a"]]
+    assert tokenizer.to_str() == before
+
+
+@pytest.mark.parametrize("rows", [[("a",)], [("a", " ")], [("a", "b", "c")]])
+def test_texts_at_hand_are_checked(rows: list[tuple[str, ...]], tokenizer: Tokenizer) -> None:
+    with pytest.raises(InputError, match="text 1: para needs 2 texts"):
+        tokenize_texts("para", rows, tokenizer, max_length=128)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.lists(st.sampled_from(WORDS[4:]), min_size=1, max_size=9).map(" ".join), min_size=1)
+)
+def test_every_example_gives_back_its_own_words(texts: list[str]) -> None:
+    made = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, "[UNK]"))
+    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    split = tokenize_texts("sst", [(text,) for text in texts], made, max_length=128)
+    words = sentences(split)
+    assert [words[number] for number in split.first] == [text.split() for text in texts]
+    assert len(words) == len(set(texts))
+
+
+# Files
+
+
+def test_columns_are_found_by_name_and_quoting_is_read(
+    tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    folder = write(
+        tmp_path / "mine",
+        sst_train='sentiment\tsentence\tid\n3\t"a ""dog""\tsees\n"\tx1\n0\t the cat \tx2\n',
+        sst_dev=SST + "0\td1\ta dog\t2.0\n",
+        sst_test="0\t\tid\tsentence\n1\t0.0\tt1\twho sees\n",
+    )
+    loaded = read_sst(folder, tokenizer)
+    train, dev, test = (loaded.splits["sst"][name] for name in ("train", "dev", "test"))
+
+    assert train.ids.tolist() == ["x1", "x2"]
+    assert train.labels is not None
+    assert train.labels.tolist() == [3, 0]
+    assert train.labels.dtype == np.float32
+    unknown = "[UNK]"
+    assert sentences(train) == [["a", unknown, "dog", unknown, "sees"], ["the", "cat"]]
+    assert dev.second is None
+    assert test.ids.tolist() == ["t1"]
+    assert test.labels is None
+    assert (loaded.name, loaded.tasks, loaded.classes) == ("mine", ("sst",), 4)
+    assert (loaded.cls_id, loaded.sep_id) == (2, 3)
+    assert loaded.notes == ()
+    assert list(loaded.files) == [
+        "ids-sst-train.csv",
+        "ids-sst-dev.csv",
+        "ids-sst-test-student.csv",
+    ]
+    dev_file = b"\tid\tsentence\tsentiment\n0\td1\ta dog\t2.0\n"
+    assert loaded.files["ids-sst-dev.csv"] == hashlib.sha256(dev_file).hexdigest()
+
+
+def test_a_test_file_is_optional_and_splits_can_be_chosen(
+    tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    folder = write(tmp_path, sst_dev=sst_rows(3))
+    inputs = InputSettings(data=str(folder), tasks=("sst",))
+    only_dev = load_dataset(inputs, tokenizer, splits=("dev", "test"), cache=None)
+    assert list(only_dev.splits["sst"]) == ["dev"]
+
+
+def test_lines_are_those_of_the_file_even_after_a_field_with_line_breaks() -> None:
+    content = SST + '0\ta\t"one\ntwo\nthree"\t1\n1\tb\t\t1\n\n2\tc\tfine\tnan\n'
+    table = read_table(content.encode(), "f.csv", "sst", "train")
+    assert table.ids == ["a"]
+    assert table.bad == [(5, "no sentence"), (7, "sentiment 'nan' is not a number")]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("0\tx\ta\tb\t", "no is_duplicate"),
+        ("0\tx\ta", "no sentence2, no is_duplicate"),
+        ("0\tx\t \tb\t1.0", "no sentence1"),
+        ("0\tx\ta\tb\tinf", "is_duplicate 'inf' is not within 0 to 1"),
+        ("0\tx\ta\tb\t2", "is_duplicate '2' is not within 0 to 1"),
+        ("0\tx\ta\tb\t-1", "is_duplicate '-1' is not within 0 to 1"),
+        ("0\tx\ta\tb\t0.5", "is_duplicate '0.5' is not a whole number"),
+        ("0\tx\ta\tb\tmaybe", "is_duplicate 'maybe' is not a number"),
+    ],
+)
+def test_bad_rows_are_told_apart(row: str, reason: str) -> None:
+    good = "0\tx\ta\tb\t1.0\n"
+    table = read_table((PARA + good + row + "\n").encode(), "f.csv", "para", "train")
+    assert table.bad == [(3, reason)]
+    assert table.labels == [1.0]
+
+
+def test_similarity_may_be_a_fraction_up_to_five() -> None:
+    rows = "0\tx\ta\tb\t4.6\n1\ty\ta\tb\t5\n2\tz\ta\tb\t5.1\n"
+    table = read_table((STS + rows).encode(), "f.csv", "sts", "dev")
+    assert table.labels == [4.6, 5.0]
+    assert table.bad == [(4, "similarity '5.1' is not within 0 to 5")]
+
+
+def test_few_bad_rows_are_dropped_with_one_note(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    bad = "9\tx\t\t1\n9\ty\tdog\t\n"
+    folder = write(tmp_path, sst_train=sst_rows(198) + bad, sst_dev=SST + "0\td\twho\t0\n")
+    loaded = read_sst(folder, tokenizer)
+    assert len(loaded.splits["sst"]["train"]) == 198
+    assert loaded.notes == (
+        "ids-sst-train.csv: dropped 2 of 200 rows (line 200: no sentence; line 201: no sentiment)",
+    )
+    with pytest.raises(InputError, match=r"^ids-sst-train\.csv, line 200: no sentence; .*strict"):
+        read_sst(folder, tokenizer, strict=True)
+
+
+def test_more_than_one_bad_row_in_a_hundred_is_an_error(
+    tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    folder = write(tmp_path, sst_train=sst_rows(197) + "9\tx\t\t1\n" * 2, sst_dev=sst_rows(1))
+    with pytest.raises(InputError, match=r"train\.csv: 2 of 199 rows are bad.*line 199: no sent"):
+        read_sst(folder, tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (sst_rows(3, "good"), r"the label column 'sentiment' is text, such as 'good'"),
+        ("id,sentence,sentiment\n1,a,1\n", r"no column 'id' .*tab-separated"),
+        ("id\tsentence\n1\ta\n", r"no column 'sentiment' \(found: id, sentence\)"),
+        (SST, r"has a header but no rows"),
+        ("", r"no column 'id' \(found: none\)"),
+        (SST + '0\tx\t"a dog\t1\n' + "1\ty\tthe cat\t1\n" * 20_000, r"quotation mark left open"),
+    ],
+)
+def test_unusable_files_are_named(
+    content: str, message: str, tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    folder = write(tmp_path, sst_train=content, sst_dev=sst_rows(1))
+    with pytest.raises(InputError, match=message) as caught:
+        read_sst(folder, tokenizer)
+    assert "ids-sst-train.csv" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_text_that_is_not_utf8_is_named_by_line() -> None:
+    content = SST.encode() + b"0\tx\tcaf\xe9\t1\n"
+    with pytest.raises(InputError, match=r"f\.csv, line 2: not UTF-8"):
+        read_table(content, "f.csv", "sst", "train")
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_read() -> None:
+    content = b"\xef\xbb\xbfid\tsentence\tsentiment\r\nx\ta dog\t1\r\ny\t\t1\r\n"
+    table = read_table(content, "f.csv", "sst", "train")
+    assert (table.ids, table.texts, table.bad) == (["x"], [("a dog",)], [(3, "no sentence")])
+
+
+def test_missing_folders_and_files_say_what_to_do(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    with pytest.raises(InputError, match=r"'nowhere' does not exist; give toy, glue or"):
+        read_sst(Path("nowhere"), tokenizer)
+    with pytest.raises(InputError, match="is empty"):
+        read_sst(tmp_path, tokenizer)
+    folder = write(tmp_path, sst_train=sst_rows(1), sst_dev=sst_rows(1))
+    with pytest.raises(InputError, match=r"has no quora-train\.csv, which para needs.*sst,sts"):
+        load_dataset(InputSettings(data=str(folder)), tokenizer, cache=None)
+
+
+def test_what_train_and_dev_share_is_counted_as_the_model_reads_it(
+    tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    folder = write(
+        tmp_path,
+        sst_train=SST + "0\tx\tThe dog\t1\n1\ty\twho\t0\n",
+        sst_dev=SST + "0\td\tthe dog\t1\n1\te\tthe cat\t1\n",
+        sts_train=STS + "0\tx\ta dog\tthe cat\t1\n1\ty\twho\ta\t0\n",
+        sts_dev=STS + "0\td\tthe cat\ta dog\t1\n1\te\twho\tthe cat\t1\n",
+    )
+    inputs = InputSettings(data=str(folder), tasks=("sst", "sts"))
+    assert load_dataset(inputs, tokenizer, cache=None).notes == (
+        "sst: 1 of 2 dev sentences also stand in train",
+        "sts: 1 of 2 dev pairs also stand in train",
+    )
+
+
+def test_the_share_of_cut_sentences_is_said(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    rows = "0\tx\ta dog sees the cat\t1\n1\ty\ta\t0\n2\tz\ta dog\t0\n3\tw\twho sees\t0\n"
+    folder = write(tmp_path, sst_train=SST + rows, sst_dev=SST + "0\td\tthe\t1\n")
+    assert read_sst(folder, tokenizer, max_length=4).notes == (
+        "ids-sst-train.csv: 1 of 4 sentences are cut to 4 word pieces (25 %; see --max-length)",
+    )
+
+
+# Samples
+
+
+def test_samples_are_random_seeded_and_leave_the_rest_alone(
+    tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    test_rows = "\tid\tsentence\n" + "".join(f"{i}\tt{i}\ta\n" for i in range(50))
+    rows = sst_rows(200) + "9\tlast\tthe cat\t7\n"
+    folder = write(tmp_path, sst_train=rows, sst_dev=sst_rows(90), sst_test=test_rows)
+    inputs = InputSettings(data=str(folder), tasks=("sst",), train_limit=20, dev_limit=100)
+
+    def sample(seed: int) -> list[str]:
+        splits = load_dataset(inputs, tokenizer, seed=seed, cache=None).splits["sst"]
+        assert (len(splits["dev"]), len(splits["test"])) == (90, 50)
+        return list(splits["train"].ids)
+
+    first = sample(0)
+    assert len(set(first)) == 20
+    assert first == sample(0) != sample(1)
+    head = {f"id{i}" for i in range(20)}
+    assert set(first) != head
+    # The classes are those of the data, not of the sample.
+    assert load_dataset(inputs, tokenizer, cache=None).classes == 8
+
+
+def test_select_keeps_sentences_and_takes_rows_in_order(tokenizer: Tokenizer) -> None:
+    rows = [("a dog", "who"), ("the cat", "a"), ("who", "it")]
+    split = tokenize_texts("para", rows, tokenizer, max_length=128, ids=["x", "y", "z"])
+    chosen = split.select(np.array([2, 0]))
+    assert chosen.ids.tolist() == ["z", "x"]
+    assert chosen.second is not None
+    assert split.second is not None
+    assert chosen.first.tolist() == [split.first[2], split.first[0]]
+    assert chosen.second.tolist() == [split.second[2], split.second[0]]
+    assert chosen.tokens is split.tokens
+
+
+# Cache
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    pairs = "".join(f"{i}\tp{i}\ta dog {i}\tthe cat\t{i % 2}.0\n" for i in range(200))
+    return write(
+        tmp_path / "data",
+        para_train=PARA + pairs + "9\tbroken\ta\t\t\n",
+        para_dev=PARA + "0\td\twho\tsees\t1.0\n",
+        para_test="\tid\tsentence1\tsentence2\n0\tt\twho\tit\n",
+    )
+
+
+def read_para(folder: Path, tokenizer: Tokenizer, cache: Path, **options: object) -> Dataset:
+    inputs = InputSettings.check({"data": str(folder), "tasks": "para", **options})
+    return load_dataset(inputs, tokenizer, cache=cache)
+
+
+def assert_same(one: Dataset, other: Dataset) -> None:
+    assert (one.notes, one.files, one.classes) == (other.notes, other.files, other.classes)
+    for name, split in one.splits["para"].items():
+        for field, value in vars(split).items():
+            found = getattr(other.splits["para"][name], field)
+            if isinstance(value, np.ndarray):
+                assert value.dtype == found.dtype
+                assert np.array_equal(value, found)
+            else:
+                assert value == found
+
+
+def test_a_second_start_reads_the_cache(
+    folder: Path, tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = read_para(folder, tokenizer, tmp_path / "cache")
+    assert "line 202: no sentence2, no is_duplicate" in first.notes[0]
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("read again")
+
+    monkeypatch.setattr(data, "read_table", refuse)
+    second = read_para(folder, tokenizer, tmp_path / "cache")
+    assert_same(first, second)
+    tokens = second.splits["para"]["train"].tokens
+    assert isinstance(tokens.base, np.memmap)
+    assert not tokens.flags.writeable
+    with pytest.raises(InputError, match="line 202"):
+        read_para(folder, tokenizer, tmp_path / "cache", strict=True)
+    # Another file, length or tokenizer is another entry.
+    with pytest.raises(AssertionError, match="read again"):
+        read_para(folder, tokenizer, tmp_path / "cache", max_length=5)
+    other = Tokenizer.from_str(tokenizer.to_str())
+    other.normalizer = normalizers.Strip()
+    with pytest.raises(AssertionError, match="read again"):
+        read_para(folder, other, tmp_path / "cache")
+    path = folder / "quora-dev.csv"
+    path.write_text(path.read_text().replace("who", "cat"))
+    with pytest.raises(AssertionError, match="read again"):
+        read_para(folder, tokenizer, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("harm", ["cut", "flip", "remove", "no list", "torn list", "wrong list"])
+def test_a_torn_cache_is_rebuilt(
+    harm: str, folder: Path, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    whole = read_para(folder, tokenizer, cache)
+    kept = pickle.loads(pickle.dumps(whole))
+    harmed = 0
+    for entry in (cache / "splits").iterdir():
+        tokens, listing = entry / "tokens.npy", entry / "meta.json"
+        content = bytearray(tokens.read_bytes())
+        # Into new files, since the dataset above still maps the old ones.
+        if harm == "cut":
+            tokens.unlink()
+            tokens.write_bytes(content[:-3])
+        elif harm == "flip":
+            content[-2] ^= 1
+            tokens.unlink()
+            tokens.write_bytes(content)
+        elif harm == "remove":
+            tokens.unlink()
+        elif harm == "no list":
+            listing.unlink()
+        elif harm == "torn list":
+            listing.write_text(listing.read_text()[:40])
+        else:
+            listing.write_text("[]")
+        harmed += 1
+    assert harmed == 3
+    assert_same(kept, read_para(folder, tokenizer, cache))
+    assert_same(kept, read_para(folder, tokenizer, cache))
+    assert not list(cache.rglob("*.part"))
+
+
+def test_a_writer_that_dies_half_way_leaves_nothing_that_is_trusted(
+    folder: Path, tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    save, saved = np.save, []
+
+    def die_at_the_third(file: BinaryIO, array: np.ndarray, allow_pickle: bool) -> None:
+        saved.append(1)
+        if len(saved) == 3:
+            raise KeyboardInterrupt
+        save(file, array, allow_pickle=allow_pickle)
+
+    monkeypatch.setattr(np, "save", die_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        read_para(folder, tokenizer, cache)
+    monkeypatch.setattr(np, "save", save)
+    assert_same(read_para(folder, tokenizer, cache), read_para(folder, tokenizer, cache))
+
+
+def test_a_cache_that_cannot_be_written_is_only_noted(
+    folder: Path, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    in_the_way = tmp_path / "file"
+    in_the_way.write_text("")
+    loaded = read_para(folder, tokenizer, in_the_way / "cache")
+    assert len(loaded.splits["para"]["train"]) == 200
+    assert [note for note in loaded.notes if "cannot be written" in note] == [
+        f"the cache {in_the_way / 'cache'} cannot be written (Not a directory); going on without"
+    ]
+
+
+def test_writers_at_the_same_time_do_not_hurt_each_other(
+    folder: Path, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        loaded = list(pool.map(lambda _: read_para(folder, tokenizer, cache), range(12)))
+    for one in loaded:
+        assert_same(loaded[0], one)
+    assert_same(loaded[0], read_para(folder, tokenizer, cache))
+
+
+def test_arrays_leave_a_pickle_without_a_copy(
+    folder: Path, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    read_para(folder, tokenizer, tmp_path / "cache")
+    cached = read_para(folder, tokenizer, tmp_path / "cache")
+    buffers: list[pickle.PickleBuffer] = []
+    pickled = pickle.dumps(cached, protocol=5, buffer_callback=buffers.append)
+    sizes = {len(buffer.raw()) for buffer in buffers}
+    assert cached.splits["para"]["train"].tokens.nbytes in sizes
+    assert_same(cached, pickle.loads(pickled, buffers=buffers))
+
+
+def test_the_environment_names_the_default_cache(
+    folder: Path, tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINBERT_CACHE", str(tmp_path / "elsewhere"))
+    load_dataset(InputSettings(data=str(folder), tasks=("para",)), tokenizer)
+    assert len(list((tmp_path / "elsewhere" / "splits").iterdir())) == 3
