@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -68,11 +69,10 @@ class Trainer:
             if sum(map(weights.of, tasks)) == 0:
                 raise InputError(f"{name}: {weights} gives no weight to any of: {', '.join(tasks)}")
 
-        torch.manual_seed(config.seed)
-        encoder = Encoder.from_pretrained(pretrained, config.dropout)
-        self.model = MultitaskModel(encoder, config, dataset.tasks, dataset.classes)
-        self.model.to(self.device).train()
-        self.optimizer = make_optimizer(self.model, config)
+        self._chance: dict[str, torch.Tensor] = {}
+        with self._own_chance():
+            torch.manual_seed(config.seed)
+            self._make_model(pretrained)
 
         self._train = {task: dataset.splits[task]["train"] for task in config.train_tasks}
         self._negatives = self._make_negatives()
@@ -129,7 +129,8 @@ class Trainer:
             raise RuntimeError("all epochs are trained")
         goal = self._step_of_report(len(self.reports) + 1)
         while self.step < goal:
-            self._train_step()
+            with self._own_chance():
+                self._train_step()
             if on_step is not None:
                 on_step(self)
         report = self._make_report()
@@ -139,12 +140,11 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """All that the rest of the run depends on, as tensors and plain values."""
-        cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
         return {
             "config": self.config.model_dump_json(),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "random": {"cpu": torch.get_rng_state(), "cuda": cuda},
+            "chance": self._chance,
             "step": self.step,
             "examples": self._examples,
             "negatives": self._negatives_seen,
@@ -168,9 +168,7 @@ class Trainer:
             raise InputError("the saved state is of another configuration; train anew")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["random"]["cpu"].cpu())
-        if self.device.type == "cuda" and state["random"]["cuda"] is not None:
-            torch.cuda.set_rng_state(state["random"]["cuda"].cpu(), self.device)
+        self._chance = dict(state["chance"])
         self.step = state["step"]
         self._examples = state["examples"]
         self._negatives_seen = state["negatives"]
@@ -183,6 +181,32 @@ class Trainer:
         self._grad_norms = interval["grad_norms"].to(self.device)
         self._tokens = interval["tokens"]
         self._seconds = interval["seconds"]
+
+    def _make_model(self, pretrained: Pretrained) -> None:
+        encoder = Encoder.from_pretrained(pretrained, self.config.dropout)
+        data = self.dataset
+        self.model = MultitaskModel(encoder, self.config, data.tasks, data.classes)
+        self.model.to(self.device).train()
+        self.optimizer = make_optimizer(self.model, self.config)
+
+    @contextmanager
+    def _own_chance(self) -> Iterator[None]:
+        """Draw from this trainer's own random state, and leave the process's as it was.
+
+        So what else is trained in the process, before or in between, changes nothing.
+        """
+        on_cuda = self.device.type == "cuda"
+        with torch.random.fork_rng([self.device] if on_cuda else []):
+            if self._chance:
+                torch.set_rng_state(self._chance["cpu"].cpu())
+            if on_cuda and "cuda" in self._chance:
+                torch.cuda.set_rng_state(self._chance["cuda"].cpu(), self.device)
+            try:
+                yield
+            finally:
+                self._chance = {"cpu": torch.get_rng_state()}
+                if on_cuda:
+                    self._chance["cuda"] = torch.cuda.get_rng_state(self.device)
 
     def _make_negatives(self) -> NegativePairs | None:
         config = self.config

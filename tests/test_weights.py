@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minbert.tasks import TASK_NAMES, Task
-from minbert.weights import EQUAL_WEIGHTS, Scores, Weights, kept_index, weighted_score
+from minbert.weights import EQUAL_WEIGHTS, KeepRule, Scores, Weights, kept_index, weighted_score
 
 WEIGHT = st.floats(0, 1e6)
 SCORE = st.floats(-1, 1)
@@ -53,7 +53,7 @@ HISTORY: list[Scores] = [
 
 
 @pytest.mark.parametrize(
-    ("rule", "weights", "kept"),
+    ("rule", "weights", "index"),
     [
         # 2 beats 1 in para; 3 beats the kept 2 in nothing; 4 beats the kept 2 in sst.
         ("any_task", EQUAL_WEIGHTS, 3),
@@ -63,19 +63,19 @@ HISTORY: list[Scores] = [
         ("last", EQUAL_WEIGHTS, 3),
     ],
 )
-def test_kept_checkpoint_by_hand(rule: str, weights: Weights, kept: int) -> None:
-    index = kept_index(HISTORY, rule, keep_weights=weights, objective=EQUAL_WEIGHTS)  # type: ignore[arg-type]  # parametrized text
-    assert index == kept
+def test_kept_checkpoint_by_hand(rule: KeepRule, weights: Weights, index: int) -> None:
+    assert kept(HISTORY, rule, weights) == index
 
 
-@given(st.lists(st.tuples(SCORE, SCORE, SCORE), min_size=1), st.sampled_from(["weighted", "objective"]))
-def test_of_equal_checkpoints_the_first_is_kept(
-    history: list[tuple[float, float, float]], rule: str
-) -> None:
-    reports = [scores(*values) for values in history]
-    once = kept_index(reports, rule, keep_weights=EQUAL_WEIGHTS, objective=EQUAL_WEIGHTS)  # type: ignore[arg-type]
-    twice = kept_index(reports * 2, rule, keep_weights=EQUAL_WEIGHTS, objective=EQUAL_WEIGHTS)  # type: ignore[arg-type]
-    assert once == twice
+def kept(reports: list[Scores], rule: KeepRule, weights: Weights = EQUAL_WEIGHTS) -> int:
+    return kept_index(reports, rule, keep_weights=weights, objective=EQUAL_WEIGHTS)
+
+
+@given(st.lists(st.tuples(SCORE, SCORE, SCORE), min_size=1))
+def test_of_equal_checkpoints_the_first_is_kept(history: list[tuple[float, float, float]]) -> None:
+    reports: list[Scores] = [scores(*values) for values in history]
+    once = kept(reports, "objective")
+    assert kept(reports * 2, "objective") == kept(reports, "weighted") == once
     best = weighted_score(reports[once], EQUAL_WEIGHTS)
     assert all(weighted_score(report, EQUAL_WEIGHTS) <= best for report in reports)
 

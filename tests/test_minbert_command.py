@@ -1,0 +1,189 @@
+"""`python -m minbert` as a user types it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from minbert.__main__ import main
+from minbert.checkpoint import load_model
+from minbert.errors import InputError
+from minbert.report import Report
+
+SMALL = ["--encoder", "tiny", "--batch-size", "8", "--epochs", "2", "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def model(course_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("run") / "model"
+    assert main(["train", "--data", str(course_folder), *SMALL, "--out", str(out)]) == 0
+    return out
+
+
+def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "minbert", *words],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        timeout=120,
+        check=False,
+    )
+
+
+def test_trained_model_is_evaluated_with_the_recorded_scores(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", "--model", str(model), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    recorded = load_model(model).info.report
+    assert {task: found[task] for task in ("sst", "para", "sts")} == recorded.scores
+    assert found["mean"] == pytest.approx(recorded.score)
+    assert found["mean_2024"] == pytest.approx(
+        (found["sst"] + found["para"] + (found["sts"] + 1) / 2) / 3
+    )
+    assert found["examples"] == {"sst": 24, "para": 24, "sts": 24}
+
+
+def test_predictions_of_both_splits(model: Path, tmp_path: Path) -> None:
+    for split, rows in (("dev", 24), ("test", 8)):
+        assert (
+            main(["predict", "--model", str(model), "--split", split, "--out", str(tmp_path)]) == 0
+        )
+        for task in ("sst", "para", "sts"):
+            lines = (tmp_path / f"{task}-{split}-output.csv").read_text().splitlines()
+            assert len(lines) == 1 + rows
+
+
+def test_texts_are_answered(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", "--model", str(model), "--text", "A dog .", "--text2", "A cat ."]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["sentiment"] * 2 + ["paraphrase", "similarity"]
+    assert main(["predict", "--model", str(model), "--text", "A dog ."]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+def test_one_task_needs_only_its_files(course_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "sst only"
+    folder.mkdir()
+    for split in ("train", "dev"):
+        name = f"ids-sst-{split}.csv"
+        (folder / name).write_bytes((course_folder / name).read_bytes())
+    out = tmp_path / "model"
+    words = ["--data", str(folder), "--tasks", "sst", *SMALL, "--out", str(out)]
+    assert main(["train", *words]) == 0
+    saved = load_model(out)
+    assert saved.info.tasks == ("sst",)
+    assert saved.info.report.score == saved.info.report.scores["sst"]
+
+
+def test_interrupted_run_goes_on_to_the_same_end(course_folder: Path, tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "minbert", "train", "--data", str(course_folder), *SMALL]
+    words += ["--epochs", "30", "--reports-per-epoch", "1", "--out"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    subprocess.run([*words, str(whole)], env=environment, check=True, timeout=120)
+
+    process = subprocess.Popen(
+        [*words, str(broken)], env=environment, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    for line in process.stdout:  # a run that says so has trained some epochs, not all
+        if line.startswith("epoch 2 "):
+            break
+    process.send_signal(signal.SIGINT)
+    said = process.stdout.read()
+    assert process.wait(timeout=60) == 130
+    assert f"python -m minbert train --resume --out {broken}" in said
+    assert (broken / "state.pt").exists()
+
+    again = run("train", "--resume", "--out", str(broken))
+    assert again.returncode == 0, again.stderr
+    assert not (broken / "state.pt").exists()
+    for name in ("model.safetensors", "heads.safetensors"):
+        assert (whole / name).read_bytes() == (broken / name).read_bytes()
+    one, other = (reports(folder) for folder in (whole, broken))
+    assert len(one) == 30
+    assert one == other
+
+
+def reports(folder: Path) -> list[dict[str, object]]:
+    return [
+        Report.model_validate_json(line).model_dump(exclude={"train_seconds", "dev_seconds"})
+        for line in (folder / "reports.jsonl").read_text().splitlines()
+    ]
+
+
+def test_killed_run_goes_on_from_its_last_report(course_folder: Path, tmp_path: Path) -> None:
+    words = ["train", "--data", str(course_folder), *SMALL, "--epochs", "30"]
+    out = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "minbert", *words, "--out", str(out)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while not (out / "state.pt").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    done = run("train", "--resume", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    assert [report["step"] for report in reports(out)] == list(range(1, 31))
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        ("train --out OUT --recipe best", "unknown recipe 'best'; there are: strong"),
+        ("train --out OUT --batch-size 0", "batch_size: must be greater than or equal to 1"),
+        ("train --out OUT --loss-weights 0,0,0", "loss_weights: weights must not all be zero"),
+        ("train --out OUT --data nowhere", "nowhere"),
+        ("train --out OUT --data DATA --encoder no/such/folder", "no/such/folder"),
+        ("train --out OUT --data DATA --encoder tiny --layers 3", "layers"),
+        ("train --out OUT --device cuda:9 --device tpu", "device: must be cpu or cuda"),
+        ("train", "out is required"),
+        ("train --resume --out OUT", "holds no run to go on with"),
+        ("evaluate --model OUT", "holds no saved model"),
+        ("predict --model OUT --text2 x", "--text2 needs --text"),
+        ("predict --model OUT", "give --out DIR"),
+    ],
+)
+def test_bad_input_is_one_line(
+    words: str, problem: str, course_folder: Path, tmp_path: Path
+) -> None:
+    filled = words.replace("OUT", str(tmp_path / "out")).replace("DATA", str(course_folder))
+    with pytest.raises(InputError) as error:
+        main(filled.split())
+    assert problem in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_bad_input_ends_with_status_2_and_no_traceback() -> None:
+    done = run("train", "--out", "x", "--lr", "fast")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: lr: must be a valid number, unable to parse string as a number (got 'fast')\n"
+    )
+    assert run().returncode == 2
+
+
+def test_unwritable_output_folder(course_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(InputError, match="cannot write to"):
+        main(["train", "--data", str(course_folder), *SMALL, "--out", str(tmp_path / "file/x")])
+
+
+def test_finished_or_other_run_is_not_overwritten(model: Path, course_folder: Path) -> None:
+    words = ["train", "--data", str(course_folder), *SMALL, "--out", str(model)]
+    with pytest.raises(InputError, match="holds a run; add --resume"):
+        main(words)
+    with pytest.raises(InputError, match="no interrupted run"):
+        main([*words, "--resume"])
+    with pytest.raises(InputError, match=r"lr: the run in .* has 5e-05, not 0\.1"):
+        main([*words, "--resume", "--lr", "0.1"])

@@ -1,0 +1,197 @@
+import math
+from contextlib import suppress
+from typing import Any
+
+import pytest
+import torch
+
+from minbert.config import TrainConfig
+from minbert.data import Dataset
+from minbert.errors import InputError
+from minbert.hub import Pretrained
+from minbert.report import Report
+from minbert.train import DivergedError, Trainer
+
+# Every source of chance at once: dropout, sampling by size, negatives.
+CONFIG = TrainConfig(
+    batch_size=8, epochs=2, lr=1e-3, negatives=1.0, reports_per_epoch=2, seed=3, dropout=0.2
+)
+TIMES = {"train_seconds", "dev_seconds"}
+
+
+def train(trainer: Trainer) -> list[dict[str, Any]]:
+    while not trainer.finished:
+        trainer.next_report()
+    return [report.model_dump(exclude=TIMES) for report in trainer.reports]
+
+
+def assert_same_weights(a: Trainer, b: Trainer) -> None:
+    for (name, left), right in zip(
+        a.model.state_dict().items(), b.model.state_dict().values(), strict=True
+    ):
+        assert torch.equal(left, right), name
+
+
+JOINT = {"pair_encoding": "joint", "para_head": "linear", "sts_head": "linear", "pooling": "cls"}
+
+
+@pytest.mark.parametrize(
+    ("stop_after", "changes"),  # of 40 steps, with a report after each tenth
+    [
+        (1, {}),
+        (10, {}),
+        (27, {}),
+        (15, {"optimizer": "radam", "sampling": "sequential"}),
+        (15, {"negative_strategy": "hard", "sampling": "round_robin", "keep": "any_task"}),
+        (15, JOINT),
+    ],
+)
+def test_interrupted_training_equals_uninterrupted_bit_for_bit(
+    tiny: Pretrained, dataset: Dataset, stop_after: int, changes: dict[str, object]
+) -> None:
+    config = CONFIG.replace(**changes)
+    whole = Trainer(config, dataset, tiny)
+    reports = train(whole)
+
+    class Stop(Exception):  # noqa: N818
+        pass
+
+    def stop(trainer: Trainer) -> None:
+        if trainer.step == stop_after:
+            raise Stop
+
+    first = Trainer(config, dataset, tiny)
+    with suppress(Stop):
+        while True:
+            first.next_report(stop)
+    assert first.step == stop_after
+    state = first.state_dict()
+    torch.manual_seed(99)  # what came before must not matter
+    second = Trainer(config, dataset, tiny)
+    second.load_state_dict(state)
+    assert train(second) == reports
+    assert_same_weights(whole, second)
+
+
+def test_seed_decides_everything(tiny: Pretrained, dataset: Dataset) -> None:
+    one, same = Trainer(CONFIG, dataset, tiny), Trainer(CONFIG, dataset, tiny)
+    # Trained in turns they would disturb each other if chance were not theirs alone.
+    assert train(one) == train(same)
+    other = Trainer(CONFIG.replace(seed=4), dataset, tiny)
+    assert train(other) != [report.model_dump(exclude=TIMES) for report in one.reports]
+
+
+def test_reports_come_at_fixed_fractions(tiny: Pretrained, dataset: Dataset) -> None:
+    # 5 + 5 + 5 batches of 8 in 40 + 40 + 40 examples, 5 more of negatives: 20 steps an epoch.
+    trainer = Trainer(CONFIG.replace(reports_per_epoch=3), dataset, tiny)
+    assert trainer.steps_per_epoch == 20
+    steps = []
+    while not trainer.finished:
+        report = trainer.next_report()
+        steps.append(trainer.step)
+        assert trainer.at_report
+        assert report.step == len(steps)
+    assert steps == [7, 14, 20, 27, 34, 40]
+    assert [report.epoch for report in trainer.reports] == [step / 20 for step in steps]
+    with pytest.raises(RuntimeError):
+        trainer.next_report()
+
+
+def test_report_counts_what_was_trained_on(tiny: Pretrained, dataset: Dataset) -> None:
+    trainer = Trainer(
+        CONFIG.replace(sampling="sequential", reports_per_epoch=1, epochs=1), dataset, tiny
+    )
+    report = trainer.next_report()
+    assert report.examples == 40 + 40 + 80
+    assert report.negatives == 40
+    sentence_tokens = 0
+    for task in ("sst", "para"):
+        split = dataset.splits[task]["train"]  # type: ignore[index]  # a literal in a tuple
+        lengths = split.offsets[1:] - split.offsets[:-1] + 2
+        sentence_tokens += int(lengths[split.first].sum())
+        sentence_tokens += 0 if split.second is None else int(lengths[split.second].sum())
+    split = dataset.splits["sts"]["train"]
+    assert split.second is not None
+    lengths = split.offsets[1:] - split.offsets[:-1] + 2
+    true_pairs = int(lengths[split.first].sum() + lengths[split.second].sum())
+    negatives = report.tokens - sentence_tokens - true_pairs
+    assert 40 * 2 * int(lengths.min()) <= negatives <= 40 * 2 * int(lengths.max())
+    assert set(report.losses) == {"sst", "para", "sts"}
+    assert report.score == pytest.approx(sum(report.scores.values()) / 3)
+
+
+def test_untrained_tasks_are_scored_and_their_heads_stay(
+    tiny: Pretrained, dataset: Dataset
+) -> None:
+    trainer = Trainer(CONFIG.replace(train_tasks=("sst",), weight_decay=0), dataset, tiny)
+    before = {name: value.clone() for name, value in trainer.model.heads.state_dict().items()}
+    report = trainer.next_report()
+    assert set(report.scores) == {"sst", "para", "sts"}
+    assert set(report.losses) == {"sst"}
+    after = trainer.model.heads.state_dict()
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"sst"}
+
+
+def test_a_task_of_no_loss_weight_does_not_train_its_head(
+    tiny: Pretrained, dataset: Dataset
+) -> None:
+    config = CONFIG.replace(loss_weights=(1, 0, 1), sts_head="difference", weight_decay=0)
+    trainer = Trainer(config, dataset, tiny)
+    before = {name: value.clone() for name, value in trainer.model.heads.state_dict().items()}
+    trainer.next_report()
+    after = trainer.model.heads.state_dict()
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"sst", "sts"}
+
+
+def test_kept_report_follows_the_rule(tiny: Pretrained, dataset: Dataset) -> None:
+    trainer = Trainer(CONFIG.replace(keep="last"), dataset, tiny)
+    train(trainer)
+    assert all(report.kept for report in trainer.reports)
+    trainer = Trainer(CONFIG.replace(keep="objective"), dataset, tiny)
+    train(trainer)
+    best = max(trainer.reports, key=lambda report: report.score)
+    assert trainer.kept is best
+
+
+def test_divergence_is_said_not_scored(tiny: Pretrained, dataset: Dataset) -> None:
+    trainer = Trainer(CONFIG, dataset, tiny)
+
+    def poison(trainer: Trainer) -> None:
+        next(trainer.model.parameters()).data.fill_(math.nan)
+
+    with pytest.raises(DivergedError, match="loss became nan by step"):
+        trainer.next_report(poison)
+    assert trainer.reports == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"reports_per_epoch": 50}, "an epoch has only 20 steps"),
+        ({"train_tasks": ("sst",), "loss_weights": (0, 1, 1)}, "loss_weights: 0,1,1 gives no"),
+    ],
+)
+def test_configuration_that_does_not_fit_the_data(
+    tiny: Pretrained, dataset: Dataset, changes: dict[str, object], problem: str
+) -> None:
+    with pytest.raises(InputError, match=problem):
+        Trainer(CONFIG.replace(batch_size=8, **changes), dataset, tiny)
+
+
+def test_report_survives_json(tiny: Pretrained, dataset: Dataset) -> None:
+    report = Trainer(CONFIG, dataset, tiny).next_report()
+    assert Report.model_validate_json(report.model_dump_json()) == report
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_trains_on_cuda_and_goes_on_from_a_state(tiny: Pretrained, dataset: Dataset) -> None:
+    trainer = Trainer(CONFIG, dataset, tiny, "cuda")
+    first = trainer.next_report()
+    assert all(map(math.isfinite, first.scores.values()))
+    again = Trainer(CONFIG, dataset, tiny, "cuda")
+    again.load_state_dict(trainer.state_dict())
+    train(again)
+    assert again.finished
