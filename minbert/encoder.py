@@ -16,7 +16,7 @@ from .batching import Packed
 from .errors import InputError
 
 if TYPE_CHECKING:
-    from .hub import Pretrained
+    from .pretrained import Pretrained
 
 # The names Hugging Face gives them; gelu_new is the older name of gelu_pytorch_tanh.
 Activation = Literal["gelu", "gelu_new", "gelu_pytorch_tanh", "relu"]

@@ -264,10 +264,17 @@ def test_what_is_wrong_is_named_in_one_line(case: str, folder: Path, tiny: Pretr
     assert "\n" not in str(caught.value)
 
 
-def test_vocabulary_without_special_tokens(folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"[UNK]\n[SEP]\nfilm\n", "vocab.txt: the vocabulary has no [CLS]"),
+        (b"\xff\xfe", "vocab.txt: not readable as text"),
+    ],
+)
+def test_vocabulary_file_that_cannot_be_used(folder: Path, content: bytes, message: str) -> None:
     (folder / "tokenizer.json").unlink()
-    (folder / "vocab.txt").write_text("[UNK]\n[SEP]\nfilm\n")
-    with pytest.raises(InputError, match=r"vocab\.txt: the vocabulary has no \[CLS\]"):
+    (folder / "vocab.txt").write_bytes(content)
+    with pytest.raises(InputError, match=re.escape(message)):
         load_pretrained(str(folder))
 
 
