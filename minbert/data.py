@@ -303,14 +303,17 @@ def _tokenize(task: Task, table: Table, tokenizer: _Tokenizer) -> tuple[Split, i
     sentences = tokenizer.encode(list(numbers))
     cut = sum(len(sentence) > tokenizer.max_length for sentence in sentences)
     kept = [np.array(sentence[: tokenizer.max_length], np.int32) for sentence in sentences]
-    columns = np.array([[numbers[text] for text in row] for row in table.texts], np.int32)
+    columns = [
+        np.array([numbers[row[place]] for row in table.texts], np.int32)
+        for place in range(len(TASKS[task].sentence_columns))
+    ]
     split = Split(
         task=task,
         ids=np.array(table.ids, np.str_),
         tokens=np.concatenate([np.empty(0, np.int32), *kept]),
         offsets=np.cumsum([0, *(len(sentence) for sentence in kept)], dtype=np.int64),
-        first=np.ascontiguousarray(columns[:, 0]),
-        second=np.ascontiguousarray(columns[:, 1]) if TASKS[task].is_pair else None,
+        first=columns[0],
+        second=columns[1] if TASKS[task].is_pair else None,
         labels=None if table.labels is None else np.array(table.labels, np.float32),
     )
     return split, cut

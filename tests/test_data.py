@@ -92,6 +92,11 @@ def test_tokenize_texts_stores_distinct_sentences_once(tokenizer: Tokenizer) -> 
     assert kinds == ["int32", "int64", "int32", "int32"]
 
 
+def test_no_texts_are_no_examples(tokenizer: Tokenizer) -> None:
+    split = tokenize_texts("para", [], tokenizer, max_length=128)
+    assert (len(split), len(split.tokens), split.offsets.tolist()) == (0, 0, [0])
+
+
 def test_the_tokenizers_own_truncation_and_padding_are_neither_used_nor_changed(
     tokenizer: Tokenizer,
 ) -> None:
