@@ -1,10 +1,13 @@
 """Trainer: trains one configuration and gives a Report after each dev evaluation."""
 
+import ctypes
 import math
+import platform
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -24,6 +27,9 @@ from .report import Report
 from .sampling import batch_rows, generator, steps_per_epoch, task_order
 from .tasks import Task
 from .weights import kept_index, weighted_score
+
+# Of glibc's malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 class DivergedError(Exception):
@@ -69,6 +75,8 @@ class Trainer:
             if sum(map(weights.of, tasks)) == 0:
                 raise InputError(f"{name}: {weights} gives no weight to any of: {', '.join(tasks)}")
 
+        if self.device.type == "cpu":
+            _keep_freed_memory()
         self._chance: dict[str, torch.Tensor] = {}
         with self._own_chance():
             torch.manual_seed(config.seed)
@@ -346,3 +354,18 @@ class Trainer:
             train_seconds=self._seconds,
             dev_seconds=dev_seconds,
         )
+
+
+@cache  # once a process
+def _keep_freed_memory() -> None:
+    """Let the C library keep the large blocks that are freed, for the next step to use.
+
+    By default glibc hands them back, and every step waits for the system to clear tens of
+    megabytes again, most of all for the gradient of the word embeddings. Elsewhere than on Linux
+    with glibc nothing is done.
+    """
+    if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
+        return
+    one_gigabyte = 1 << 30
+    for parameter in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
+        ctypes.CDLL(None).mallopt(parameter, one_gigabyte)
