@@ -201,8 +201,8 @@ def _introduction(
     epochs, reports = plan.base.epochs, plan.base.reports_per_epoch
     ends = f"; ends after {settings.time_budget:g} s" if settings.time_budget else ""
     yield (
-        f"Trials    {plan.trials}, recipe {plan.recipe} first (epochs: {epochs}, dev evaluations an "
-        f"epoch: {reports}){ends}"
+        f"Trials    {plan.trials}, recipe {plan.recipe} first "
+        f"(epochs: {epochs}, dev evaluations an epoch: {reports}){ends}"
     )
     gpus = f", {machines.gpus:g} GPUs" if machines.gpus else ", no GPU"
     where = f" on {machines.nodes} machines" if machines.nodes > 1 else ""
