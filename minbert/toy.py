@@ -73,6 +73,7 @@ def _sentence(text: str) -> str:
 
 
 def _words(text: str) -> list[str]:
+    """Lists of words are easier to read without quotation marks."""
     return text.split()
 
 
@@ -171,7 +172,7 @@ class _Event:
     deed: str
     target: str
     place: str
-    never: bool = False
+    never: bool
 
     @property
     def among_people(self) -> bool:
@@ -190,6 +191,7 @@ def _event(generator: random.Random) -> _Event:
         deed=generator.choice(_DEEDS_TO_PEOPLE if among_people else _DEEDS_TO_THINGS),
         target=other if among_people else generator.choice(_THINGS),
         place=generator.choice(_PLACES),
+        never=generator.random() < 0.15,
     )
 
 
@@ -240,8 +242,8 @@ def _look_alike(event: _Event, generator: random.Random) -> _Event:
     if turn < 0.1 and event.among_people:
         return replace(event, agent=event.target, target=event.agent)
     if turn < 0.2:
-        return replace(event, never=True)
-    for part in generator.sample(list(_SHARES), generator.choice([1, 2, 2, 3])):
+        return replace(event, never=not event.never)
+    for part in generator.sample(list(_SHARES), generator.choice([1, 2, 3, 3])):
         event = _changed(event, part, generator)
     return event
 
