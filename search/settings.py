@@ -9,8 +9,8 @@ from minbert.config import TaskWeights
 from minbert.settings import Settings
 from minbert.weights import EQUAL_WEIGHTS
 
-# 12 trials of the default space on the default data fit into six minutes on two cores.
-DEFAULT_TRIALS = 12
+# So many trials of the default space on the default data fit into six minutes on two cores.
+DEFAULT_TRIALS = 10
 # Without a report within an epoch, halving could not stop a short trial early.
 DEFAULT_REPORTS_PER_EPOCH = 2
 
@@ -52,7 +52,7 @@ class StudySettings(Settings):
     objective: TaskWeights = EQUAL_WEIGHTS
     """weights of sst, para and sts in the one score that compares trials"""
     trials: Annotated[int, Field(ge=1)] | None = None
-    """configurations to try, the recipe itself included (default: 12; all of a fixed list)"""
+    """configurations to try, the recipe itself included (default: 10; all of a fixed list)"""
     epochs: Annotated[int, Field(ge=1, le=1000)] | None = None
     """epochs a trial (default: the recipe's)"""
     reports_per_epoch: Annotated[int, Field(ge=1, le=100)] | None = None

@@ -125,8 +125,9 @@ def trials_table(record: SearchRecord, rows: int | None = None) -> Table:
         shown = [trial for trial in shown if trial not in folded]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("#", justify="right", no_wrap=True, min_width=2)
-    # Only the name gives way where the terminal is narrow.
-    table.add_column("trial", no_wrap=True, overflow="ellipsis")
+    # The only column that may be wrapped, and so the only one that gives way where the terminal is
+    # narrow; its text is cut instead.
+    table.add_column("trial")
     for heading in ("score", *TASK_NAMES, "report"):
         table.add_column(heading, justify="right", no_wrap=True, min_width=5)
     table.add_column("state", no_wrap=True, min_width=9)
@@ -134,7 +135,7 @@ def trials_table(record: SearchRecord, rows: int | None = None) -> Table:
         scores = trial.kept.scores if trial.kept else {}
         table.add_row(
             str(trial.number),
-            Text(trial.name),
+            Text(trial.name, no_wrap=True, overflow="ellipsis"),
             _score(trial.score),
             *(_score(scores.get(task)) for task in TASK_NAMES),
             f"{len(trial.reports)}/{trial.reports_in_all}",
