@@ -1,0 +1,212 @@
+"""python -m search.run as a user types it: what it refuses, and one whole search."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from transformers import AutoModel
+
+from minbert.checkpoint import load_model
+from minbert.data import load_dataset
+from minbert.evaluate import evaluate
+from minbert.settings import run_command
+from search import run
+
+ROOT = Path(run.__file__).parent.parent
+Refuse = Callable[..., str]
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "search.run", *arguments]
+
+
+@pytest.fixture
+def refuse(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Refuse:
+    """Runs a command that is refused; gives the one line that says why."""
+
+    def run_it(*arguments: str) -> str:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["search.run", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            run_command(run.main)
+        assert caught.value.code == 2
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        (line,) = printed.err.splitlines()
+        return line
+
+    return run_it
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--space", "nothing"], "unknown space 'nothing'; there are: full, lr"),
+        (["--space", "nothing.py"], "space file nothing.py does not exist"),
+        (["--recipe", "storng"], "unknown recipe 'storng'; did you mean 'strong'?"),
+        (["--encoder", "/no/such/encoder"], "/no/such/encoder"),
+        (["--trails", "3"], "unknown option '--trails'; did you mean '--trials'?"),
+        (["--trials", "0"], "trials: must be greater than or equal to 1 (got '0')"),
+        (["--epochs", "many"], "epochs: "),
+        (["--objective", "1,-1,1"], "objective: weights must be finite numbers of at least 0"),
+        (["--objective", "0,0,0"], "objective: weights must not all be zero"),
+        (["--data", "nowhere", "--encoder", "tiny"], "nowhere"),
+        (["--data", "empty", "--encoder", "tiny"], "empty"),
+        (["--data", "texts", "--encoder", "tiny"], "sentiment"),
+        (["--out", "a-file", "--encoder", "tiny"], "cannot make the folder a-file/"),
+        (["--name", "taken"], "runs/taken is there already; give another --name"),
+        (["--address", "ray://head:10001"], "ray job submit"),
+        (["--time-budget", "soon"], "give a time such as 90s"),
+    ],
+)
+def test_bad_input_is_one_line(
+    arguments: list[str], words: str, refuse: Refuse, tmp_path: Path, course_folder: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "runs" / "taken").mkdir(parents=True)
+    (tmp_path / "a-file").touch()
+    (tmp_path / "texts").mkdir()
+    for file in course_folder.iterdir():
+        text = file.read_text()
+        if file.name == "ids-sst-train.csv":
+            text = re.sub(r"\d$", "good", text, flags=re.MULTILINE)
+        (tmp_path / "texts" / file.name).write_text(text)
+    line = refuse(*arguments)
+    assert line.startswith("error: ")
+    assert words in line
+    # Nothing is left of a search that did not start.
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["taken"]
+
+
+def test_error_in_own_space_is_told_before_anything_runs(refuse: Refuse, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def space(trial):\n    return {'batch_size': 0}\n")
+    line = refuse("--space", "mine.py")
+    assert line == "error: mine.py:2: batch_size: must be greater than or equal to 1 (got 0)"
+
+
+def test_more_gpus_than_there_are(tmp_path: Path, course_folder: Path) -> None:
+    arguments = ["--gpus-per-trial", "99", "--encoder", "tiny", "--data", str(course_folder)]
+    done = subprocess.run(
+        command(*arguments, "--no-dashboard", "--out", str(tmp_path / "runs")),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert re.fullmatch(
+        r"error: --gpus-per-trial 99: the cluster has \d+; ask for fewer\n", done.stderr
+    )
+    assert not list((tmp_path / "runs").iterdir())
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, course_folder: Path) -> tuple[Path, str]:
+    """One complete search: its folder and what it printed."""
+    out = tmp_path_factory.mktemp("out")
+    arguments = ["--data", str(course_folder), "--encoder", "tiny", "--trials", "4"]
+    arguments += ["--epochs", "1", "--dev-limit", "20", "--no-dashboard", "--out", str(out)]
+    done = subprocess.run(
+        command(*arguments, "--name", "first"),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return out / "first", done.stdout
+
+
+def test_a_search_says_what_it_will_do_and_what_came_of_it(finished: tuple[Path, str]) -> None:
+    folder, text = finished
+    for words in (
+        "sst 40/20/8, para 40/20/8, sts 40/20/8 (train/dev/test)",
+        "Trials    4, recipe strong first",
+        "Hardware",
+        f"tensorboard --logdir {folder}/tensorboard",
+        "Winner: trial",
+        "α 0.",
+        "Chosen on these dev data from 4 trials, so optimistic",
+        f"python -m minbert evaluate --model {folder}/best --data",
+    ):
+        assert words in text
+    assert "trial  0  finished" in text
+    assert "better" not in text
+
+
+def test_a_search_leaves_its_record(finished: tuple[Path, str]) -> None:
+    folder, _ = finished
+    assert {path.name for path in folder.iterdir()} == {
+        "best",
+        "summary.json",
+        "tensorboard",
+        "trials.csv",
+    }
+    summary = json.loads((folder / "summary.json").read_text())
+    assert len(summary["trials"]) == 4
+    assert summary["trials"][0]["state"] == "finished"
+    assert summary["objective"] == pytest.approx({"sst": 1 / 3, "para": 1 / 3, "sts": 1 / 3})
+    scores = [trial["score"] for trial in summary["trials"]]
+    assert scores[summary["winner"]] == max(scores)
+    assert len((folder / "trials.csv").read_text().splitlines()) == 5
+    assert len(list((folder / "tensorboard").iterdir())) == 4
+
+
+def test_best_is_the_winners_model_with_its_predictions(
+    finished: tuple[Path, str], course_folder: Path
+) -> None:
+    folder, _ = finished
+    summary = json.loads((folder / "summary.json").read_text())
+    winner = summary["trials"][summary["winner"]]
+    best = load_model(folder / "best")
+    info = best.info
+    assert info.report.scores == winner["scores"]
+    assert info.config.model_dump(mode="json") == winner["config"]
+    data = load_dataset(info.inputs, best.tokenizer, cache=None)
+    assert info.inputs.data == str(course_folder)
+    results = evaluate(best.model, data)
+    assert {task: result.score for task, result in results.items()} == winner["scores"]
+    written = sorted(path.name for path in (folder / "best" / "predictions").iterdir())
+    assert written == [
+        f"{task}-{split}-output.csv" for task in ("para", "sst", "sts") for split in ("dev", "test")
+    ]
+    assert AutoModel.from_pretrained(folder / "best").config.num_hidden_layers == 2
+
+
+def test_ctrl_c_keeps_what_there_is(tmp_path: Path, course_folder: Path) -> None:
+    arguments = ["--data", str(course_folder), "--encoder", "tiny", "--epochs", "900"]
+    process = subprocess.Popen(
+        command(*arguments, "--no-dashboard", "--out", str(tmp_path), "--name", "cut"),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # As a terminal does it: the signal goes to the whole group of processes.
+        start_new_session=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    for line in process.stdout:
+        if "report 3/" in line:
+            os.killpg(process.pid, signal.SIGINT)
+            break
+    text = process.stdout.read()
+    assert process.wait(timeout=60) == 130
+    assert process.stderr.read() == ""
+    assert "cut short: the search was interrupted" in text
+    summary = json.loads((tmp_path / "cut" / "summary.json").read_text())
+    assert summary["trials"][0]["state"] == "cut short"
+    best = load_model(tmp_path / "cut" / "best")
+    assert best.info.report.scores == summary["trials"][summary["winner"]]["scores"]
