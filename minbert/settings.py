@@ -100,7 +100,7 @@ def add_options(
     is refused in the same words wherever it comes from.
     """
     for settings in classes:
-        group = parser.add_argument_group((settings.__doc__ or settings.__name__).splitlines()[0])
+        group = parser.add_argument_group((settings.__doc__ or "").splitlines()[0].rstrip("."))
         for name, field in settings.model_fields.items():
             if name not in skip:
                 _add_option(group, name, field)
@@ -116,7 +116,7 @@ def _add_option(group: "argparse._ArgumentGroup", name: str, field: FieldInfo) -
         )
         return
     choices = _choices(field.annotation)
-    shown = "|".join(choices) if choices else name.rpartition("_")[2].upper()
+    shown = "|".join(choices) or _placeholder(name, field.annotation)
     if not field.is_required() and field.default is not None:
         text += f" (default: {_as_text(field.default)})"
     group.add_argument(option, metavar=shown, default=argparse.SUPPRESS, help=text)
@@ -126,6 +126,13 @@ def _choices(annotation: Any) -> list[str]:
     if typing.get_origin(annotation) is typing.Literal:
         return [str(choice) for choice in typing.get_args(annotation)]
     return [choice for part in typing.get_args(annotation) for choice in _choices(part)]
+
+
+def _placeholder(name: str, annotation: Any) -> str:
+    """N for a number, otherwise the field's own name."""
+    parts = {annotation, *typing.get_args(annotation)}
+    parts |= {part for nested in parts for part in typing.get_args(nested)}
+    return "N" if parts & {int, float} else name.upper()
 
 
 def _as_text(value: Any) -> str:

@@ -1,6 +1,7 @@
 """What several test files share: a small random encoder and a small data set."""
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,14 @@ def write_course_folder(folder: Path, *, train: int = 40, dev: int = 24, test: i
 def _one_thread() -> None:
     """Small models are slower on several threads, and bits may differ between numbers of them."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Neither read nor fill the user's cache, in commands that tests start either."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MINBERT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")
