@@ -67,6 +67,11 @@ class Trainer:
             raise InputError(
                 f"train_tasks: the data have no {missing[0]}; they have: {', '.join(dataset.tasks)}"
             )
+        if config.pair_encoding == "joint" and pretrained.config.segments < 2:
+            raise InputError(
+                f"pair_encoding: encoder '{pretrained.name}' knows one segment only and cannot "
+                "encode pairs jointly; take separate"
+            )
         for name, weights, tasks in (
             ("loss_weights", config.loss_weights, config.train_tasks),
             ("keep_weights", config.weights_to_keep_by, dataset.tasks),

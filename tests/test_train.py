@@ -1,5 +1,6 @@
 import math
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -178,6 +179,12 @@ def test_configuration_that_does_not_fit_the_data(
 ) -> None:
     with pytest.raises(InputError, match=problem):
         Trainer(CONFIG.replace(batch_size=8, **changes), dataset, tiny)
+
+
+def test_encoder_of_one_segment_takes_no_joint_pairs(tiny: Pretrained, dataset: Dataset) -> None:
+    narrow = replace(tiny, config=replace(tiny.config, segments=1))
+    with pytest.raises(InputError, match="pair_encoding: encoder 'tiny' knows one segment only"):
+        Trainer(CONFIG.replace(**JOINT), dataset, narrow)
 
 
 def test_report_survives_json(tiny: Pretrained, dataset: Dataset) -> None:
