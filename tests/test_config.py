@@ -47,7 +47,7 @@ def test_paper_recipe_is_the_reports() -> None:
 
 
 def test_unknown_recipe_lists_what_there_is() -> None:
-    with pytest.raises(InputError, match="did you mean 'strong'.*paper, paper-weighted"):
+    with pytest.raises(InputError, match=r"did you mean 'strong'.*paper, paper-weighted"):
         recipe("strnog")
 
 

@@ -60,7 +60,7 @@ def test_negatives_are_fresh_each_time() -> None:
 
 
 def test_hard_negatives_are_the_nearest_allowed() -> None:
-    # Sentences on a line of directions: the nearest of sentence s are those with numbers close to s.
+    # On a line of directions the nearest of sentence s are those with numbers close to s.
     sentences = 60
     angles = np.linspace(0, 3, sentences)
     vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1)

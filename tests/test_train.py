@@ -107,7 +107,7 @@ def test_report_counts_what_was_trained_on(tiny: Pretrained, dataset: Dataset) -
     assert report.negatives == 40
     sentence_tokens = 0
     for task in ("sst", "para"):
-        split = dataset.splits[task]["train"]  # type: ignore[index]  # a literal in a tuple
+        split = dataset.splits[task]["train"]
         lengths = split.offsets[1:] - split.offsets[:-1] + 2
         sentence_tokens += int(lengths[split.first].sum())
         sentence_tokens += 0 if split.second is None else int(lengths[split.second].sum())
