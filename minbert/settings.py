@@ -6,9 +6,12 @@ become command-line options, JSON keys and what a search space may set, with the
 
 import argparse
 import difflib
+import shlex
+import shutil
 import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn, Self
 
 import pydantic
@@ -144,6 +147,15 @@ def _as_text(value: Any) -> str:
 def given(arguments: argparse.Namespace, settings: type[Settings]) -> dict[str, Any]:
     """The fields of ``settings`` that the command line gave, still unchecked."""
     return {name: vars(arguments)[name] for name in settings.model_fields if name in arguments}
+
+
+def this_python() -> str:
+    """How a person at this prompt calls the interpreter that runs the program."""
+    if (found := shutil.which("python")) and Path(found) == Path(sys.executable):
+        return "python"
+    running = Path(sys.executable)
+    here = Path.cwd()
+    return shlex.quote(str(running.relative_to(here) if running.is_relative_to(here) else running))
 
 
 def run_command(command: Callable[[], int | None]) -> NoReturn:

@@ -8,8 +8,10 @@ The folder holds the saved model that the run keeps (see checkpoint.py) and
 """
 
 import argparse
+import shlex
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,9 +28,10 @@ from .data import Dataset, load_dataset
 from .errors import InputError
 from .hub import Pretrained, load_pretrained
 from .report import Report
-from .settings import Settings, add_options, given
+from .settings import Settings, add_options, given, this_python
 from .train import DivergedError, Trainer
 
+_SECONDS_BETWEEN_LINES = 30
 _RUN, _REPORTS, _STATE = "run.json", "reports.jsonl", "state.pt"
 
 
@@ -97,7 +100,7 @@ def train(arguments: argparse.Namespace) -> int:
         folder.save(trainer)
         console.print(
             f"Stopped at step {trainer.step} of {trainer.steps}. To go on:\n"
-            f"  python -m minbert train --resume --out {options.out}",
+            f"  {this_python()} -m minbert train --resume --out {shlex.quote(str(options.out))}",
             highlight=False,
             soft_wrap=True,
         )
@@ -224,7 +227,13 @@ def _train_all(console: Console, trainer: Trainer, folder: _RunFolder) -> None:
             "", total=trainer.steps, completed=trainer.step, epoch=0.0, rate=0.0
         )
 
+        said = time.monotonic()
+
         def on_step(trainer: Trainer) -> None:
+            nonlocal said
+            if not console.is_terminal and time.monotonic() - said > _SECONDS_BETWEEN_LINES:
+                said = time.monotonic()
+                console.print(_as_progress(trainer), highlight=False, soft_wrap=True)
             progress.update(
                 bar,
                 completed=trainer.step,
@@ -238,6 +247,14 @@ def _train_all(console: Console, trainer: Trainer, folder: _RunFolder) -> None:
             report = trainer.next_report(on_step)
             folder.save_report(trainer, report)
             progress.console.print(_as_line(report), highlight=False, soft_wrap=True)
+
+
+def _as_progress(trainer: Trainer) -> str:
+    """What the progress bar shows, for logs and pipes."""
+    return (
+        f"step {trainer.step:,} of {trainer.steps:,}  epoch "
+        f"{trainer.step / trainer.steps_per_epoch:.2f}  {trainer.tokens_per_second:,.0f} tokens/s"
+    )
 
 
 def _announce(console: Console, run: RunSettings, dataset: Dataset, trainer: Trainer) -> None:
@@ -276,11 +293,13 @@ def _conclude(console: Console, trainer: Trainer, out: Path) -> None:
         mark = "kept" if report is kept else ""
         table.add_row(f"{report.epoch:.4g}", *scores, f"{report.score:.3f}", mark)
     console.print(table)
+    python, folder = this_python(), shlex.quote(str(out))
+    answers = shlex.quote(str(out / "predictions"))
     console.print(
         f"The model of epoch {kept.epoch:.4g} is in {out}; it was chosen on these dev data, so its "
         f"scores are optimistic.\nNext:\n"
-        f"  python -m minbert evaluate --model {out}\n"
-        f"  python -m minbert predict --model {out} --split test --out {out}/predictions",
+        f"  {python} -m minbert evaluate --model {folder}\n"
+        f"  {python} -m minbert predict --model {folder} --split test --out {answers}",
         highlight=False,
         soft_wrap=True,
     )
