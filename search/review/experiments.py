@@ -20,8 +20,8 @@ def experiments_table(experiments: Sequence[Experiment], trials: Sequence[TrialR
     """
     table = Table(
         title="The report's experiments on these dev data",
-        caption="The only number known of the report's own table is .655; its runs had other data "
-        "and another encoder, so read the direction of each step, not the size.",
+        caption="Of the report's own table only the .655 is known. Its data and encoder may differ "
+        "from these: read the direction of each step, not its size.",
         box=box.SIMPLE,
     )
     table.add_column("experiment")
