@@ -113,8 +113,8 @@ class TrainConfig(Settings):
 
     optimizer: Literal["adamw", "radam"] = "adamw"
     """torch's AdamW, or RAdam (Liu et al. 2020) with decoupled weight decay"""
-    lr: Annotated[float, Field(gt=0, le=1)] = 5e-5
-    """learning rate of the encoder's last layer"""
+    lr: Annotated[float, Field(gt=0, le=1)] = 2e-4
+    """learning rate of the encoder's last layer; a full-size BERT wants 2e-5 to 5e-5"""
     head_lr_multiple: Annotated[float, Field(gt=0, le=1000)] = 10.0
     """learning rate of the heads as a multiple of --lr"""
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0

@@ -185,5 +185,5 @@ def test_finished_or_other_run_is_not_overwritten(model: Path, course_folder: Pa
         main(words)
     with pytest.raises(InputError, match="no interrupted run"):
         main([*words, "--resume"])
-    with pytest.raises(InputError, match=r"lr: the run in .* has 5e-05, not 0\.1"):
+    with pytest.raises(InputError, match=r"lr: the run in .* has 0\.0002, not 0\.1"):
         main([*words, "--resume", "--lr", "0.1"])
