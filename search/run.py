@@ -17,7 +17,7 @@ from minbert.config import InputSettings
 from minbert.data import Dataset, load_dataset
 from minbert.errors import InputError
 from minbert.hub import Pretrained, load_pretrained
-from minbert.settings import add_options, given, make_parser, run_command
+from minbert.settings import add_options, given, make_parser, run_command, this_python
 
 from .plan import Plan, make_plan
 from .results import SearchRecord, save_best, write_summary, write_table
@@ -239,10 +239,11 @@ def _finish(
     if record.winner is not None:
         console.print("\nWhat to do next:", highlight=False)
         best, data = shlex.quote(str(folder / "best")), shlex.quote(inputs.data)
+        python = this_python()
         limit = f" --dev-limit {inputs.dev_limit}" if inputs.dev_limit else ""
         for command in (
-            f"python -m minbert evaluate --model {best} --data {data}{limit}",
-            f"python -m minbert predict --model {best} --text 'A sentence of your own.'",
+            f"{python} -m minbert evaluate --model {best} --data {data}{limit}",
+            f"{python} -m minbert predict --model {best} --text 'A sentence of your own.'",
             _tensorboard(folder),
         ):
             console.print(f"  {command}", markup=False, highlight=False, soft_wrap=True)

@@ -138,7 +138,7 @@ def test_a_search_says_what_it_will_do_and_what_came_of_it(finished: tuple[Path,
         "Winner: trial",
         "α 0.",
         "Chosen on these dev data from 4 trials, so optimistic",
-        f"python -m minbert evaluate --model {folder}/best --data",
+        f"-m minbert evaluate --model {folder}/best --data",
     ):
         assert words in text
     assert "trial  0  finished" in text
