@@ -254,7 +254,9 @@ def _finish(
 
 
 def _tensorboard(folder: Path) -> str:
-    return f"tensorboard --logdir {shlex.quote(str(folder / 'tensorboard'))}"
+    return (
+        f"{this_python()} -m tensorboard.main --logdir {shlex.quote(str(folder / 'tensorboard'))}"
+    )
 
 
 if __name__ == "__main__":

@@ -6,4 +6,4 @@ import optuna
 
 
 def space(trial: optuna.Trial) -> dict[str, Any]:
-    return {"lr": trial.suggest_float("lr", 5e-6, 2e-4, log=True)}
+    return {"lr": trial.suggest_float("lr", 5e-6, 1e-3, log=True)}

@@ -9,7 +9,7 @@ def space(trial: optuna.Trial) -> dict[str, Any]:
     if trial.suggest_categorical("optimizer", ["adamw", "radam"]) == "adamw":
         return {
             "optimizer": "adamw",
-            "lr": trial.suggest_float("adamw_lr", 5e-6, 2e-4, log=True),
+            "lr": trial.suggest_float("adamw_lr", 5e-6, 1e-3, log=True),
             "weight_decay": trial.suggest_float("adamw_weight_decay", 1e-4, 0.1, log=True),
             "warmup": trial.suggest_float("adamw_warmup", 0.0, 0.3),
         }
@@ -17,7 +17,7 @@ def space(trial: optuna.Trial) -> dict[str, Any]:
     # other; its first steps are small, which larger learning rates make up for.
     return {
         "optimizer": "radam",
-        "lr": trial.suggest_float("radam_lr", 1e-5, 5e-4, log=True),
+        "lr": trial.suggest_float("radam_lr", 1e-5, 2e-3, log=True),
         "weight_decay": trial.suggest_float("radam_weight_decay", 1e-4, 0.1, log=True),
         "warmup": 0.0,
     }

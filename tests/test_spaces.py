@@ -106,7 +106,7 @@ def test_negative_strategy_is_varied_only_with_negatives() -> None:
 def test_people_are_shown_weights_and_not_the_unit_square() -> None:
     rows = describe(load_space("weights"))
     assert rows == [("loss_weights", "α, β, γ ≥ 0 with α + β + γ = 1, uniform")]
-    assert ("lr", "5e-06 to 0.0002, log-uniform") in describe(load_space("lr"))
+    assert ("lr", "5e-06 to 0.001, log-uniform") in describe(load_space("lr"))
     assert ("negatives", "0 to 4 in steps of 0.5") in describe(load_space("negatives"))
     assert ("radam_weight_decay", "0.0001 to 0.1, log-uniform (with optimizer=radam)") in describe(
         load_space("optimizer")
