@@ -27,10 +27,12 @@ class TaskResult:
         score: accuracy (sst, para) or Pearson correlation (sts); the task score.
         metrics: macro F1 and confusion (sst; rows are labels, columns answers), F1 (para),
             Spearman (sts); ``constant`` is True where all answers are the same.
+        answers: (examples,) float32, as ``answer`` gives them.
     """
 
     score: float
     metrics: dict[str, Any]
+    answers: np.ndarray
 
 
 def autocast(device: torch.device) -> torch.autocast:
@@ -99,17 +101,18 @@ def grade(task: Task, answers: np.ndarray, labels: np.ndarray, classes: int) -> 
             "macro_f1": _macro_f1(confusion),
             "confusion": confusion.tolist(),
         }
-        return TaskResult(accuracy, {**metrics, "constant": constant})
+        return TaskResult(accuracy, {**metrics, "constant": constant}, answers)
     if task == "para":
         yes, truly = answers > 0.5, labels > 0.5
         found = float((yes & truly).sum())
         f1 = 2 * found / max(1.0, float(yes.sum() + truly.sum()))
-        return TaskResult(float((yes == truly).mean()), {"f1": f1, "constant": constant})
+        metrics = {"f1": f1, "constant": constant}
+        return TaskResult(float((yes == truly).mean()), metrics, answers)
     # A correlation with constants is undefined; as a score it is worth nothing.
     undefined = constant or bool(np.ptp(labels) == 0)
     pearson = 0.0 if undefined else float(scipy.stats.pearsonr(answers, labels).statistic)
     spearman = 0.0 if undefined else float(scipy.stats.spearmanr(answers, labels).statistic)
-    return TaskResult(pearson, {"spearman": spearman, "constant": constant})
+    return TaskResult(pearson, {"spearman": spearman, "constant": constant}, answers)
 
 
 def _macro_f1(confusion: np.ndarray) -> float:

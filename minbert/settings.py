@@ -25,7 +25,13 @@ Value = typing.TypeVar("Value")
 class Settings(pydantic.BaseModel):
     """Base of all settings: frozen, and unknown names are refused."""
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = pydantic.ConfigDict(
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        # A number that is none stays one, where JSON by default would have null.
+        ser_json_inf_nan="constants",
+    )
 
     @classmethod
     def check(cls, values: Mapping[str, Any]) -> Self:
@@ -110,12 +116,23 @@ def add_options(
 
 
 def _add_option(group: "argparse._ArgumentGroup", name: str, field: FieldInfo) -> None:
-    option = "--" + name.replace("_", "-")
+    # A name that Python reserves is spelt with an underscore behind it.
+    option = "--" + name.rstrip("_").replace("_", "-")
     # A percent sign is argparse's own in help texts.
     text = (field.description or "").replace("%", "%%")
     if field.annotation is bool:
         group.add_argument(
             option, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text
+        )
+        return
+    if field.annotation == tuple[str, ...]:
+        group.add_argument(
+            option,
+            action="append",
+            dest=name,
+            metavar="NAME=VALUE",
+            default=argparse.SUPPRESS,
+            help=text,
         )
         return
     choices = _choices(field.annotation)

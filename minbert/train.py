@@ -47,6 +47,11 @@ class Trainer:
         dataset: all its tasks are scored; those in ``config.train_tasks`` are trained on.
         pretrained: the encoder to start from.
         device: where to train; by default CUDA if there is any, else the CPU.
+        micro_batch: most examples at once; a larger batch is put together from several, with the
+            same gradient but other dropout masks. By default a whole batch.
+
+    Attributes:
+        answers: dev answers (examples,) of each task at the last report.
 
     Raises:
         InputError: the data lack a task to train on, or the configuration does not fit them.
@@ -58,6 +63,7 @@ class Trainer:
         dataset: Dataset,
         pretrained: Pretrained,
         device: torch.device | str | None = None,
+        micro_batch: int | None = None,
     ):
         self.config = config
         self.dataset = dataset
@@ -104,6 +110,8 @@ class Trainer:
         self.steps = config.epochs * self.steps_per_epoch
         self.step = 0
         self.reports: list[Report] = []
+        self.answers: dict[Task, np.ndarray] = {}
+        self._micro_batch = micro_batch or config.batch_size
         self._examples = 0
         self._negatives_seen = 0
         self._start_epoch(0)
@@ -267,25 +275,26 @@ class Trainer:
         task = self._task_order[within]
         size = self._sizes[task]
         rows = batch_rows(self.config, task, size, epoch, self._batch_of_task[within])
-        packed, labels = self._make_batch(task, rows)
-        tokens = len(packed.ids)
-
         set_learning_rate(self.optimizer, schedule_factor(self.step, self.steps, self.config))
-        with autocast(self.device):
-            outputs = self.model(task, packed.to(self.device))
-        loss = self.model.loss(task, outputs, labels.to(self.device))
         self.optimizer.zero_grad(set_to_none=True)
-        (loss * self._loss_weights[task]).backward()  # type: ignore[no-untyped-call]  # torch's own
+        for start_row in range(0, len(rows), self._micro_batch):
+            part = rows[start_row : start_row + self._micro_batch]
+            packed, labels = self._make_batch(task, part)
+            with autocast(self.device):
+                outputs = self.model(task, packed.to(self.device))
+            share = len(part) / len(rows)
+            loss = self.model.loss(task, outputs, labels.to(self.device)) * share
+            (loss * self._loss_weights[task]).backward()  # type: ignore[no-untyped-call]  # torch's own
+            # Sums stay on the device: reading them each step would make it wait.
+            self._losses[task] += loss.detach()
+            self._tokens += len(packed.ids)
         norm = torch.nn.utils.clip_grad_norm_(
             self.model.parameters(), self.config.clip_norm or math.inf
         )
         self.optimizer.step()
 
-        # Sums stay on the device: reading them each step would make it wait.
-        self._losses[task] += loss.detach()
         self._grad_norms += norm
         self._batches[task] += 1
-        self._tokens += tokens
         self._examples += len(rows)
         self.step += 1
         self._seconds += time.perf_counter() - start
@@ -333,6 +342,7 @@ class Trainer:
         start = time.perf_counter()
         results = evaluate(self.model, self.dataset)
         dev_seconds = time.perf_counter() - start
+        self.answers = {task: result.answers for task, result in results.items()}
         scores = {task: result.score for task, result in results.items()}
         if not all(map(math.isfinite, scores.values())):
             raise DivergedError(f"the dev scores became {scores} {where}")

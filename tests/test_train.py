@@ -9,6 +9,7 @@ import torch
 from minbert.config import TrainConfig
 from minbert.data import Dataset
 from minbert.errors import InputError
+from minbert.evaluate import grade
 from minbert.hub import Pretrained
 from minbert.report import Report
 from minbert.train import DivergedError, Trainer
@@ -202,3 +203,28 @@ def test_trains_on_cuda_and_goes_on_from_a_state(tiny: Pretrained, dataset: Data
     again.load_state_dict(trainer.state_dict())
     train(again)
     assert again.finished
+
+
+def test_a_batch_in_parts_trains_as_the_whole_batch_does(
+    tiny: Pretrained, dataset: Dataset
+) -> None:
+    # Without dropout, which draws other masks for other shapes. RAdam's first steps follow the
+    # gradient, where AdamW's follow its sign.
+    config = CONFIG.replace(dropout=0.0, optimizer="radam", epochs=1)
+    whole = Trainer(config, dataset, tiny, "cpu")
+    parts = Trainer(config, dataset, tiny, "cpu", micro_batch=3)
+    ours, theirs = train(whole), train(parts)
+    for report, other in zip(ours, theirs, strict=True):
+        assert report["losses"] == pytest.approx(other["losses"], rel=1e-4)
+        assert report["grad_norm"] == pytest.approx(other["grad_norm"], rel=1e-3)
+        for name in ("tokens", "examples", "negatives", "step"):
+            assert report[name] == other[name]
+
+
+def test_answers_of_the_last_report_are_at_hand(tiny: Pretrained, dataset: Dataset) -> None:
+    trainer = Trainer(CONFIG, dataset, tiny, "cpu")
+    report = trainer.next_report()
+    for task, answers in trainer.answers.items():
+        labels = dataset.splits[task]["dev"].labels
+        assert labels is not None
+        assert grade(task, answers, labels, dataset.classes).score == report.scores[task]
