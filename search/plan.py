@@ -3,11 +3,14 @@
 from dataclasses import dataclass
 from typing import Any
 
+from optuna.trial import FrozenTrial
+
 from minbert.config import InputSettings, TrainConfig, recipe
 from minbert.errors import InputError
 
+from .record import field_texts
 from .settings import DEFAULT_REPORTS_PER_EPOCH, DEFAULT_TRIALS, StudySettings
-from .spaces import Space, check_space
+from .spaces import Space, check_space, grid
 
 
 @dataclass(frozen=True)
@@ -27,16 +30,20 @@ class Plan:
         recipe: name of the recipe.
         base: the recipe under the study's objective, epochs, reports and seed.
         fixed: run first and to their end; the first is the recipe itself.
-        trials: how many there will be, the fixed ones included.
+        tries: run next, and halved as any other.
+        trials: how many there will be, all of these included.
         most_reports: of any configuration of the space.
+        earlier: trials of an earlier search, for the sampler to learn from.
     """
 
     space: Space
     recipe: str
     base: TrainConfig
     fixed: tuple[FixedTrial, ...]
+    tries: tuple[FixedTrial, ...]
     trials: int
     most_reports: int
+    earlier: tuple[FrozenTrial, ...] = ()
 
 
 def make_plan(settings: StudySettings, inputs: InputSettings, space: Space) -> Plan:
@@ -69,14 +76,46 @@ def make_plan(settings: StudySettings, inputs: InputSettings, space: Space) -> P
     base = start.replace(**changes)
     configs = check_space(space, base)
     fixed = _fixed_trials(space, base, configs if is_list else [])
+    if is_list and settings.try_:
+        raise InputError(f"--space {space.name} is a fixed list; leave --try out")
+    tries = tuple(_parse_try(text, base) for text in settings.try_)
+    trials = len(fixed) if is_list else settings.trials or DEFAULT_TRIALS
+    if trials < len(fixed) + len(tries):
+        raise InputError(
+            f"--trials {trials} is too few for the recipe and {len(tries)} --try; give "
+            f"{len(fixed) + len(tries)} or more"
+        )
+    if settings.sampler == "grid" and not is_list:
+        # So that a space without a grid is refused before anything runs.
+        grid(space)
     return Plan(
         space=space,
         recipe=name,
         base=base,
         fixed=fixed,
-        trials=len(fixed) if is_list else settings.trials or DEFAULT_TRIALS,
+        tries=tries,
+        trials=trials,
         most_reports=max(config.epochs * config.reports_per_epoch for config in (base, *configs)),
     )
+
+
+def _parse_try(text: str, base: TrainConfig) -> FixedTrial:
+    """A configuration such as ``lr=2e-5,weights=.2/.3/.5``: the recipe with these fields."""
+    fields: dict[str, Any] = {}
+    for part in text.split(","):
+        name, equals, value = part.strip().partition("=")
+        if not equals:
+            raise InputError(f"--try {text}: give fields as lr=2e-5 or weights=.2/.3/.5")
+        name = "loss_weights" if name == "weights" else name.replace("-", "_")
+        if name == "objective":
+            raise InputError(f"--try {text}: the objective is fixed for a study")
+        fields[name] = value.replace("/", ",")
+    try:
+        config = base.replace(**fields)
+    except InputError as error:
+        raise InputError(f"--try {text}: {error}") from None
+    checked = {name: getattr(config, name) for name in fields}
+    return FixedTrial(" ".join(field_texts(checked)), checked, config)
 
 
 def _fixed_trials(

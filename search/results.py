@@ -1,132 +1,21 @@
-"""What a search found: its trials as they go, and the files written at the end."""
+"""The files that a search leaves for people and programs."""
 
 import csv
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from minbert.checkpoint import ModelInfo, save_model, write_whole
-from minbert.config import InputSettings, TrainConfig
+from minbert.config import InputSettings
 from minbert.data import Dataset
 from minbert.evaluate import predict, write_predictions
 from minbert.hub import Pretrained
 from minbert.report import Report
-from minbert.tasks import TASK_NAMES, SplitName, Task
-from minbert.weights import Weights
+from minbert.tasks import TASK_NAMES, SplitName
 
-# finished: all its epochs; stopped: by halving; cut short: the search ended first.
-State = Literal["waiting", "running", "finished", "stopped", "failed", "cut short"]
-
-GREEK: dict[Task, str] = {"sst": "α", "para": "β", "sts": "γ"}
-
-
-@dataclass
-class TrialRecord:
-    """One trial of a search.
-
-    Attributes:
-        number: from 0; trial 0 is the recipe itself.
-        name: what a person calls it.
-        fields: where its configuration departs from the recipe.
-        fixed: never stopped early: the recipe itself, or of a fixed list.
-        checkpoint: where the model lies that it keeps so far, once that is saved.
-        saved: the report that the checkpoint belongs to.
-        seconds: of training and dev evaluation, over all reports.
-        error: why it failed, in one line.
-    """
-
-    number: int
-    name: str
-    fields: dict[str, Any]
-    config: TrainConfig
-    fixed: bool = False
-    state: State = "waiting"
-    reports: list[Report] = field(default_factory=list)
-    checkpoint: Any = None
-    saved: Report | None = None
-    seconds: float = 0.0
-    error: str | None = None
-
-    @property
-    def kept(self) -> Report | None:
-        """The report whose checkpoint the trial keeps so far."""
-        if self.state == "cut short":
-            # The last report's checkpoint may not have been saved in time.
-            return self.saved
-        return next((report for report in reversed(self.reports) if report.kept), None)
-
-    @property
-    def score(self) -> float | None:
-        """Score of the checkpoint that the trial keeps so far."""
-        return self.kept.score if self.kept else None
-
-    @property
-    def reports_in_all(self) -> int:
-        return self.config.epochs * self.config.reports_per_epoch
-
-    @property
-    def is_trained(self) -> bool:
-        """All epochs are trained."""
-        return len(self.reports) == self.reports_in_all
-
-    @property
-    def weights(self) -> dict[Task, float]:
-        """Its loss weights, scaled to add up to 1."""
-        return self.config.loss_weights.normalised(1.0)
-
-
-@dataclass
-class SearchRecord:
-    """All trials of a search.
-
-    Attributes:
-        planned: trials there will be if nothing ends the search early.
-    """
-
-    planned: int
-    trials: list[TrialRecord] = field(default_factory=list)
-
-    @property
-    def ranked(self) -> list[TrialRecord]:
-        """All trials, best score first; those without a score last."""
-        return sorted(
-            self.trials,
-            key=lambda trial: (trial.score is None, -(trial.score or 0.0), trial.number),
-        )
-
-    def best(self, *states: State) -> TrialRecord | None:
-        """The trial that scores highest of those in one of the states; of equals the first."""
-        return next((trial for trial in self.ranked if trial.kept and trial.state in states), None)
-
-    @property
-    def winner(self) -> TrialRecord | None:
-        """The trial that scores highest of those that are over and did not fail."""
-        return self.best("finished", "stopped", "cut short")
-
-    @property
-    def baseline(self) -> TrialRecord | None:
-        return self.trials[0] if self.trials else None
-
-    def count(self, *states: State) -> int:
-        return sum(trial.state in states for trial in self.trials)
-
-
-def field_texts(fields: dict[str, Any]) -> list[str]:
-    """Fields as people read them: ``lr=2e-05``, and loss weights as α, β, γ that add up to 1."""
-    texts = []
-    for name, value in fields.items():
-        if name == "loss_weights":
-            shares = Weights(*value).normalised(1.0)
-            texts += [f"{GREEK[task]}={share:.2f}" for task, share in shares.items()]
-        elif isinstance(value, float):
-            texts.append(f"{name}={value:.3g}")
-        elif isinstance(value, Sequence) and not isinstance(value, str):
-            texts.append(f"{name}={','.join(map(str, value))}")
-        else:
-            texts.append(f"{name}={value}")
-    return texts
+from .checkpoints import load_model
+from .record import GREEK, SearchRecord, TrialRecord
 
 
 def write_table(path: Path, record: SearchRecord) -> None:
@@ -180,7 +69,17 @@ def write_summary(path: Path, record: SearchRecord, about: dict[str, Any]) -> No
         "baseline": record.baseline.number if record.baseline else None,
         "trials": [_as_json(trial) for trial in record.trials],
     }
-    write_whole(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+    text = json.dumps(_strict(content), indent=2, ensure_ascii=False, allow_nan=False)
+    write_whole(path, (text + "\n").encode())
+
+
+def _strict(value: Any) -> Any:
+    """The value with null for numbers that are none, which strict JSON does not know."""
+    if isinstance(value, dict):
+        return {key: _strict(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _as_json(trial: TrialRecord) -> dict[str, Any]:
@@ -195,30 +94,43 @@ def _as_json(trial: TrialRecord) -> dict[str, Any]:
         "weights": {GREEK[task]: share for task, share in trial.weights.items()},
         "seconds": trial.seconds,
         "config": trial.config.model_dump(mode="json"),
-        "reports": [report.model_dump(mode="json") for report in trial.reports],
+        "attempts": [attempt.model_dump(mode="json") for attempt in trial.attempts],
+        "reports": [
+            {**report.model_dump(mode="json"), **decision.model_dump(mode="json")}
+            for report, decision in zip(trial.reports, trial.decisions, strict=True)
+        ],
     }
 
 
-def save_best(
+def save_trial(
     folder: Path,
-    record: SearchRecord,
+    checkpoint: Path,
+    trial: TrialRecord,
+    report: Report,
     dataset: Dataset,
     pretrained: Pretrained,
     inputs: InputSettings,
     recipe: str,
-) -> TrialRecord | None:
-    """Save the winner's model with its dev and test predictions; None where there is no winner."""
-    # Only now: with Ray comes the time to import it, which reading results does not need.
-    from .trial import load_checkpoint
+) -> None:
+    """Save the model of a checkpoint with its dev and test predictions.
 
-    best = record.winner
-    if best is None:
-        return None
-    with best.checkpoint.as_directory() as checkpoint:
-        model, report = load_checkpoint(Path(checkpoint), best.config, dataset, pretrained)
+    Args:
+        folder: where to.
+        checkpoint: its folder.
+        trial: that it is of.
+        report: that it is of.
+        dataset: to answer.
+        pretrained: the encoder that the trial started from.
+        inputs: where the two come from.
+        recipe: name of the recipe that the trial departs from.
+
+    Raises:
+        InputError: the checkpoint is damaged.
+    """
+    model = load_model(checkpoint, trial.config, dataset, pretrained)
     info = ModelInfo(
         inputs=inputs,
-        config=best.config,
+        config=trial.config,
         recipe=recipe,
         tasks=dataset.tasks,
         classes=dataset.classes,
@@ -230,4 +142,3 @@ def save_best(
     for split in splits:
         answers = predict(model, dataset, split)
         write_predictions(folder / "predictions", dataset, split, answers)
-    return best

@@ -6,6 +6,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +20,17 @@ from minbert.errors import InputError
 from minbert.hub import Pretrained, load_pretrained
 from minbert.settings import add_options, given, make_parser, run_command, this_python
 
+from .driver import Driver
+from .folder import RunFolder, lease
 from .plan import Plan, make_plan
-from .results import SearchRecord, save_best, write_summary, write_table
+from .proposals import trials_to_learn_from
+from .results import save_trial, write_summary, write_table
 from .review.experiments import experiments_table
 from .review.terminal import LiveTable, PlainLines, outcome, trials_table
 from .settings import StudySettings
+from .setup import check_setup, extend, find_run, make_setup
 from .spaces import built_in_spaces, describe, load_space
+from .study import Study
 
 if TYPE_CHECKING:
     from cluster.local import Cluster
@@ -71,7 +77,7 @@ def list_spaces(console: Console) -> None:
 
 
 def run_search(settings: StudySettings, inputs: InputSettings, console: Console) -> int:
-    """Run one search from its settings to its results.
+    """Run one search from its settings to its results, or go on with one.
 
     Returns:
         Exit status: 0; 1 where no trial came to a report; 130 after an interruption.
@@ -80,32 +86,82 @@ def run_search(settings: StudySettings, inputs: InputSettings, console: Console)
         InputError: something asked for cannot be had; nothing has run then.
     """
     plan = make_plan(settings, inputs, load_space(settings.space))
-    folder = _make_folder(settings, plan)
+    if settings.start_from is not None:
+        earlier = RunFolder(Path(settings.start_from)).load_study()
+        learnt = trials_to_learn_from(earlier, plan.space, settings.objective)
+        if not learnt:
+            raise InputError(
+                f"--start-from {settings.start_from}: none of its trials lies in the space "
+                f"{plan.space.name}"
+            )
+        plan = replace(plan, earlier=tuple(learnt))
+    # Made first, so that a folder that cannot be written is refused before data are read.
+    new = None if settings.resume else _new_folder(settings, plan)
     try:
         pretrained = load_pretrained(inputs.encoder, inputs.encoder_layers)
         dataset = load_dataset(inputs, pretrained.tokenizer())
-        record, about = _train(settings, plan, dataset, pretrained, folder, console)
+        setup = make_setup(settings, inputs, plan, dataset, pretrained)
+        folder = new or find_run(settings, plan, setup)
+        with folder.locked():
+            study = folder.create_study(setup) if new else folder.load_study()
+            check_setup(study, setup)
+            if settings.resume:
+                plan = extend(plan, settings, study)
+            with lease(study, folder.storage()):
+                return _run(settings, inputs, plan, study, dataset, pretrained, folder, console)
     except BaseException:
-        if not any(folder.rglob("*.json")):
-            shutil.rmtree(folder, ignore_errors=True)
+        if new is not None and not any(new.path.rglob("*.npz")):
+            shutil.rmtree(new.path, ignore_errors=True)
         raise
-    about |= {"inputs": inputs.model_dump(mode="json")}
-    save_best(folder / "best", record, dataset, pretrained, inputs, plan.recipe)
-    write_table(folder / "trials.csv", record)
-    write_summary(folder / "summary.json", record, about)
-    shutil.rmtree(folder / "trials", ignore_errors=True)
-    return _finish(settings, inputs, plan, record, folder, console, about["seconds"])
+
+
+def _run(
+    settings: StudySettings,
+    inputs: InputSettings,
+    plan: Plan,
+    study: Study,
+    dataset: Dataset,
+    pretrained: Pretrained,
+    folder: RunFolder,
+    console: Console,
+) -> int:
+    study.note("planned", plan.trials)
+    driver = Driver(study, plan, settings, folder.store(), folder.answers)
+    for text in driver.damaged:
+        console.print(f"damaged, not used: {text}", markup=False, highlight=False, soft_wrap=True)
+    about = _train(settings, plan, driver, dataset, pretrained, folder, console)
+    record = driver.record
+    winner = record.winner
+    if winner is not None and winner.kept is not None:
+        shutil.rmtree(folder.best, ignore_errors=True)
+        checkpoint = driver.model(winner.number, winner.kept.step)
+        if checkpoint is None:
+            raise InputError(f"the checkpoint of the winner, trial {winner.number}, is gone")
+        save_trial(
+            folder.best,
+            checkpoint,
+            winner,
+            winner.kept,
+            dataset,
+            pretrained,
+            inputs,
+            plan.recipe,
+        )
+    write_table(folder.path / "trials.csv", record)
+    write_summary(folder.path / "summary.json", record, about)
+    return _finish(settings, inputs, plan, driver, folder, console, about["seconds"])
 
 
 def _train(
     settings: StudySettings,
     plan: Plan,
+    driver: Driver,
     dataset: Dataset,
     pretrained: Pretrained,
-    folder: Path,
+    folder: RunFolder,
     console: Console,
-) -> tuple[SearchRecord, dict[str, Any]]:
-    """Run the trials; returns their record and what there is to know of the run."""
+) -> dict[str, Any]:
+    """Run the trials; returns what there is to know of the run."""
     if settings.address is not None:
         cluster.use_several_machines()
     # Not before: Ray takes seconds to import, and reads its environment then.
@@ -114,8 +170,8 @@ def _train(
     from .review.tensorboard import TensorBoardLog
     from .tuner import run_trials
 
-    record = SearchRecord(planned=plan.trials)
     start = time.monotonic()
+    scratch = folder.path / "ray"
     with ray_cluster(settings.address, dashboard=settings.dashboard) as machines:
         gpus_per_trial = settings.gpus_per_trial
         if gpus_per_trial is None:
@@ -123,47 +179,47 @@ def _train(
         slots = machines.slots(settings.cpus_per_trial, gpus_per_trial)
         for line in _introduction(settings, plan, dataset, pretrained, machines, slots, folder):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
-        view: LiveTable | PlainLines = PlainLines(console, record)
+        view: LiveTable | PlainLines = PlainLines(console, driver.record)
         if console.is_terminal:
-            view = LiveTable(console, record, slots, settings.time_budget)
+            view = LiveTable(console, driver.record, slots, settings.time_budget)
+        driver.watchers += [view, TensorBoardLog(folder.tensorboard)]
         with view:
             run_trials(
-                plan,
+                driver,
                 dataset,
                 pretrained,
-                record,
-                [view, TensorBoardLog(folder / "tensorboard")],
-                folder=folder / "trials",
-                seed=settings.seed,
+                folder=folder.checkpoints,
+                scratch=scratch,
+                slots=slots,
                 cpus_per_trial=settings.cpus_per_trial,
                 gpus_per_trial=gpus_per_trial,
+                report_timeout=settings.report_timeout,
                 time_budget=settings.time_budget,
             )
-    about = {
+    shutil.rmtree(scratch, ignore_errors=True)
+    return {
         "name": folder.name,
         "space": str(plan.space.path) if settings.space.endswith(".py") else plan.space.name,
         "recipe": plan.recipe,
         "objective": settings.objective.normalised(1.0, dataset.tasks),
-        "settings": settings.model_dump(mode="json"),
+        "settings": settings.model_dump(mode="json", exclude={"storage"}),
         "data": {"files": dataset.files, "sizes": _sizes(dataset), "notes": dataset.notes},
         "encoder": pretrained.name,
         "layers": pretrained.config.layers,
         "hardware": {"machines": machines.nodes, "cpus": machines.cpus, "gpus": machines.gpus},
         "seconds": round(time.monotonic() - start, 1),
+        "front": [{"trial": trial, "report": step} for trial, step in sorted(driver.front.keys)],
+        "dropped_from_front": [
+            {"trial": trial, "report": step} for trial, step in driver.front.dropped
+        ],
     }
-    return record, about
 
 
-def _make_folder(settings: StudySettings, plan: Plan) -> Path:
+def _new_folder(settings: StudySettings, plan: Plan) -> RunFolder:
     now = datetime.datetime.now().astimezone()
     name = settings.name or f"{plan.space.name}-{now:%Y%m%d-%H%M%S}"
-    folder = Path(settings.out) / name
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError:
-        raise InputError(f"{folder} is there already; give another --name") from None
-    except OSError as error:
-        raise InputError(f"cannot make the folder {folder}: {error.strerror}") from None
+    folder = RunFolder(Path(settings.out) / name, settings.storage)
+    folder.create()
     return folder
 
 
@@ -181,7 +237,7 @@ def _introduction(
     pretrained: Pretrained,
     machines: "Cluster",
     slots: int,
-    folder: Path,
+    folder: RunFolder,
 ) -> Iterator[str]:
     """What the search will do, line by line."""
     yield f"Search    {plan.space.name}: {plan.space.description}"
@@ -210,19 +266,20 @@ def _introduction(
     if machines.dashboard:
         yield f"Dashboard {machines.dashboard}"
     yield f"Curves    {_tensorboard(folder)}"
-    yield f"Results   {folder}"
+    yield f"Results   {folder.path}"
 
 
 def _finish(
     settings: StudySettings,
     inputs: InputSettings,
     plan: Plan,
-    record: SearchRecord,
-    folder: Path,
+    driver: Driver,
+    folder: RunFolder,
     console: Console,
     seconds: float,
 ) -> int:
     """Print what came of the search; returns the exit status."""
+    record = driver.record
     if plan.space.experiments:
         console.print(experiments_table(plan.space.experiments, record.trials))
     else:
@@ -231,14 +288,27 @@ def _finish(
         console.print(part, highlight=False)
     if "minilm" in inputs.encoder.lower() and inputs.data != "toy":
         console.print(MINILM_CAVEAT, style="italic", highlight=False)
-    cut_short = record.count("cut short")
+    left = record.count("cut short", "waiting", "paused")
     out_of_time = settings.time_budget is not None and seconds >= settings.time_budget
-    if cut_short:
-        why = "the time was up" if out_of_time else "the search was interrupted"
-        console.print(f"{cut_short} trials were cut short: {why}.", highlight=False)
+    if driver.ended_because is not None:
+        console.print(f"The search ended early: {driver.ended_because}.", highlight=False)
+    elif left or record.planned > len(record.trials):
+        why = "the time was up" if out_of_time else "it was interrupted"
+        console.print(
+            f"The search is not done: {why}, and {left} trials can be gone on with. To go on, give "
+            f"the same command with --name {shlex.quote(folder.name)} --resume.",
+            highlight=False,
+            soft_wrap=True,
+        )
+    if record.planned < plan.trials:
+        console.print(
+            f"The grid has {record.planned} trials, so --trials {plan.trials} was more than there "
+            "is.",
+            highlight=False,
+        )
     if record.winner is not None:
         console.print("\nWhat to do next:", highlight=False)
-        best, data = shlex.quote(str(folder / "best")), shlex.quote(inputs.data)
+        best, data = shlex.quote(str(folder.best)), shlex.quote(inputs.data)
         python = this_python()
         limit = f" --dev-limit {inputs.dev_limit}" if inputs.dev_limit else ""
         for command in (
@@ -247,16 +317,14 @@ def _finish(
             _tensorboard(folder),
         ):
             console.print(f"  {command}", markup=False, highlight=False, soft_wrap=True)
-    console.print(f"Everything is in {folder} ({seconds:.0f} s).", highlight=False)
-    if cut_short and not out_of_time:
+    console.print(f"Everything is in {folder.path} ({seconds:.0f} s).", highlight=False)
+    if left and not out_of_time and driver.ended_because is None:
         return _INTERRUPTED
     return 0 if record.winner is not None else 1
 
 
-def _tensorboard(folder: Path) -> str:
-    return (
-        f"{this_python()} -m tensorboard.main --logdir {shlex.quote(str(folder / 'tensorboard'))}"
-    )
+def _tensorboard(folder: RunFolder) -> str:
+    return f"{this_python()} -m tensorboard.main --logdir {shlex.quote(str(folder.tensorboard))}"
 
 
 if __name__ == "__main__":

@@ -1,18 +1,25 @@
 """StudySettings: what is searched, for how long, and on what hardware."""
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from minbert.config import TaskWeights
+from minbert.errors import InputError
 from minbert.settings import Settings
 from minbert.weights import EQUAL_WEIGHTS
+
+from .halving import HalvingMode
+from .proposals import NEED_FULL_TRIALS, SamplerName
+from .pruning import make_pruner
 
 # So many trials of the default space on the default data fit into six minutes on two cores.
 DEFAULT_TRIALS = 10
 # Without a report within an epoch, halving could not stop a short trial early.
 DEFAULT_REPORTS_PER_EPOCH = 2
+
+DEFAULT_PRUNER = "percentile"
 
 _UNITS = {"h": 3600, "m": 60, "s": 1}
 _DURATION = re.compile(r"(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s?)?")
@@ -42,6 +49,14 @@ def _no_ray_client(address: str | None) -> str | None:
     return address
 
 
+def _known_pruner(pruner: str) -> str:
+    try:
+        make_pruner(pruner)
+    except InputError as error:
+        raise ValueError(str(error)) from None
+    return pruner
+
+
 class StudySettings(Settings):
     """The search."""
 
@@ -63,6 +78,37 @@ class StudySettings(Settings):
     """CPU cores for each trial"""
     gpus_per_trial: Annotated[float, Field(ge=0)] | None = None
     """GPUs for each trial; trials share one below 1 (default: 0.25 where there are GPUs)"""
+    halving: HalvingMode = "promote"
+    """pause trials at rungs and promote the best; or stop the low at once; or train all"""
+    eta: Annotated[int, Field(ge=2, le=100)] = 3
+    """of the trials at a rung one in this many goes on"""
+    first_rung: Annotated[int, Field(ge=1)] = 1
+    """report of the first rung; each next one is --eta times as far"""
+    sampler: SamplerName = "tpe"
+    """what proposes: gp and cmaes with --halving none only, grid for spaces without ranges"""
+    pruner: Annotated[str, AfterValidator(_known_pruner)] = DEFAULT_PRUNER
+    """Optuna pruner beside halving: median, percentile, patient, threshold, or none; options as
+    in percentile:percentile=50,n_startup_trials=8"""
+    try_: tuple[str, ...] = ()
+    """configuration to try first, such as lr=2e-5 or weights=.2/.3/.5; may be given again"""
+    start_from: str | None = None
+    """folder of an earlier run whose trials the sampler learns from"""
+    patience: Annotated[int, Field(ge=1)] | None = None
+    """end when so many trials in a row did not score higher"""
+    target: float | None = None
+    """end when a trial scores this much"""
+    keep: Annotated[int, Field(ge=1)] = 1
+    """models to keep of the trials that scored highest"""
+    front: Annotated[int, Field(ge=1)] = 16
+    """models to keep for other weightings of the tasks, at most"""
+    retries: Annotated[int, Field(ge=0)] = 2
+    """how often a crashed trial is tried again, from its last state"""
+    report_timeout: Annotated[float, BeforeValidator(parse_duration), Field(gt=0)] | None = None
+    """end and retry a trial that gives no report for this long (default: wait for ever)"""
+    resume: bool = False
+    """go on with the run of --name, or the newest that these options fit; --trials may be more"""
+    storage: str | None = None
+    """database URL or Optuna journal file for the study (default: study.db in the run's folder)"""
     address: Annotated[str | None, AfterValidator(_no_ray_client)] = None
     """Ray cluster to join, auto or HOST:PORT (default: this machine alone)"""
     dashboard: bool = True
@@ -73,3 +119,11 @@ class StudySettings(Settings):
     """folder that the run's folder is made in"""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """seed of the search, and of the training of every trial"""
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if self.sampler in NEED_FULL_TRIALS and self.halving != "none":
+            raise ValueError(
+                f"sampler: {self.sampler} learns from finished trials alone; give --halving none"
+            )
+        return self

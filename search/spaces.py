@@ -23,7 +23,7 @@ from minbert.config import TrainConfig
 from minbert.errors import InputError
 from minbert.settings import choose
 from spaces.paper import Experiment
-from spaces.weights import UNIT_SQUARE
+from spaces.weights import UNIT_SQUARE, unit_square_at
 
 Fields = dict[str, Any]
 
@@ -200,7 +200,7 @@ class Branches:
     proposals: list[Fields]
 
 
-class _Chosen(optuna.samplers.BaseSampler):
+class Chosen(optuna.samplers.BaseSampler):
     """Gives the values it is told; the first or lowest for a parameter it knows nothing of."""
 
     def __init__(self, values: Mapping[str, Any]):
@@ -250,7 +250,7 @@ def explore(space: Space) -> Branches:
     found = Branches({}, [], [])
     waiting: list[dict[str, Any]] = [{}]
     while waiting:
-        trial = optuna.create_study(sampler=_Chosen(waiting.pop(0))).ask()
+        trial = optuna.create_study(sampler=Chosen(waiting.pop(0))).ask()
         found.proposals.append(space.propose(trial))
         found.values.append(trial.params)
         for name, distribution in trial.distributions.items():
@@ -327,3 +327,99 @@ def _as_text(fields: Fields) -> str:
         shown = ",".join(map(str, value)) if isinstance(value, tuple) else value
         parts.append(f"{name}={shown}")
     return ", ".join(parts)
+
+
+# Finding points of a space
+
+
+class _NotThereError(Exception):
+    """A value lies outside of the space."""
+
+
+class _Wanted(Chosen):
+    """Gives each parameter the value that a configuration has in the field of its name."""
+
+    def __init__(self, config: TrainConfig):
+        super().__init__({})
+        self._config = config
+        self._square = dict(zip(UNIT_SQUARE, unit_square_at(config.loss_weights), strict=True))
+
+    def sample_independent(
+        self, study: Any, trial: Any, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        if param_name in self._square:
+            return self._square[param_name]
+        # A parameter such as adamw_lr is named after the field that it becomes.
+        fields = [f for f in TrainConfig.model_fields if f"_{param_name}".endswith(f"_{f}")]
+        if not fields:
+            return super().sample_independent(study, trial, param_name, param_distribution)
+        value = getattr(self._config, max(fields, key=len))
+        if not _contains(param_distribution, value):
+            raise _NotThereError
+        return value
+
+
+def _contains(distribution: BaseDistribution, value: Any) -> bool:
+    if isinstance(distribution, CategoricalDistribution):
+        return value in distribution.choices
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    low, high, step = distribution.low, distribution.high, distribution.step
+    if not isinstance(value, int | float) or not low <= value <= high:
+        return False
+    return not step or abs((value - low) / step - round((value - low) / step)) < 1e-9
+
+
+def locate(
+    space: Space, config: TrainConfig, base: TrainConfig
+) -> tuple[dict[str, Any], dict[str, BaseDistribution]] | None:
+    """The point of the space where a configuration lies, None where it lies outside.
+
+    Returns:
+        Its parameters, and their distributions.
+    """
+    if space.function is None:
+        return None
+    trial = optuna.create_study(sampler=_Wanted(config)).ask()
+    try:
+        fields = space.function(trial)
+        there = base.replace(**fields)
+    except (_NotThereError, InputError, TypeError):
+        return None
+    shares, wanted = (c.loss_weights.normalised(1.0) for c in (there, config))
+    same_weights = all(abs(shares[task] - wanted[task]) < 1e-9 for task in shares)
+    if not same_weights or there.replace(loss_weights=config.loss_weights) != config:
+        return None
+    return trial.params, trial.distributions
+
+
+def grid(space: Space) -> list[dict[str, Any]]:
+    """Every point of a space whose parameters all have a list of values.
+
+    Raises:
+        InputError: a parameter is continuous; or as ``Space.propose``.
+    """
+    points, waiting = [], [dict[str, Any]()]
+    while waiting:
+        chosen = waiting.pop(0)
+        trial = optuna.create_study(sampler=Chosen(chosen)).ask()
+        space.propose(trial)
+        open_ones = [name for name in trial.params if name not in chosen]
+        if not open_ones:
+            points.append(trial.params)
+            continue
+        distribution = trial.distributions[open_ones[0]]
+        if isinstance(distribution, FloatDistribution) and distribution.step is None:
+            raise InputError(
+                f"--sampler grid: {open_ones[0]} of space {space.name} is continuous; give it a "
+                "step, or take another sampler"
+            )
+        waiting += [{**chosen, open_ones[0]: value} for value in _every_value(distribution)]
+    return points
+
+
+def _every_value(distribution: BaseDistribution) -> list[Any]:
+    if isinstance(distribution, CategoricalDistribution):
+        return list(distribution.choices)
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    low, high, step = distribution.low, distribution.high, distribution.step or 1
+    return [low + step * index for index in range(int((high - low) / step + 1.5))]

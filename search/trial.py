@@ -1,74 +1,130 @@
 """One trial on a worker: a tune.Trainable around minbert's Trainer."""
 
+import gc
+import io
+import time
+import traceback
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
+import numpy as np
 import torch
 from ray import tune
-from ray.tune.result import DONE, SHOULD_CHECKPOINT
 
 from minbert.config import TrainConfig
 from minbert.data import Dataset
-from minbert.encoder import Encoder
+from minbert.errors import InputError
 from minbert.hub import Pretrained
-from minbert.model import MultitaskModel
-from minbert.report import Report
-from minbert.train import Trainer
+from minbert.tasks import Task
+from minbert.train import DivergedError, Trainer
 
-_WEIGHTS, _REPORT = "weights.safetensors", "report.json"
+from .checkpoints import load_trainer, save_checkpoint
+
+# How much training a crash may cost, as far as reports come that often.
+_SECONDS_BETWEEN_STATES = 60.0
 
 
 class MinbertTrial(tune.Trainable):
-    """Trains one configuration; a step is one report.
+    """Runs an attempt at a trial; a step is one report, whose checkpoint is written before it.
 
-    A class and not a function, so that a checkpoint is written exactly where one is asked for,
-    and so that a worker process goes on with the next trial.
+    A class and not a function, so that a worker process goes on with the next attempt. What goes
+    wrong in training is a result too, with ``failure`` in place of a report, so that the process
+    stays and the driver decides.
     """
 
     def setup(
-        self, config: dict[str, Any], *, dataset: Dataset, pretrained: Pretrained, threads: int
+        self,
+        config: dict[str, Any],
+        *,
+        dataset: Dataset,
+        pretrained: Pretrained,
+        threads: int,
+        folder: str,
     ) -> None:
         torch.set_num_threads(threads)
         self._dataset = dataset
         self._pretrained = pretrained
+        self._folder = Path(folder)
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._config = TrainConfig.model_validate(new_config["config"])
+        self._job = new_config
         # Made in the first step: what goes wrong in making it then fails this trial alone.
         self._trainer: Trainer | None = None
+        self._last_state = time.monotonic()
         return True
 
     def step(self) -> dict[str, Any]:
+        result = {"number": self._job["number"], "attempt": self._job["attempt"]}
+        try:
+            return result | self._report()
+        except DivergedError as error:
+            kind, reason = "diverged", str(error)
+        except InputError as error:
+            kind, reason = "refused", str(error)
+        except Exception as error:
+            kind = "out of memory" if _is_out_of_memory(error) else "crashed"
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{Path(last.filename).name}:{last.lineno}"
+            reason = " ".join(f"{type(error).__name__}: {error} ({where})".split())
+        self._trainer = None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return result | {"failure": kind, "reason": reason}
+
+    def _report(self) -> dict[str, Any]:
         if self._trainer is None:
-            self._trainer = Trainer(self._config, self._dataset, self._pretrained)
-        report = self._trainer.next_report()
-        return {
-            "report": report.model_dump(mode="json"),
-            "score": report.score,
-            DONE: self._trainer.finished,
-            SHOULD_CHECKPOINT: report.kept,
-        }
+            self._trainer = self._make_trainer()
+        trainer = self._trainer
+        report = trainer.next_report()
+        is_due = time.monotonic() - self._last_state > _SECONDS_BETWEEN_STATES
+        with_state = not trainer.finished and (is_due or report.step in self._job["rungs"])
+        if with_state:
+            self._last_state = time.monotonic()
+        save_checkpoint(
+            self._folder,
+            self._job["number"],
+            self._job["attempt"],
+            trainer,
+            with_state=with_state,
+        )
+        # As text: Ray takes nested results apart.
+        return {"report": report.model_dump_json(), "answers": pack_answers(trainer.answers)}
 
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        assert self._trainer is not None
-        folder = Path(checkpoint_dir)
-        # Tied parameters would not load into a fresh model; there are none.
-        weights = {
-            name: tensor.detach().cpu().contiguous()
-            for name, tensor in self._trainer.model.state_dict().items()
-        }
-        safetensors.torch.save_file(weights, folder / _WEIGHTS)
-        (folder / _REPORT).write_text(self._trainer.reports[-1].model_dump_json())
+    def _make_trainer(self) -> Trainer:
+        trainer = Trainer(
+            TrainConfig.model_validate(self._job["config"]),
+            self._dataset,
+            self._pretrained,
+            micro_batch=self._job["micro_batch"],
+        )
+        if self._job["state"] is not None:
+            load_trainer(Path(self._job["state"]), trainer)
+        return trainer
 
 
-def load_checkpoint(
-    folder: Path, config: TrainConfig, dataset: Dataset, pretrained: Pretrained
-) -> tuple[MultitaskModel, Report]:
-    """The model that a trial kept, on the CPU, and its report."""
-    encoder = Encoder.from_pretrained(pretrained, config.dropout)
-    model = MultitaskModel(encoder, config, dataset.tasks, dataset.classes)
-    model.load_state_dict(safetensors.torch.load_file(folder / _WEIGHTS))
-    report = Report.model_validate_json((folder / _REPORT).read_text())
-    return model.eval(), report
+def _is_out_of_memory(error: Exception) -> bool:
+    # The CPU's allocator raises a plain RuntimeError.
+    said = str(error).lower()
+    return (
+        isinstance(error, MemoryError | torch.OutOfMemoryError)
+        or "out of memory" in said
+        or "can't allocate memory" in said
+    )
+
+
+def pack_answers(answers: dict[Task, np.ndarray]) -> bytes:
+    """Dev answers as the content of an ``.npz`` file, as small as their scores allow.
+
+    Classes are uint8, paraphrases 0 or 1, similarities float32, so that grading them again gives
+    the recorded scores.
+    """
+    small = {
+        task: values if task == "sts" else (values > 0.5 if task == "para" else values)
+        for task, values in answers.items()
+    }
+    small = {t: v if t == "sts" else v.astype(np.uint8) for t, v in small.items()}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **small)  # type: ignore[arg-type]  # the stubs know no names
+    return buffer.getvalue()

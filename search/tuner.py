@@ -1,212 +1,175 @@
 """The three ends that Ray Tune calls: a Searcher, a TrialScheduler and a Callback.
 
-Stock scheduling under thin adapters: Optuna proposes, Ray's ASHA stops. The order of Ray's calls
-after a report (ray/tune/execution/tune_controller.py): the scheduler's verdict, the callback, the
-checkpoint if one is asked for, and, when the trial is over, scheduler, searcher and callback.
+All three only translate: what to run and what becomes of a report is the driver's to decide. An
+attempt is one trial of Ray's. A pause therefore ends it, as a stop does, and a promotion, a retry
+and a trial that is resumed all come back in the one way, as an attempt that goes on from a
+checkpoint. Ray's own pauses, retries and restoring are not used: they are three ways back in, of
+which each loses something (docs/design.md says what).
+
+After a report Ray calls the scheduler first and then the callback; when an attempt ends, the
+scheduler, the searcher and the callback (ray/tune/execution/tune_controller.py).
 """
 
-import contextlib
-import warnings
-from collections.abc import Sequence
+import os
+import time
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import optuna
-from optuna.trial import TrialState
+import ray
 from ray import tune
-from ray.tune.schedulers import ASHAScheduler, TrialScheduler
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from minbert.data import Dataset
-from minbert.errors import InputError
 from minbert.hub import Pretrained
 from minbert.report import Report
 
-from .plan import Plan
-from .results import SearchRecord, State, TrialRecord, field_texts
+from .driver import Driver, FailureKind, Job
 from .trial import MinbertTrial
 
-REDUCTION_FACTOR = 3
+# Ray's record of the experiment is thrown away, so it need not be written during it.
+_SECONDS_BETWEEN_RAYS_OWN_CHECKPOINTS = "1000000"
+# A worker that is asked to stop finishes its report first; after this long it is killed.
+_SECONDS_TO_STOP = "2"
+_SECONDS_BETWEEN_LOOKS = 1.0
 
 
-class Watcher(Protocol):
-    """Someone who is told how a search goes."""
+class _Slots:
+    """Attempts that run, by trial number; Ray draws ahead and never says that a slot is free."""
 
-    def started(self, trial: TrialRecord) -> None: ...
+    def __init__(self, count: int):
+        self.count = count
+        self.running: dict[int, _Running] = {}
 
-    def reported(self, trial: TrialRecord, report: Report) -> None: ...
+    @property
+    def is_full(self) -> bool:
+        return len(self.running) >= self.count
 
-    def ended(self, trial: TrialRecord) -> None: ...
+
+class _Running:
+    def __init__(self, job: Job):
+        self.job = job
+        self.hung = False
+        self.last_sign: float | None = None
+        self.ray_trial: Any = None
 
 
-class StudySearcher(Searcher):
-    """Hands out the fixed trials, then what Optuna proposes, and tells Optuna how they end."""
+class _NotPickled:
+    """Ray pickles the three ends into its own record of the experiment, which nobody reads."""
 
-    def __init__(self, plan: Plan, record: SearchRecord, seed: int):
-        super().__init__(metric="score", mode="max")
-        self._plan = plan
-        self._record = record
-        self._study = optuna.create_study(direction="maximize", sampler=_sampler(plan, seed))
-        self._asked: dict[int, optuna.Trial] = {}
-        self._by_id: dict[str, TrialRecord] = {}
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        while len(self._record.trials) < self._plan.trials:
-            trial = self._next_trial()
-            self._record.trials.append(trial)
-            if trial.state == "waiting":
-                self._by_id[trial_id] = trial
-                return {"number": trial.number, "config": trial.config.model_dump(mode="json")}
-        finished: str = Searcher.FINISHED
-        return finished
 
-    def _next_trial(self) -> TrialRecord:
-        number = len(self._record.trials)
-        if number < len(self._plan.fixed):
-            fixed = self._plan.fixed[number]
-            return TrialRecord(number, fixed.name, fixed.fields, fixed.config, fixed=True)
-        asked = self._study.ask()
-        try:
-            fields = self._plan.space.propose(asked)
-            config = self._plan.space.configure(fields, self._plan.base)
-        except InputError as error:
-            self._study.tell(asked, state=TrialState.FAIL)
-            base = self._plan.base
-            return TrialRecord(number, "refused", {}, base, state="failed", error=str(error))
-        self._asked[number] = asked
-        return TrialRecord(number, " ".join(field_texts(fields)), fields, config)
+class JobSearcher(_NotPickled, Searcher):
+    """Hands Ray the attempts to run, one for each free slot."""
 
-    def on_trial_complete(
-        self,
-        trial_id: str,
-        result: dict[str, Any] | None = None,  # noqa: ARG002
-        error: bool = False,
-    ) -> None:
-        trial = self._by_id[trial_id]
-        asked = self._asked.pop(trial.number, None)
-        if asked is None:
-            return
-        for report in trial.reports:
-            asked.report(report.score, report.step)
-        if error or trial.score is None:
-            self._study.tell(asked, state=TrialState.FAIL)
-        elif trial.is_trained:
-            self._study.tell(asked, trial.score)
-        else:
-            # Optuna takes the last reported score of a pruned trial, and refuses another.
-            self._study.tell(asked, state=TrialState.PRUNED)
+    def __init__(self, driver: Driver, slots: _Slots):
+        super().__init__()
+        self._driver, self._slots = driver, slots
 
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # noqa: ARG002
+        if self._slots.is_full:
+            return None
+        job = self._driver.next_job(busy=bool(self._slots.running))
+        if job == "wait":
+            return None
+        if job == "done":
+            finished: str = Searcher.FINISHED
+            return finished
+        self._slots.running[job.trial.number] = _Running(job)
+        return {
+            "number": job.trial.number,
+            "attempt": job.attempt.number,
+            "config": job.trial.config.model_dump(mode="json"),
+            "state": None if job.state is None else str(job.state),
+            "rungs": list(job.rungs),
+            "micro_batch": job.attempt.micro_batch,
+        }
+
+    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+        pass
+
+    def on_trial_result(self, trial_id: str, result: Any) -> None:
         pass
 
     def save(self, checkpoint_path: str) -> None:
-        """Ray's own record of the experiment is thrown away at the end."""
+        pass
 
     def restore(self, checkpoint_path: str) -> None:
         raise NotImplementedError
 
 
-def _sampler(plan: Plan, seed: int) -> optuna.samplers.BaseSampler:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.samplers.TPESampler(
-            seed=seed,
-            multivariate=True,
-            # Parameters that only some configurations have are modelled where they appear.
-            group=True,
-            # Trials that run at the same time spread out.
-            constant_liar=True,
-            # A small search would otherwise end within TPE's random start.
-            n_startup_trials=min(10, max(3, plan.trials // 3)),
-        )
+class VerdictScheduler(_NotPickled, FIFOScheduler):
+    """Asks the driver about each report: CONTINUE, or STOP for whatever ends an attempt."""
 
+    def __init__(self, driver: Driver, slots: _Slots):
+        super().__init__()
+        self._driver, self._slots = driver, slots
 
-class SparingHalving(ASHAScheduler):
-    """Ray's ASHA, which lets fixed trials through; their scores count for the others."""
-
-    def __init__(self, record: SearchRecord, most_reports: int):
-        super().__init__(
-            metric="score",
-            mode="max",
-            # A report beyond the last, so that only a rung ends a trial.
-            max_t=most_reports + 1,
-            reduction_factor=REDUCTION_FACTOR,
-        )
-        self._record = record
-
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        verdict: str = super().on_trial_result(tune_controller, trial, result)
-        if self._record.trials[trial.config["number"]].fixed:
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:  # noqa: ARG002
+        number, attempt = result["number"], result["attempt"]
+        running = self._slots.running[number]
+        running.last_sign = time.monotonic()
+        goes_on = False
+        if "failure" in result:
+            self._driver.failed(number, attempt, result["failure"], result["reason"])
+        else:
+            report = Report.model_validate_json(result["report"])
+            goes_on = self._driver.reported(number, attempt, report, result["answers"])
+        if goes_on:
             return str(TrialScheduler.CONTINUE)
-        return verdict
+        del self._slots.running[number]
+        return str(TrialScheduler.STOP)
 
 
-class Recorder(tune.Callback):
-    """Keeps the record, tells the watchers, and removes the checkpoints of losers."""
+class Attendant(_NotPickled, tune.Callback):
+    """Tells the driver of workers that begin and that die, and ends those that hang."""
 
-    def __init__(self, record: SearchRecord, watchers: Sequence[Watcher]):
-        self._record = record
-        self._watchers = watchers
-
-    def _of(self, trial: Any) -> TrialRecord:
-        number: int = trial.config["number"]
-        return self._record.trials[number]
+    def __init__(self, driver: Driver, slots: _Slots, report_timeout: float | None):
+        self._driver, self._slots, self._report_timeout = driver, slots, report_timeout
+        self._last_look = time.monotonic()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
-        started = self._of(trial)
-        started.state = "running"
-        for watcher in self._watchers:
-            watcher.started(started)
-
-    def on_trial_result(
-        self,
-        iteration: int,  # noqa: ARG002
-        trials: list[Any],  # noqa: ARG002
-        trial: Any,
-        result: dict[str, Any],
-        **info: Any,  # noqa: ARG002
-    ) -> None:
-        running = self._of(trial)
-        report = Report.model_validate(result["report"])
-        running.reports.append(report)
-        running.seconds += report.train_seconds + report.dev_seconds
-        for watcher in self._watchers:
-            watcher.reported(running, report)
-
-    def on_checkpoint(
-        self,
-        iteration: int,  # noqa: ARG002
-        trials: list[Any],  # noqa: ARG002
-        trial: Any,
-        checkpoint: tune.Checkpoint,
-        **info: Any,  # noqa: ARG002
-    ) -> None:
-        saved = self._of(trial)
-        saved.checkpoint = checkpoint
-        # The trial goes on only after this, so that its last kept report is the one saved.
-        saved.saved = saved.kept
-
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
-        ended = self._of(trial)
-        self._end(ended, "finished" if ended.is_trained else "stopped")
+        running = self._slots.running[trial.config["number"]]
+        running.last_sign, running.ray_trial = time.monotonic(), trial
+        self._driver.started(trial.config["number"])
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
-        ended = self._of(trial)
-        ended.error = _error_in(Path(trial.error_file))
-        self._end(ended, "failed")
+        number = trial.config["number"]
+        running = self._slots.running.pop(number)
+        kind: FailureKind = "hung" if running.hung else "crashed"
+        reason = _error_in(Path(trial.error_file))
+        if running.hung:
+            reason = f"no report within {self._report_timeout:g} s"
+        elif "OutOfMemoryError" in reason:
+            kind = "out of memory"
+        self._driver.failed(number, trial.config["attempt"], kind, reason)
 
-    def _end(self, ended: TrialRecord, state: State) -> None:
-        ended.state = state
-        best = self._record.best("finished", "stopped")
-        for trial in self._record.trials:
-            # A running trial may still need its checkpoint; of the others only the best one does.
-            is_over = trial.state in ("finished", "stopped", "failed")
-            if is_over and trial is not best and trial.checkpoint is not None:
-                with contextlib.suppress(FileNotFoundError):
-                    trial.checkpoint.filesystem.delete_dir(trial.checkpoint.path)
-                trial.checkpoint = None
-        for watcher in self._watchers:
-            watcher.ended(ended)
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:  # noqa: ARG002
+        now = time.monotonic()
+        if self._report_timeout is None or now - self._last_look < _SECONDS_BETWEEN_LOOKS:
+            return
+        self._last_look = now
+        for running in self._slots.running.values():
+            last = running.last_sign
+            if last is not None and now - last > self._report_timeout and not running.hung:
+                running.hung = True
+                # A request to stop would wait behind the step that hangs.
+                ray.kill(running.ray_trial.temporary_state.ray_actor)
+
+
+class _WhenDriverSays(_NotPickled, tune.Stopper):
+    """Ends the experiment when the driver has had enough, though attempts still run."""
+
+    def __init__(self, driver: Driver):
+        self._driver = driver
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:  # noqa: ARG002
+        return False
+
+    def stop_all(self) -> bool:
+        return self._driver.ended_because is not None
 
 
 def _error_in(file: Path) -> str:
@@ -217,60 +180,65 @@ def _error_in(file: Path) -> str:
 
 
 def run_trials(
-    plan: Plan,
+    driver: Driver,
     dataset: Dataset,
     pretrained: Pretrained,
-    record: SearchRecord,
-    watchers: Sequence[Watcher],
     *,
     folder: Path,
-    seed: int,
+    scratch: Path,
+    slots: int,
     cpus_per_trial: int,
     gpus_per_trial: float,
+    report_timeout: float | None,
     time_budget: float | None,
 ) -> None:
-    """Run the trials of a plan on the cluster that Ray is connected to.
+    """Run a driver's trials on the cluster that Ray is connected to.
 
-    Ends when all are done, when the time is up, or at SIGINT; trials that still run then are
-    marked as cut short.
+    Ends when all are done, when the time is up, when the driver has had enough, or at SIGINT;
+    trials that are not over then can be gone on with.
 
     Args:
-        plan: what to run.
+        driver: decides.
         dataset: put into the object store, from which each node reads it once.
         pretrained: as ``dataset``.
-        record: is filled in.
-        watchers: are told how it goes.
-        folder: for the checkpoints that trials keep.
-        seed: of the sampler.
-        cpus_per_trial: CPU cores, and threads, of each trial.
+        folder: for checkpoints.
+        scratch: for Ray's own files, which nobody needs afterwards.
+        slots: attempts that can run at once.
+        cpus_per_trial: CPU cores, and threads, of each attempt.
         gpus_per_trial: may be a fraction.
+        report_timeout: seconds after which an attempt without a report is ended.
         time_budget: seconds.
     """
+    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = _SECONDS_BETWEEN_RAYS_OWN_CHECKPOINTS
+    os.environ["TUNE_FORCE_TRIAL_CLEANUP_S"] = _SECONDS_TO_STOP
+    counted = _Slots(slots)
     trainable = tune.with_resources(
         tune.with_parameters(
-            MinbertTrial, dataset=dataset, pretrained=pretrained, threads=cpus_per_trial
+            MinbertTrial,
+            dataset=dataset,
+            pretrained=pretrained,
+            threads=cpus_per_trial,
+            folder=str(folder.resolve()),
         ),
         {"cpu": cpus_per_trial, "gpu": gpus_per_trial},
     )
-    # Not the Tuner class: it would pickle all of this into the folder, for a restore that is
-    # not used.
-    tune.run(
-        trainable,
-        name=folder.name,
-        storage_path=str(folder.parent.resolve()),
-        search_alg=StudySearcher(plan, record, seed),
-        scheduler=SparingHalving(record, plan.most_reports),
-        callbacks=[Recorder(record, watchers)],
-        num_samples=-1,
-        reuse_actors=True,
-        time_budget_s=time_budget,
-        checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
-        max_failures=0,
-        raise_on_failed_trial=False,
-        verbose=0,
-    )
-    for trial in record.trials:
-        if trial.state in ("waiting", "running"):
-            trial.state = "cut short"
-            for watcher in watchers:
-                watcher.ended(trial)
+    try:
+        # Not the Tuner class: it would pickle all of this into the folder, for a restore that is
+        # not used.
+        tune.run(
+            trainable,
+            name="ray",
+            storage_path=str(scratch.resolve()),
+            search_alg=JobSearcher(driver, counted),
+            scheduler=VerdictScheduler(driver, counted),
+            callbacks=[Attendant(driver, counted, report_timeout)],
+            stop=_WhenDriverSays(driver),
+            num_samples=-1,
+            reuse_actors=True,
+            time_budget_s=time_budget,
+            max_failures=0,
+            raise_on_failed_trial=False,
+            verbose=0,
+        )
+    finally:
+        driver.leave()

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import cluster  # noqa: F401  # before any test imports Ray, whose environment it prepares
 from minbert.config import InputSettings
 from minbert.data import Dataset, load_dataset
 from minbert.hub import Pretrained, load_pretrained

@@ -14,7 +14,8 @@ from tensorboard.backend.event_processing.event_accumulator import (  # type: ig
 from minbert.config import RECIPES, TrainConfig
 from minbert.report import Report
 from minbert.tasks import TASK_NAMES, Task
-from search.results import SearchRecord, State, TrialRecord, field_texts, write_summary, write_table
+from search.record import Decision, SearchRecord, State, TrialRecord, Verdict, field_texts
+from search.results import write_summary, write_table
 from search.review.experiments import experiments_table
 from search.review.tensorboard import TensorBoardLog, run_name
 from search.review.terminal import LiveTable, PlainLines, outcome, trials_table
@@ -49,8 +50,19 @@ def trial(
     **fields: object,
 ) -> TrialRecord:
     config = TrainConfig.check({"epochs": 2, "reports_per_epoch": 2, **fields})
+    verdict: Verdict = {"finished": "finish", "stopped": "stop"}.get(state, "continue")  # type: ignore[assignment]  # literals all
+    decisions = [
+        Decision(verdict=verdict, reason="because", attempt=1, order=made.step, at=0.0)
+        for made in reports
+    ]
     return TrialRecord(
-        number, name or " ".join(field_texts(fields)), fields, config, state=state, reports=reports
+        number,
+        name or " ".join(field_texts(fields)),
+        fields,
+        config,
+        state=state,
+        reports=reports,
+        decisions=decisions,
     )
 
 
@@ -96,11 +108,11 @@ def test_a_trials_score_is_that_of_the_checkpoint_it_keeps(record: SearchRecord)
     assert record.trials[0].score == pytest.approx(0.5)
 
 
-def test_failed_trials_and_unsaved_checkpoints_do_not_win(record: SearchRecord) -> None:
-    # Trial 3 failed; trial 4 was cut short before its checkpoint was saved.
-    assert record.winner is record.trials[1]
-    record.trials[4].saved = record.trials[4].reports[0]
+def test_failed_and_running_trials_do_not_win(record: SearchRecord) -> None:
+    # Trial 3 scored higher and failed.
     assert record.winner is record.trials[4]
+    record.trials[4].state = "running"
+    assert record.winner is record.trials[1]
 
 
 def test_of_equal_trials_the_first_wins() -> None:
@@ -120,8 +132,8 @@ def test_nothing_wins_where_nothing_was_reported() -> None:
 def test_table_of_trials(record: SearchRecord, tmp_path: Path) -> None:
     write_table(tmp_path / "trials.csv", record)
     rows = list(csv.DictReader((tmp_path / "trials.csv").open(encoding="utf-8")))
-    assert [row["trial"] for row in rows] == ["3", "1", "0", "2", "4"]
-    kept = {name: rows[1][name] for name in ("score", "sst", "para", "sts", "epochs", "reports")}
+    assert [row["trial"] for row in rows] == ["3", "4", "1", "0", "2"]
+    kept = {name: rows[2][name] for name in ("score", "sst", "para", "sts", "epochs", "reports")}
     assert kept == {
         "score": "0.6000",
         "sst": "0.5000",
@@ -130,15 +142,14 @@ def test_table_of_trials(record: SearchRecord, tmp_path: Path) -> None:
         "epochs": "1.0000",
         "reports": "2",
     }
-    assert [rows[1][name] for name in ("alpha", "beta", "gamma")] == ["0.5000", "0.2500", "0.2500"]
-    assert rows[1]["lr"] == "2e-05"
-    assert rows[4]["score"] == ""
+    assert [rows[2][name] for name in ("alpha", "beta", "gamma")] == ["0.5000", "0.2500", "0.2500"]
+    assert rows[2]["lr"] == "2e-05"
 
 
 def test_summary_names_winner_and_baseline(record: SearchRecord, tmp_path: Path) -> None:
     write_summary(tmp_path / "summary.json", record, {"space": "weights"})
     summary = json.loads((tmp_path / "summary.json").read_text())
-    assert (summary["space"], summary["winner"], summary["baseline"]) == ("weights", 1, 0)
+    assert (summary["space"], summary["winner"], summary["baseline"]) == ("weights", 4, 0)
     assert "optimistic" in summary["winner_is"]
     assert [len(one["reports"]) for one in summary["trials"]] == [2, 2, 1, 1, 1]
     assert TrainConfig.check(summary["trials"][1]["config"]) == record.trials[1].config
@@ -151,6 +162,7 @@ def test_outcome_sets_the_winner_beside_the_recipe_and_claims_no_more(
     record: SearchRecord,
 ) -> None:
     record.trials[3].error = "it diverged"
+    record.trials[4].state = "running"
     text = text_of(list(outcome(record)))
     assert "Trial 3 (lr=1) failed: it diverged" in text
     assert "Winner: trial 1" in text
@@ -182,7 +194,7 @@ def test_live_table_fits_80_columns_and_keeps_running_trials_in_sight() -> None:
 
 def test_table_is_sorted_by_score(record: SearchRecord) -> None:
     lines = [line.split()[0] for line in text_of(trials_table(record)).splitlines() if "/4" in line]
-    assert lines == ["3", "1", "0", "2", "4"]
+    assert lines == ["3", "4", "1", "0", "2"]
 
 
 def test_plain_lines_say_each_report_and_each_end(record: SearchRecord) -> None:
@@ -194,7 +206,7 @@ def test_plain_lines_say_each_report_and_each_end(record: SearchRecord) -> None:
     assert isinstance(output, io.StringIO)
     first, second = output.getvalue().splitlines()
     assert first.endswith("trial  1  report 1/4  score 0.600  sst 0.500  para 0.700  sts 0.600")
-    assert second.endswith("trial  1  finished (5 of 8 over; best so far: trial 1, 0.600)")
+    assert second.endswith("trial  1  finished: because (4 of 8 over; best so far: trial 4, 0.800)")
 
 
 # The experiments

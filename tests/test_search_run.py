@@ -65,6 +65,16 @@ def refuse(
         (["--name", "taken"], "runs/taken is there already; give another --name"),
         (["--address", "ray://head:10001"], "ray job submit"),
         (["--time-budget", "soon"], "give a time such as 90s"),
+        (["--sampler", "gp"], "sampler: gp learns from finished trials alone; give --halving none"),
+        (["--sampler", "grid"], "--sampler grid: u of space weights is continuous"),
+        (["--pruner", "meadian"], "unknown pruner 'meadian'; there are: median, percentile"),
+        (["--pruner", "median:start=3"], "unexpected keyword argument 'start'"),
+        (["--try", "lr"], "--try lr: give fields as lr=2e-5 or weights=.2/.3/.5"),
+        (["--try", "lr=-1"], "--try lr=-1: lr: must be greater than 0"),
+        (["--try", "lr=1e-5", "--trials", "1"], "--trials 1 is too few for the recipe and 1 --try"),
+        (["--start-from", "nowhere"], "nowhere holds no run"),
+        (["--resume", "--name", "none", "--encoder", "tiny"], "runs/none holds no run to resume"),
+        (["--storage", "nosuch://db", "--encoder", "tiny"], "--storage: "),
     ],
 )
 def test_bad_input_is_one_line(
@@ -148,10 +158,8 @@ def test_a_search_says_what_it_will_do_and_what_came_of_it(finished: tuple[Path,
 def test_a_search_leaves_its_record(finished: tuple[Path, str]) -> None:
     folder, _ = finished
     assert {path.name for path in folder.iterdir()} == {
-        "best",
-        "summary.json",
-        "tensorboard",
-        "trials.csv",
+        *("answers", "best", "checkpoints", "lock", "run.json", "study.db"),
+        *("summary.json", "tensorboard", "trials.csv"),
     }
     summary = json.loads((folder / "summary.json").read_text())
     assert len(summary["trials"]) == 4
@@ -205,7 +213,7 @@ def test_ctrl_c_keeps_what_there_is(tmp_path: Path, course_folder: Path) -> None
     text = process.stdout.read()
     assert process.wait(timeout=60) == 130
     assert process.stderr.read() == ""
-    assert "cut short: the search was interrupted" in text
+    assert "The search is not done: it was interrupted, and 2 trials can be gone on with" in text
     summary = json.loads((tmp_path / "cut" / "summary.json").read_text())
     assert summary["trials"][0]["state"] == "cut short"
     best = load_model(tmp_path / "cut" / "best")

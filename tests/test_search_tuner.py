@@ -1,146 +1,39 @@
-"""The searcher and the scheduler by themselves, then real trials on a real Ray."""
+"""Real trials on a real Ray: halving, promotion, and what trials do wrong."""
 
+import math
 import os
 import signal
+import time
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 import ray
+import torch
+from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
-from ray.tune.search import Searcher
 
 from cluster.local import Cluster, ray_cluster
 from minbert.config import InputSettings
 from minbert.data import Dataset
 from minbert.errors import InputError
-from minbert.evaluate import evaluate
+from minbert.evaluate import evaluate, grade
 from minbert.hub import Pretrained
 from minbert.report import Report
-from minbert.train import Trainer
+from minbert.train import DivergedError, Trainer
 from search import tuner
-from search.plan import Plan, make_plan
-from search.results import SearchRecord, TrialRecord
+from search.checkpoints import CheckpointStore, load_model
+from search.driver import Driver
+from search.plan import make_plan
 from search.settings import StudySettings
 from search.spaces import load_space
-from search.trial import load_checkpoint
-from search.tuner import SparingHalving, StudySearcher, run_trials
-
-# Of our trials, number 2 fails in its worker and number 3 before it gets there.
-SPACE = '''"""Learning rates, one of which comes with weights that cannot be."""
-def space(trial):
-    fields = {"lr": trial.suggest_float("lr", 1e-5, 1e-3, log=True)}
-    if trial.number == 1:
-        fields |= {"train_tasks": ("sts",), "loss_weights": (1, 0, 0)}
-    if trial.number == 2:
-        raise RuntimeError("no such luck")
-    return fields
-'''
-
-
-def plan_of(space: Path, **settings: object) -> Plan:
-    checked = StudySettings.check({"space": str(space), **settings})
-    return make_plan(checked, InputSettings(), load_space(str(space)))
-
-
-@pytest.fixture(scope="module")
-def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
-    path = tmp_path_factory.mktemp("space") / "rates.py"
-    path.write_text(SPACE)
-    return plan_of(path, trials=6, epochs=1)
-
-
-def report(step: int, score: float, *, kept: bool = True) -> Report:
-    return Report(
-        step=step,
-        epoch=step / 2,
-        examples=10 * step,
-        scores={"sst": score, "para": score, "sts": score},
-        score=score,
-        kept=kept,
-        metrics={},
-        losses={},
-        negatives=0,
-        lr=1e-5,
-        grad_norm=1.0,
-        tokens=100,
-        train_seconds=1.0,
-        dev_seconds=0.5,
-    )
-
-
-# Without Ray
-
-
-def test_searcher_hands_out_the_recipe_first_then_proposals_then_nothing(plan: Plan) -> None:
-    record = SearchRecord(plan.trials)
-    searcher = StudySearcher(plan, record, seed=0)
-    suggested = [searcher.suggest(f"t{number}") for number in range(6)]
-    assert suggested[5] == Searcher.FINISHED
-    # The third proposal raised: that is recorded as failed and the next one is handed out.
-    assert [trial.state for trial in record.trials] == ["waiting"] * 3 + ["failed"] + [
-        "waiting"
-    ] * 2
-    assert str(record.trials[3].error).endswith("rates.py:7: RuntimeError: no such luck")
-    numbers = [config["number"] for config in suggested[:5] if isinstance(config, dict)]
-    assert numbers == [0, 1, 2, 4, 5]
-    assert [trial.fixed for trial in record.trials] == [True] + [False] * 5
-    assert record.trials[0].config == plan.base
-    assert record.trials[1].config == plan.base.replace(lr=record.trials[1].config.lr)
-
-
-def test_same_seed_proposes_the_same(plan: Plan) -> None:
-    def rates(seed: int) -> list[float]:
-        record = SearchRecord(plan.trials)
-        searcher = StudySearcher(plan, record, seed)
-        while searcher.suggest(str(len(record.trials))) != Searcher.FINISHED:
-            pass
-        return [trial.config.lr for trial in record.trials]
-
-    assert rates(3) == rates(3)
-    assert rates(3) != rates(4)
-
-
-def test_optuna_is_told_the_kept_score_of_finished_trials_alone(plan: Plan) -> None:
-    record = SearchRecord(plan.trials)
-    searcher = StudySearcher(plan, record, seed=0)
-    for number in range(4):
-        searcher.suggest(f"t{number}")
-    finished, stopped, failed = (record.trials[number] for number in (1, 2, 4))
-    finished.reports = [report(1, 0.6), report(2, 0.5, kept=False)]
-    stopped.reports = [report(1, 0.3)]
-    failed.reports = [report(1, 0.9)]
-    searcher.on_trial_complete("t0")
-    searcher.on_trial_complete("t1")
-    searcher.on_trial_complete("t2")
-    searcher.on_trial_complete("t3", error=True)
-    trials = {trial.number: trial for trial in searcher._study.get_trials()}
-    assert (trials[0].state, trials[0].value) == (TrialState.COMPLETE, 0.6)
-    assert trials[0].intermediate_values == {1: 0.6, 2: 0.5}
-    assert trials[1].state == TrialState.PRUNED
-    assert trials[1].intermediate_values == {1: 0.3}
-    assert trials[3].state == TrialState.FAIL
-
-
-def test_halving_stops_the_low_but_never_a_fixed_trial(plan: Plan) -> None:
-    record = SearchRecord(
-        4,
-        [TrialRecord(number, "", {}, plan.base, fixed=number == 1) for number in range(4)],
-    )
-    halving = SparingHalving(record, most_reports=9)
-    verdicts = []
-    for number, score in enumerate([0.5, 0.1, 0.4, 0.42]):
-        trial = SimpleNamespace(trial_id=str(number), config={"number": number})
-        halving.on_trial_add(None, trial)
-        result = {"training_iteration": 1, "score": score}
-        verdicts.append(halving.on_trial_result(None, trial, result))
-    # Trial 1 is below the best third of {.5} and goes on nevertheless. Its score counts: the best
-    # third of {.5, .1} begins at .367, so .4 goes on, which {.5} alone would have stopped. The
-    # best third of {.5, .1, .4} begins at .433.
-    assert verdicts == ["CONTINUE", "CONTINUE", "CONTINUE", "STOP"]
+from search.study import Study
+from search.trial import MinbertTrial
 
 
 @pytest.mark.parametrize(
@@ -154,9 +47,6 @@ def test_slots(cpus: int, gpus: float, slots: int) -> None:
 def test_more_than_there_is(cpus: int, gpus: float, option: str) -> None:
     with pytest.raises(InputError, match=f"--{option}-per-trial .: the cluster has"):
         Cluster(nodes=1, cpus=8, gpus=2, dashboard=None).slots(cpus, gpus)
-
-
-# With Ray
 
 
 @pytest.fixture(scope="module")
@@ -175,83 +65,213 @@ def test_cluster_is_this_machine_on_loopback(machine: Cluster) -> None:
     assert ray.nodes()[0]["NodeManagerAddress"] == "127.0.0.1"
 
 
-class Killer(tuner.Recorder):
-    """Kills the worker of trial 1 as it starts."""
+@dataclass
+class Searched:
+    driver: Driver
+    folder: Path
+    storage: InMemoryStorage
+    reports_of_process: Counter[int]
 
-    def on_trial_start(self, *args: Any, **kwargs: Any) -> None:
-        super().on_trial_start(*args, **kwargs)
-        trial = kwargs["trial"]
-        if trial.config["number"] == 1:
-            actor = trial.temporary_state.ray_actor
-            os.kill(ray.get(actor.get_auto_filled_metrics.remote())["pid"], signal.SIGKILL)
+
+def search(dataset: Dataset, tiny: Pretrained, folder: Path, **settings: Any) -> Searched:
+    """A search with the real trainer, whose worker processes are counted."""
+    checked = StudySettings.check({"pruner": "none", **settings})
+    plan = make_plan(checked, InputSettings(), load_space(checked.space))
+    storage = InMemoryStorage()
+    study = Study.create(storage, "s", {})
+    store = CheckpointStore(folder / "checkpoints")
+    driver = Driver(study, plan, checked, store, folder / "answers")
+    processes: Counter[int] = Counter()
+
+    class Counting(tuner.VerdictScheduler):
+        def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+            processes[result["pid"]] += 1
+            return super().on_trial_result(tune_controller, trial, result)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tuner, "VerdictScheduler", Counting)
+        tuner.run_trials(
+            driver,
+            dataset,
+            tiny,
+            folder=folder / "checkpoints",
+            scratch=folder / "ray",
+            slots=2,
+            cpus_per_trial=1,
+            gpus_per_trial=0,
+            report_timeout=checked.report_timeout,
+            time_budget=None,
+        )
+    return Searched(driver, folder, storage, processes)
+
+
+# A search of 27 trials
 
 
 @pytest.fixture(scope="module")
-def searched(
+def halved(
     machine: Cluster,  # noqa: ARG001
-    plan: Plan,
     dataset: Dataset,
     tiny: Pretrained,
     tmp_path_factory: pytest.TempPathFactory,
-) -> tuple[SearchRecord, Path]:
-    record = SearchRecord(plan.trials)
-    folder = tmp_path_factory.mktemp("searched")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tuner, "Recorder", Killer)
-        run_trials(
-            plan,
-            dataset,
-            tiny,
-            record,
-            [],
-            folder=folder / "trials",
-            seed=0,
-            cpus_per_trial=1,
-            gpus_per_trial=0,
-            time_budget=None,
-        )
-    return record, folder
+) -> Searched:
+    folder = tmp_path_factory.mktemp("halved")
+    return search(dataset, tiny, folder, space="lr", trials=27, epochs=5, reports_per_epoch=2)
 
 
-def test_failing_trials_stop_nothing_and_say_why(searched: tuple[SearchRecord, Path]) -> None:
-    recipe, killed, wrong, refused, *good = searched[0].trials
-    assert recipe.state == "finished"
-    assert [trial.state for trial in (killed, wrong, refused)] == ["failed"] * 3
-    assert "died" in str(killed.error).lower()
-    assert str(wrong.error).endswith("loss_weights: 1,0,0 gives no weight to any of: sts")
-    assert str(refused.error).endswith("RuntimeError: no such luck")
-    assert len(good) == 2
-    assert {trial.state for trial in good} <= {"finished", "stopped"}
-    assert all(trial.reports for trial in good)
+def test_halving_promotes_a_third_and_a_third_of_these(halved: Searched) -> None:
+    trials = halved.driver.study.trials
+    came_to = {step: sum(len(t.reports) >= step for t in trials) for step in (1, 2, 4, 10)}
+    # Of 27 at report 1 go 9 on, of these and the baseline 3, of these and the baseline 1.
+    assert came_to == {1: 27, 2: 10, 4: 4, 10: 2}
+    counts = Counter(trial.state for trial in halved.storage.get_all_trials(0))
+    assert counts == {TrialState.COMPLETE: 2, TrialState.PRUNED: 25}
 
 
-def test_trials_train_as_the_trainer_does(
-    searched: tuple[SearchRecord, Path], dataset: Dataset, tiny: Pretrained
+def test_promoted_trials_score_what_they_score_without_a_pause(
+    halved: Searched, dataset: Dataset, tiny: Pretrained
 ) -> None:
-    for trial in searched[0].trials:
-        if not trial.reports:
-            continue
+    promoted = [t for t in halved.driver.study.trials if any(a.rung for a in t.attempts)]
+    assert promoted
+    for trial in promoted:
         trainer = Trainer(trial.config, dataset, tiny, device="cpu")
         alone = [trainer.next_report() for _ in trial.reports]
         assert [report.scores for report in trial.reports] == [report.scores for report in alone]
-        assert trial.kept is not None
-        assert trainer.kept is not None
-        assert trial.kept.step == trainer.kept.step
+        assert [report.losses for report in trial.reports] == [report.losses for report in alone]
 
 
-def test_only_the_winners_checkpoint_is_left_and_it_is_what_the_trial_keeps(
-    searched: tuple[SearchRecord, Path], dataset: Dataset, tiny: Pretrained
+def test_processes_are_reused_for_new_trials_and_for_promotions(halved: Searched) -> None:
+    reports = sum(len(trial.reports) for trial in halved.driver.study.trials)
+    assert sum(halved.reports_of_process.values()) == reports
+    assert len(halved.reports_of_process) <= 3
+
+
+def test_models_of_the_front_and_of_the_best_are_left_and_no_state(
+    halved: Searched, dataset: Dataset, tiny: Pretrained
 ) -> None:
-    record, folder = searched
-    winner = record.winner
+    driver = halved.driver
+    winner = driver.record.winner
     assert winner is not None
-    assert winner.score == max(t.score for t in record.trials if t.score is not None)
-    left = list(folder.rglob("weights.safetensors"))
-    assert [path.parent for path in left] == [Path(winner.checkpoint.path)]
-    model, kept = load_checkpoint(left[0].parent, winner.config, dataset, tiny)
-    assert kept == winner.kept
-    results = evaluate(model, dataset)
-    assert {task: result.score for task, result in results.items()} == kept.scores
+    assert winner.kept is not None
+    wanted = driver.front.keys | {(winner.number, winner.kept.step)}
+    left = list((halved.folder / "checkpoints").glob("*/*"))
+    assert {(int(p.parent.name), int(p.name.partition("-")[0])) for p in left} == wanted
+    assert not list((halved.folder / "checkpoints").rglob("state.pt"))
+    for number, step in wanted:
+        trial, path = driver.study.trials[number], driver.model(number, step)
+        assert path is not None
+        results = evaluate(load_model(path, trial.config, dataset, tiny), dataset)
+        scores = {task: result.score for task, result in results.items()}
+        assert scores == trial.reports[step - 1].scores
+
+
+def test_answers_of_each_report_give_its_scores(halved: Searched, dataset: Dataset) -> None:
+    for trial in halved.driver.study.trials:
+        for report in trial.reports:
+            file = halved.folder / "answers" / f"{trial.number:04d}" / f"{report.step:04d}.npz"
+            answers = np.load(file, allow_pickle=False)
+            for task, score in report.scores.items():
+                labels = dataset.splits[task]["dev"].labels
+                assert labels is not None
+                given = answers[task].astype(np.float32)
+                assert grade(task, given, labels, dataset.classes).score == score
+
+
+# Faults
+
+FAULTY = '''"""Trials that go wrong, each in its own way; the number says how."""
+def space(trial):
+    fields = {"lr": trial.suggest_float("lr", 1e-5, 1e-3, log=True)}
+    if trial.number == 1:
+        fields |= {"train_tasks": ("sts",), "loss_weights": (1, 0, 0)}
+    if trial.number == 2:
+        raise RuntimeError("no such luck")
+    return {**fields, "seed": trial.number}
+'''
+
+
+class FaultyTrainer(Trainer):
+    """Goes wrong in its second report, as its seed says; once only where that may help."""
+
+    marks: Path
+
+    def next_report(self, *args: Any) -> Report:
+        fault = self.config.seed if len(self.reports) == 1 else 0
+        report = super().next_report(*args)
+        if fault == 3:
+            return report.replace(score=math.nan)
+        if fault == 4:
+            raise ValueError("something is odd")
+        if fault == 8:
+            raise DivergedError("the sts loss became nan by step 3 of 9")
+        mark = self.marks / f"fault-{fault}"
+        if fault in (5, 6, 7) and not mark.exists():
+            mark.touch()
+            if fault == 5:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if fault == 6:
+                raise torch.OutOfMemoryError("CUDA out of memory (simulated)")
+            time.sleep(600)
+        return report
+
+
+class FaultyTrial(MinbertTrial):
+    def _make_trainer(self) -> Trainer:
+        trainer = super()._make_trainer()
+        trainer.__class__ = FaultyTrainer
+        trainer.marks = self._folder.parent  # type: ignore[attr-defined]  # it has them now
+        return trainer
+
+
+@pytest.fixture(scope="module")
+def faulty(
+    machine: Cluster,  # noqa: ARG001
+    dataset: Dataset,
+    tiny: Pretrained,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Searched:
+    folder = tmp_path_factory.mktemp("faulty")
+    (folder / "faults.py").write_text(FAULTY)
+    settings = {"space": str(folder / "faults.py"), "trials": 10, "epochs": 2}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tuner, "MinbertTrial", FaultyTrial)
+        return search(
+            dataset, tiny, folder, **settings, halving="none", report_timeout=20, retries=1
+        )
+
+
+def test_a_search_survives_what_its_trials_do(faulty: Searched) -> None:
+    trials = faulty.driver.study.trials
+    assert len(trials) == 10
+    errors = {trial.number: str(trial.error) for trial in trials if trial.state == "failed"}
+    assert errors.pop(1).endswith("loss_weights: 1,0,0 gives no weight to any of: sts")
+    assert errors.pop(2).endswith("faults.py:7: RuntimeError: no such luck")
+    assert errors.pop(3) == "the score of report 2 is nan"
+    assert errors.pop(4).startswith("ValueError: something is odd (test_search_tuner.py:")
+    assert errors.pop(8) == "the sts loss became nan by step 3 of 9"
+    assert errors == {}
+    told = faulty.storage.get_all_trials(0)
+    assert {t.number for t in told if t.state == TrialState.FAIL} == {1, 2, 3, 4, 8}
+    assert {t.number for t in told if t.state == TrialState.COMPLETE} == {0, 5, 6, 7, 9}
+
+
+def test_what_may_help_is_tried_again_and_loses_nothing(
+    faulty: Searched, dataset: Dataset, tiny: Pretrained
+) -> None:
+    raised, killed, starved, hung = faulty.driver.study.trials[4:8]
+    for trial in (raised, killed, hung):
+        assert [attempt.why for attempt in trial.attempts] == ["start", "retry"]
+    assert "died" in killed.attempts[1].reason.lower()
+    assert hung.attempts[1].reason == "no report within 20 s"
+    assert [(a.why, a.micro_batch) for a in starved.attempts] == [
+        ("start", None),
+        ("out of memory", 16),
+    ]
+    for trial in (killed, hung):
+        assert [report.step for report in trial.reports] == [1, 2, 3, 4]
+        trainer = Trainer(trial.config, dataset, tiny, device="cpu")
+        alone = [trainer.next_report().scores for _ in trial.reports]
+        assert [report.scores for report in trial.reports] == alone
 
 
 def test_optuna_stays_quiet() -> None:

@@ -6,7 +6,7 @@ from rich import box
 from rich.table import Table
 
 from minbert.tasks import TASK_NAMES
-from search.results import TrialRecord
+from search.record import TrialRecord
 from spaces.paper import Experiment
 
 

@@ -8,7 +8,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from minbert.report import Report
-from search.results import TrialRecord
+from search.record import TrialRecord
 
 
 class TensorBoardLog:
@@ -38,10 +38,17 @@ class TensorBoardLog:
         # A person may be watching.
         writer.flush()
 
+    def set_aside(self, trial: TrialRecord, reason: str) -> None:  # noqa: ARG002
+        # Many trials may be paused; each open writer is a thread.
+        if (writer := self._writers.pop(trial.number, None)) is not None:
+            writer.close()
+
     def ended(self, trial: TrialRecord) -> None:
-        writer = self._writers.pop(trial.number, None)
-        if writer is None:
+        writer: Any = self._writers.pop(trial.number, None)
+        if writer is None and not trial.reports:
             return
+        # A trial that ends while it is paused has none open.
+        writer = writer or SummaryWriter(str(self._folder / run_name(trial)))
         if trial.kept is not None:
             metrics: dict[str, float] = dict(trial.kept.scores) | {"score": trial.kept.score}
             summaries = hparams(_hyperparameters(trial), metrics)  # type: ignore[no-untyped-call]  # torch's own

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from minbert.report import Report
 from minbert.tasks import TASK_NAMES, TASKS, Task
-from search.results import GREEK, SearchRecord, TrialRecord, field_texts
+from search.record import GREEK, OVER, SearchRecord, TrialRecord, field_texts
 
 # Rows of the live table; the rest of the trials are counted below it.
 _ROWS = 12
@@ -40,9 +40,13 @@ class PlainLines:
         of = f"report {report.step}/{trial.reports_in_all}"
         self._say(trial, f"{of}  score {report.score:.3f}  {scores}")
 
+    def set_aside(self, trial: TrialRecord, reason: str) -> None:
+        self._say(trial, f"set aside ({reason})")
+
     def ended(self, trial: TrialRecord) -> None:
-        why = f": {trial.error}" if trial.error else ""
-        over = len(self._record.trials) - self._record.count("waiting", "running")
+        reason = trial.error or (trial.decisions[-1].reason if trial.decisions else "")
+        why = f": {reason}" if reason and trial.is_over else ""
+        over = self._record.count(*OVER)
         best = self._record.best("finished", "stopped", "cut short")
         leads = f"; best so far: trial {best.number}, {best.score:.3f}" if best else ""
         self._say(trial, f"{trial.state}{why} ({over} of {self._record.planned} over{leads})")
@@ -79,16 +83,21 @@ class LiveTable:
     def reported(self, trial: TrialRecord, report: Report) -> None:
         pass
 
+    def set_aside(self, trial: TrialRecord, reason: str) -> None:
+        pass
+
     def ended(self, trial: TrialRecord) -> None:
         pass
 
     def render(self) -> RenderableType:
         """The table and a line on where the search stands."""
         running = self._record.count("running")
-        over = len(self._record.trials) - self._record.count("waiting", "running")
+        over = self._record.count(*OVER)
+        paused = self._record.count("paused")
         passed = time.monotonic() - self._start
         parts = [
             f"{over} of {self._record.planned} trials over",
+            *([f"{paused} paused"] if paused else []),
             f"{running} of {self._slots} slots busy",
             _clock(passed),
         ]
@@ -99,7 +108,8 @@ class LiveTable:
 
     def _seconds_left(self, passed: float) -> float | None:
         """From the mean length of the trials that are over, and what is left of the time budget."""
-        over = [trial for trial in self._record.trials if trial.state in ("finished", "stopped")]
+        ended = ("finished", "stopped", "paused")
+        over = [trial for trial in self._record.trials if trial.state in ended]
         left = []
         if self._time_budget is not None:
             left.append(self._time_budget - passed)

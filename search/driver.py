@@ -1,0 +1,448 @@
+"""The driver: what to run next, and what becomes of each report. It knows nothing of Ray.
+
+Everything here is decided from the study's record, so that a search that was killed goes on as it
+would have gone on.
+"""
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from minbert.checkpoint import write_whole
+from minbert.errors import InputError
+from minbert.report import Report
+
+from .checkpoints import CheckpointStore, Key
+from .front import Front, Point
+from .halving import Rung, plan_rungs
+from .plan import FixedTrial, Plan
+from .proposals import Proposer
+from .pruning import Pruning
+from .record import Attempt, Decision, SearchRecord, TrialRecord, Verdict, field_texts
+from .settings import StudySettings
+from .spaces import locate
+from .study import Study
+
+# crashed: the process died or something raised; hung: no report came in time.
+FailureKind = Literal["out of memory", "crashed", "hung", "diverged", "refused"]
+
+
+class Watcher(Protocol):
+    """Someone who is told how a search goes."""
+
+    def started(self, trial: TrialRecord) -> None: ...
+
+    def reported(self, trial: TrialRecord, report: Report) -> None: ...
+
+    def set_aside(self, trial: TrialRecord, reason: str) -> None:
+        """The trial is paused, or waits to be tried again."""
+
+    def ended(self, trial: TrialRecord) -> None: ...
+
+
+@dataclass(frozen=True)
+class Job:
+    """An attempt to run.
+
+    Attributes:
+        state: checkpoint to go on from; None to begin at the beginning.
+        rungs: steps after which the trial may be paused, so that a state is wanted there.
+    """
+
+    trial: TrialRecord
+    attempt: Attempt
+    state: Path | None
+    rungs: tuple[int, ...]
+
+
+class Driver:
+    """Runs a plan on a study.
+
+    Args:
+        study: new, or to go on with.
+        plan: what to run.
+        settings: how.
+        store: the checkpoints of the study.
+        answers: folder for the dev answers of each report.
+        watchers: are told how it goes.
+
+    Attributes:
+        record: the study's trials, and how many there will be.
+        ended_because: why the search ends though there is more to run; None while it goes on.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        plan: Plan,
+        settings: StudySettings,
+        store: CheckpointStore,
+        answers: Path,
+        watchers: Sequence[Watcher] = (),
+    ):
+        self.study, self.plan, self.settings = study, plan, settings
+        self._store, self._answers = store, answers
+        self.watchers = list(watchers)
+        self.record = SearchRecord(plan.trials, study.trials)
+        self.ended_because: str | None = None
+        self._failures: dict[int, _Failure] = {}
+        self._proposer = Proposer(
+            study,
+            plan.space,
+            plan.base,
+            settings.sampler,
+            settings.seed,
+            start=min(10, max(3, plan.trials // 3)),
+            earlier=plan.earlier,
+        )
+        self._pruning = Pruning(study, settings.pruner)
+        self.front = Front(settings.front)
+        self._open()
+
+    @property
+    def damaged(self) -> list[str]:
+        """Checkpoint files that were found damaged, in words."""
+        return self._store.damaged
+
+    def model(self, number: int, step: int) -> Path | None:
+        """Folder of a report's checkpoint, None where it is not kept."""
+        return self._store.model(number, step)
+
+    # Beginning and end
+
+    def _open(self) -> None:
+        """Go on from the record: mend it, queue what the plan adds, make the front anew."""
+        self.study.mend()
+        for wanted in (*self.plan.fixed, *self.plan.tries)[len(self.study.trials) :]:
+            self._queue(wanted, fixed=wanted in self.plan.fixed)
+        fixed = sum(trial.fixed for trial in self.study.trials)
+        self._rungs: dict[int, int] = {}
+        if self.settings.halving != "none":
+            self._rungs = plan_rungs(
+                self.settings.first_rung,
+                self.settings.eta,
+                self.plan.most_reports,
+                self.plan.trials,
+                fixed,
+            )
+        for trial, report in reports_in_order(self.study.trials):
+            self.front.offer(Point(trial.number, report.step, report.scores))
+        self._store.scan()
+        self._tidy()
+        self._check_whether_to_end()
+
+    def _queue(self, wanted: FixedTrial, *, fixed: bool) -> None:
+        """Put a given configuration into the queue; where it is in the space, say so."""
+        number = len(self.study.trials)
+        origin = "list" if self.plan.space.experiments else "recipe" if number == 0 else "--try"
+        trial = TrialRecord(number, wanted.name, wanted.fields, wanted.config, fixed, origin)
+        point = locate(self.plan.space, wanted.config, self.plan.base)
+        self.study.add_trial(trial, *(point or ()))
+
+    def finish(self) -> None:
+        """The end of a search that has nothing left to run: what is paused ends as stopped."""
+        for trial in self.study.trials:
+            if trial.state == "paused":
+                self._end_paused(trial, "the search ended before a place came free")
+        self._tidy()
+
+    def leave(self) -> None:
+        """The driver goes: no trial stays RUNNING in the study, and all can be gone on with."""
+        for trial in self.study.trials:
+            if not trial.is_over:
+                was_running = trial.state == "running"
+                self.study.suspend(trial)
+                if was_running:
+                    self._tell_ended(trial)
+
+    # What to run
+
+    def next_job(self, *, busy: bool) -> Job | Literal["wait", "done"]:
+        """What a free slot should do.
+
+        Args:
+            busy: other attempts are running.
+        """
+        if self.ended_because is None:
+            trial = self._waiting()
+            if trial is not None:
+                return self._begin(trial)
+            promoted = self._promote()
+            if promoted is not None:
+                return promoted
+            if (trial := self._draw()) is not None:
+                return self._begin(trial)
+        if busy:
+            return "wait"
+        if self.ended_because is None:
+            self.finish()
+        return "done"
+
+    def _waiting(self) -> TrialRecord | None:
+        """The first trial that was cut short, or that is in the queue."""
+        waiting = [t for t in self.study.trials if t.state in ("cut short", "waiting")]
+        cut_short = [trial for trial in waiting if trial.state == "cut short"]
+        return next(iter(cut_short or waiting), None)
+
+    def _begin(self, trial: TrialRecord) -> Job:
+        failure = self._failures.pop(trial.number, None)
+        if failure is not None:
+            attempt = self.study.start_attempt(
+                trial, failure.next, reason=failure.reason, micro_batch=failure.micro_batch
+            )
+        elif trial.attempts:
+            attempt = self.study.start_attempt(
+                trial, "resumed", micro_batch=trial.attempts[-1].micro_batch
+            )
+        else:
+            attempt = self.study.start_attempt(trial, "start")
+        return self._job(trial, attempt)
+
+    def _promote(self) -> Job | None:
+        """The best trial of the highest rung that has one to promote."""
+        for step in reversed(self._rungs):
+            rung = self._rung(step)
+            number = rung.promotable()
+            if number is not None:
+                trial = self.study.trials[number]
+                attempt = self.study.start_attempt(
+                    trial,
+                    "promoted",
+                    reason=self._standing(step, rung, number),
+                    rung=step,
+                    micro_batch=trial.attempts[-1].micro_batch,
+                )
+                return self._job(trial, attempt)
+        return None
+
+    def _draw(self) -> TrialRecord | None:
+        """A new trial, while there are any to come."""
+        while len(self.study.trials) < self.record.planned:
+            number = len(self.study.trials)
+            base = self.plan.base
+            try:
+                proposal = self._proposer.propose()
+            except InputError as error:
+                trial = TrialRecord(number, "refused", {}, base, origin=self.settings.sampler)
+                self.study.add_trial(trial)
+                self.study.end(trial, "failed", str(error))
+                self._tell_ended(trial)
+                continue
+            if proposal is None:
+                # What was asked for is more than there is.
+                self.record.planned = number
+                return None
+            name = " ".join(field_texts(proposal.fields))
+            trial = TrialRecord(
+                number, name, proposal.fields, proposal.config, origin=proposal.origin
+            )
+            self.study.add_trial(
+                trial, proposal.params, proposal.distributions, proposal.system_attrs
+            )
+            return trial
+        return None
+
+    def _job(self, trial: TrialRecord, attempt: Attempt) -> Job:
+        state = self._store.latest_state(trial.number, len(trial.reports))
+        pauses = self.settings.halving == "promote" and not trial.fixed
+        return Job(trial, attempt, state, tuple(self._rungs) if pauses else ())
+
+    # What becomes of it
+
+    def started(self, number: int) -> None:
+        """A worker begins an attempt."""
+        for watcher in self.watchers:
+            watcher.started(self.study.trials[number])
+
+    def reported(self, number: int, attempt: int, report: Report, answers: bytes) -> bool:
+        """Record a report and decide; returns whether the trial goes on at once.
+
+        A report of an attempt that was given up is ignored. One that repeats an earlier report,
+        made by an attempt that went on from a state before it, changes nothing either.
+        """
+        trial = self.study.trials[number]
+        if trial.state != "running" or attempt != trial.attempts[-1].number:
+            return False
+        if report.step <= len(trial.reports):
+            self._store.added(number, report.step, attempt)
+            self._tidy()
+            return True
+        if answers:
+            self._write_answers(number, report.step, answers)
+        verdict, reason = self._decide(trial, report)
+        decision = Decision(
+            verdict=verdict,
+            reason=reason,
+            attempt=attempt,
+            order=self.study.next_order(),
+            at=time.time(),
+        )
+        self.study.add_report(trial, report, decision)
+        self._store.added(number, report.step, attempt)
+        if math.isfinite(report.score):
+            self.front.offer(Point(number, report.step, report.scores))
+        for watcher in self.watchers:
+            watcher.reported(trial, report)
+        if trial.is_over:
+            self._tell_ended(trial)
+        elif verdict == "pause":
+            self._tell_set_aside(trial, reason)
+        self._give_up_on_hopeless(report.step)
+        self._tidy()
+        self._check_whether_to_end()
+        return verdict in ("continue", "promote")
+
+    def failed(self, number: int, attempt: int, kind: FailureKind, reason: str) -> None:
+        """An attempt ended without a report: try again where that may help, or end the trial."""
+        trial = self.study.trials[number]
+        if trial.state != "running" or attempt != trial.attempts[-1].number:
+            return
+        last = trial.attempts[-1]
+        failure = None
+        if kind == "out of memory":
+            most = last.micro_batch or trial.config.batch_size
+            if most > 1:
+                failure = _Failure("out of memory", reason, (most + 1) // 2)
+        elif kind in ("crashed", "hung"):
+            tried = sum(each.why == "retry" for each in trial.attempts)
+            if tried < self.settings.retries:
+                failure = _Failure("retry", reason, last.micro_batch)
+        if failure is not None:
+            self._failures[number] = failure
+            self.study.suspend(trial)
+            self._tell_set_aside(trial, f"{failure.next}: {reason}")
+        else:
+            self.study.end(trial, "failed", reason)
+            self._tidy()
+            self._tell_ended(trial)
+
+    def _decide(self, trial: TrialRecord, report: Report) -> tuple[Verdict, str]:
+        if not math.isfinite(report.score):
+            return "fail", f"the score of report {report.step} is {report.score}"
+        if report.step == trial.reports_in_all:
+            return "finish", "all epochs are trained"
+        if trial.fixed:
+            return "continue", "runs to its end"
+        verdict, reason = self._halve(trial, report)
+        pruned = self._pruning.says(trial, report.step, report.score)
+        if pruned is not None and verdict != "stop":
+            return "prune", f"{pruned}; {reason}" if reason else pruned
+        return verdict, reason
+
+    def _halve(self, trial: TrialRecord, report: Report) -> tuple[Verdict, str]:
+        if report.step not in self._rungs:
+            return "continue", ""
+        rung = self._rung(report.step, {trial.number: report.score})
+        reason = self._standing(report.step, rung, trial.number)
+        if self.settings.halving == "stop":
+            return ("continue" if rung.goes_on_at_once(trial.number) else "stop"), reason
+        higher = [step for step in self._rungs if step > report.step]
+        # A pause that would end at once is none.
+        if rung.promotable() == trial.number and all(
+            self._rung(step).promotable() is None for step in higher
+        ):
+            return "promote", reason
+        return "pause", reason
+
+    def _rung(self, step: int, coming: dict[int, float] | None = None) -> Rung:
+        there = [trial for trial in self.study.trials if len(trial.reports) >= step]
+        moving = [trial for trial in there if not trial.fixed]
+        return Rung(
+            scores={trial.number: trial.reports[step - 1].score for trial in there}
+            | (coming or {}),
+            factor=self.settings.eta,
+            fixed={trial.number for trial in there if trial.fixed},
+            gone_on={trial.number for trial in moving if trial.went_on_from(step)},
+            over={t.number for t in moving if t.is_over and not t.went_on_from(step)},
+        )
+
+    def _standing(self, step: int, rung: Rung, number: int) -> str:
+        return f"rung {list(self._rungs).index(step) + 1}: {rung.standing(number)}"
+
+    def _give_up_on_hopeless(self, step: int) -> None:
+        """End the paused trials for which no place can come free any more."""
+        if step not in self._rungs or self.settings.halving != "promote":
+            return
+        rung = self._rung(step)
+        most = max(self._rungs[step], len(rung.scores))
+        for trial in self.study.trials:
+            if trial.paused_at == step and not rung.may_yet_go_on(trial.number, most):
+                standing = self._standing(step, rung, trial.number)
+                self._end_paused(trial, f"{standing}; of {most} at most {most // rung.factor} can")
+
+    def _end_paused(self, trial: TrialRecord, reason: str) -> None:
+        self.study.end(trial, "stopped", reason)
+        self._tell_ended(trial)
+
+    def _tell_ended(self, trial: TrialRecord) -> None:
+        for watcher in self.watchers:
+            watcher.ended(trial)
+
+    def _tell_set_aside(self, trial: TrialRecord, reason: str) -> None:
+        for watcher in self.watchers:
+            watcher.set_aside(trial, reason)
+
+    def _check_whether_to_end(self) -> None:
+        """End the search when the target is reached or patience is out."""
+        over = [trial for trial in self.study.trials if trial.state in ("finished", "stopped")]
+        best = max((trial.score for trial in self.study.trials if trial.score), default=None)
+        target, patience = self.settings.target, self.settings.patience
+        if target is not None and best is not None and best >= target:
+            self.ended_because = f"the target {target:g} is reached"
+        over.sort(key=lambda trial: trial.decisions[-1].order if trial.decisions else -1)
+        scores = [trial.score or 0.0 for trial in over]
+        if patience is not None and scores:
+            since = len(scores) - 1 - scores.index(max(scores))
+            if since >= patience:
+                self.ended_because = f"{since} trials in a row did not score higher"
+
+    # Files
+
+    def _write_answers(self, number: int, step: int, answers: bytes) -> None:
+        path = self._answers / f"{number:04d}" / f"{step:04d}.npz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, answers)
+
+    def _tidy(self) -> None:
+        """Remove the checkpoints that nobody needs any more."""
+        models: set[Key] = set(self.front.keys)
+        states: set[Key] = set()
+        over = []
+        for trial in self.study.trials:
+            kept = trial.kept
+            if trial.is_over:
+                if kept is not None and trial.state != "failed":
+                    over.append((-kept.score, trial.number, kept.step))
+                continue
+            if kept is not None:
+                models.add((trial.number, kept.step))
+            with_state = self._store.steps_with_state(trial.number)
+            latest = max((s for s in with_state if s <= len(trial.reports)), default=None)
+            if latest is not None:
+                states.add((trial.number, latest))
+        models |= {(number, step) for _, number, step in sorted(over)[: self.settings.keep]}
+        self._store.keep_only(models, states)
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """Why an attempt failed, and how the next one differs."""
+
+    next: Literal["retry", "out of memory"]
+    reason: str
+    micro_batch: int | None
+
+
+def reports_in_order(trials: Sequence[TrialRecord]) -> Iterator[tuple[TrialRecord, Report]]:
+    """All reports with a score, in the order in which they were recorded."""
+    pairs = [
+        (decision.order, trial, report)
+        for trial in trials
+        for report, decision in zip(trial.reports, trial.decisions, strict=True)
+        if math.isfinite(report.score)
+    ]
+    for _, trial, report in sorted(pairs, key=lambda pair: pair[0]):
+        yield trial, report

@@ -1,0 +1,172 @@
+"""The folder of a run: what lies in it, who may write to it, and which run a resume means.
+
+study.db          the study, unless --storage names another place
+run.json          where the study is
+lock              held by the one driver
+checkpoints/      see checkpoints.py
+answers/          dev answers: answers/0007/0003.npz are those of trial 7's third report
+tensorboard/      curves
+best/             the winner's model, with predictions
+trials.csv, summary.json
+"""
+
+import fcntl
+import json
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from minbert.checkpoint import write_whole
+from minbert.errors import InputError
+
+from .checkpoints import CheckpointStore
+from .study import Study, open_storage
+
+_LEASE_SECONDS = 30.0
+_LEASE = "lease"
+
+
+class RunFolder:
+    """A run's folder.
+
+    Args:
+        path: of the folder; its name is the study's name.
+        storage: database URL or journal file of the study; by default what the folder says.
+    """
+
+    def __init__(self, path: Path, storage: str | None = None):
+        self.path = path
+        self._storage = storage
+        self.checkpoints = path / "checkpoints"
+        self.answers = path / "answers"
+        self.tensorboard = path / "tensorboard"
+        self.best = path / "best"
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def exists(self) -> bool:
+        return (self.path / "run.json").is_file()
+
+    def create(self) -> None:
+        """Make the folder; InputError if it is there already or cannot be made."""
+        try:
+            self.path.mkdir(parents=True)
+        except FileExistsError:
+            raise InputError(
+                f"{self.path} is there already; give another --name, or --resume"
+            ) from None
+        except OSError as error:
+            raise InputError(f"cannot make the folder {self.path}: {error.strerror}") from None
+        about = {"storage": None if self._storage is None else without_password(self._storage)}
+        write_whole(self.path / "run.json", (json.dumps(about, indent=2) + "\n").encode())
+
+    def storage(self) -> str:
+        """Database URL or journal file of the study.
+
+        Raises:
+            InputError: there is no run, or its study needs a password, which is not kept.
+        """
+        if self._storage is not None:
+            return self._storage
+        path = self.path / "run.json"
+        try:
+            where: str | None = json.loads(path.read_text())["storage"]
+        except FileNotFoundError:
+            raise InputError(f"{self.path} holds no run (there is no run.json in it)") from None
+        except (ValueError, KeyError, TypeError):
+            raise InputError(f"{path} is damaged; name the study's place with --storage") from None
+        if where is None:
+            return f"sqlite:///{(self.path / 'study.db').resolve()}"
+        if ":***@" in where:
+            raise InputError(f"the study is at {where}; give --storage with the password")
+        return where
+
+    def create_study(self, setup: dict[str, object]) -> Study:
+        return Study.create(open_storage(self.storage()), self.name, setup)
+
+    def load_study(self) -> Study:
+        """The study of the run; InputError where there is none."""
+        where = self.storage()
+        path = Path(where.removeprefix("sqlite:///"))
+        if ("://" not in where or where.startswith("sqlite:///")) and not path.is_file():
+            raise InputError(f"{path} is missing, so there is nothing to go on with or to show")
+        return Study.load(open_storage(where), self.name)
+
+    def store(self) -> CheckpointStore:
+        return CheckpointStore(self.checkpoints)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Be the only driver of the run.
+
+        Raises:
+            InputError: another driver is at work on it.
+        """
+        with (self.path / "lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(f"another search is at work on {self.path}; wait for it") from None
+            yield
+
+
+@contextmanager
+def lease(study: Study, where: str) -> Iterator[None]:
+    """Be the only driver of a study in a database that several machines reach.
+
+    A lease of 30 s is written into the study and renewed every 10 s, so that the death of a
+    driver lets go of it. For a file of this machine the lock of the folder is enough.
+
+    Raises:
+        InputError: another driver holds the lease.
+    """
+    if "://" not in where or where.startswith("sqlite"):
+        yield
+        return
+    owner = uuid.uuid4().hex
+
+    def held_by_another() -> bool:
+        held = study.noted(_LEASE)
+        return held is not None and held["owner"] != owner and held["until"] > time.time()
+
+    def renew() -> None:
+        study.note(_LEASE, {"owner": owner, "until": time.time() + _LEASE_SECONDS})
+
+    refused = "another search is at work on this study; wait for it, or 30 s after its end"
+    if held_by_another():
+        raise InputError(refused)
+    renew()
+    # Of two that write at once the later wins, and the other sees it after this.
+    time.sleep(0.5)
+    if held_by_another():
+        raise InputError(refused)
+    over = threading.Event()
+
+    def keep() -> None:
+        while not over.wait(_LEASE_SECONDS / 3):
+            renew()
+
+    keeper = threading.Thread(target=keep, daemon=True)
+    keeper.start()
+    try:
+        yield
+    finally:
+        over.set()
+        keeper.join()
+        study.note(_LEASE, None)
+
+
+def without_password(url: str) -> str:
+    """A database URL that can be shown and stored."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{parts.username}:***@{host}"))

@@ -1,0 +1,89 @@
+"""Which models to keep for weightings that are asked for later.
+
+A checkpoint is on the front when no other beats it on all task scores at once. Whatever weights
+someone asks for later, the best model for them is on the front.
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from minbert.tasks import TASK_NAMES, Task
+
+# Weightings on which the loss of a point is added up: 231 of three tasks.
+_STEPS = 20
+
+
+@dataclass(frozen=True)
+class Point:
+    """A checkpoint by trial and step, with its dev scores."""
+
+    trial: int
+    step: int
+    scores: dict[Task, float]
+
+    @property
+    def key(self) -> tuple[int, int]:
+        return self.trial, self.step
+
+
+def simplex(tasks: int, steps: int = _STEPS) -> np.ndarray:
+    """All weightings (n, tasks) whose weights are multiples of 1/steps and add up to 1."""
+    counts = [
+        count for count in itertools.product(range(steps + 1), repeat=tasks) if sum(count) == steps
+    ]
+    return np.array(counts, dtype=np.float64) / steps
+
+
+class Front:
+    """The front of the points offered so far, within a limit.
+
+    The order of the points matters where the limit is met, so a front is made anew by offering
+    the study's reports in the order of the record.
+
+    Attributes:
+        points: on the front, in the order in which they came.
+        dropped: keys of those that were on the front when the limit was met and had to go.
+    """
+
+    def __init__(self, limit: int):
+        self._limit = limit
+        self.points: list[Point] = []
+        self.dropped: list[tuple[int, int]] = []
+
+    def offer(self, point: Point) -> None:
+        """Take the point in if none beats or equals it, and let go of those that it beats."""
+        if any(_covers(other, point) for other in self.points):
+            return
+        self.points = [other for other in self.points if not _covers(point, other)]
+        self.points.append(point)
+        while len(self.points) > self._limit:
+            gone = self.points.pop(cheapest(self.points))
+            self.dropped.append(gone.key)
+
+    @property
+    def keys(self) -> set[tuple[int, int]]:
+        return {point.key for point in self.points}
+
+
+def _covers(one: Point, other: Point) -> bool:
+    """At least as good on every task."""
+    return all(one.scores[task] >= score for task, score in other.scores.items())
+
+
+def cheapest(points: Sequence[Point]) -> int:
+    """Index of the point whose loss costs least: summed over all weightings, what is lost there.
+
+    Of equal points the one with the lowest mean score, then the latest.
+    """
+    tasks = [task for task in TASK_NAMES if task in points[0].scores]
+    scores = np.array([[point.scores[task] for task in tasks] for point in points])  # (P, T)
+    values = simplex(len(tasks)) @ scores.T  # (weightings, P)
+    best = values.argmax(axis=1)
+    two_best = np.sort(values, axis=1)[:, -2:]
+    costs = np.zeros(len(points))
+    np.add.at(costs, best, two_best[:, 1] - two_best[:, 0])
+    ranked = [(cost, scores[i].mean(), -i) for i, cost in enumerate(costs)]
+    return ranked.index(min(ranked))

@@ -1,0 +1,184 @@
+"""The record of a search in memory: its trials, their reports, and what was decided of each."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from minbert.config import TrainConfig
+from minbert.report import Report
+from minbert.settings import Settings
+from minbert.tasks import Task
+from minbert.weights import Weights
+
+# waiting: in the queue; paused: at a rung; finished: all its epochs; stopped: by halving or
+# pruning; cut short: the search ended first, and may be gone on with.
+State = Literal["waiting", "running", "paused", "finished", "stopped", "failed", "cut short"]
+
+# continue: train on; promote: go on from a rung at once; pause: wait at a rung; stop: halving
+# ends it; prune: Optuna's pruner ends it; finish: all epochs are trained; fail: no number came.
+Verdict = Literal["continue", "promote", "pause", "stop", "prune", "finish", "fail"]
+
+OVER: tuple[State, ...] = ("finished", "stopped", "failed")
+ENDS: dict[Verdict, State] = {
+    "stop": "stopped",
+    "prune": "stopped",
+    "finish": "finished",
+    "fail": "failed",
+}
+
+GREEK: dict[Task, str] = {"sst": "α", "para": "β", "sts": "γ"}
+
+
+class Decision(Settings):
+    """What was decided of a report."""
+
+    verdict: Verdict
+    reason: str
+    """in words, such as ``rung 1: 7th of 9, 3 go on``"""
+    attempt: int
+    """attempt that made the report"""
+    order: int
+    """number of the report among all of the study, from 0"""
+    at: float
+    """seconds since the epoch"""
+
+
+class Attempt(Settings):
+    """One try at running a trial."""
+
+    number: int
+    """from 1"""
+    why: Literal["start", "promoted", "resumed", "retry", "out of memory"]
+    reason: str = ""
+    """in words: the standing at the rung, or what ended the attempt before"""
+    rung: int | None = None
+    """step of the rung that it was promoted from"""
+    micro_batch: int | None = None
+    """most examples at once, where memory does not hold a whole batch"""
+    at: float
+    """seconds since the epoch"""
+
+
+@dataclass
+class TrialRecord:
+    """One trial of a search.
+
+    Attributes:
+        number: from 0; trial 0 is the recipe itself.
+        name: what a person calls it.
+        fields: where its configuration departs from the recipe.
+        fixed: never stopped early: the recipe itself, or of a fixed list.
+        origin: where it comes from: recipe, list, --try, random start, or the sampler's name.
+        decisions: one for each report.
+        error: why it failed, in one line.
+    """
+
+    number: int
+    name: str
+    fields: dict[str, Any]
+    config: TrainConfig
+    fixed: bool = False
+    origin: str = ""
+    state: State = "waiting"
+    reports: list[Report] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)
+    attempts: list[Attempt] = field(default_factory=list)
+    error: str | None = None
+
+    @property
+    def kept(self) -> Report | None:
+        """The report whose checkpoint the trial keeps so far."""
+        good = (r for r in reversed(self.reports) if r.kept and math.isfinite(r.score))
+        return next(good, None)
+
+    @property
+    def score(self) -> float | None:
+        """Score of the checkpoint that the trial keeps so far."""
+        return self.kept.score if self.kept else None
+
+    @property
+    def reports_in_all(self) -> int:
+        return self.config.epochs * self.config.reports_per_epoch
+
+    @property
+    def is_over(self) -> bool:
+        return self.state in OVER
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training and dev evaluation, over all reports."""
+        return sum(report.train_seconds + report.dev_seconds for report in self.reports)
+
+    @property
+    def weights(self) -> dict[Task, float]:
+        """Its loss weights, scaled to add up to 1."""
+        return self.config.loss_weights.normalised(1.0)
+
+    def went_on_from(self, rung: int) -> bool:
+        """Whether it was trained, or may be trained, beyond the rung at this step."""
+        if len(self.decisions) < rung:
+            return False
+        if self.decisions[rung - 1].verdict in ("continue", "promote"):
+            return True
+        return any(attempt.rung == rung for attempt in self.attempts)
+
+    @property
+    def paused_at(self) -> int | None:
+        """Step of the rung that it waits at, None where it does not."""
+        step = len(self.reports)
+        if not step or self.is_over or self.decisions[-1].verdict != "pause":
+            return None
+        return None if self.went_on_from(step) else step
+
+
+@dataclass
+class SearchRecord:
+    """All trials of a search.
+
+    Attributes:
+        planned: trials there will be if nothing ends the search early.
+    """
+
+    planned: int
+    trials: list[TrialRecord] = field(default_factory=list)
+
+    @property
+    def ranked(self) -> list[TrialRecord]:
+        """All trials, best score first; those without a score last."""
+        return sorted(
+            self.trials,
+            key=lambda trial: (trial.score is None, -(trial.score or 0.0), trial.number),
+        )
+
+    def best(self, *states: State) -> TrialRecord | None:
+        """The trial that scores highest of those in one of the states; of equals the first."""
+        return next((trial for trial in self.ranked if trial.kept and trial.state in states), None)
+
+    @property
+    def winner(self) -> TrialRecord | None:
+        """The trial that scores highest of those that do not run and did not fail."""
+        return self.best("finished", "stopped", "cut short", "paused")
+
+    @property
+    def baseline(self) -> TrialRecord | None:
+        return self.trials[0] if self.trials else None
+
+    def count(self, *states: State) -> int:
+        return sum(trial.state in states for trial in self.trials)
+
+
+def field_texts(fields: dict[str, Any]) -> list[str]:
+    """Fields as people read them: ``lr=2e-05``, and loss weights as α, β, γ that add up to 1."""
+    texts = []
+    for name, value in fields.items():
+        if name == "loss_weights":
+            shares = Weights(*value).normalised(1.0)
+            texts += [f"{GREEK[task]}={share:.2f}" for task, share in shares.items()]
+        elif isinstance(value, float):
+            texts.append(f"{name}={value:.3g}")
+        elif isinstance(value, Sequence) and not isinstance(value, str):
+            texts.append(f"{name}={','.join(map(str, value))}")
+        else:
+            texts.append(f"{name}={value}")
+    return texts

@@ -1,0 +1,294 @@
+"""The study: every trial, configuration, report and decision, in one Optuna storage.
+
+It is the only state of a search. What the driver knows besides is read from here when it starts,
+so a search goes on from the study and its checkpoints after any end. In Optuna's terms:
+
+- a trial's configuration is a user attribute, written in the same transaction as the trial;
+- ``report:0003`` is one user attribute with the report and what was decided of it. Optuna's
+  intermediate value is a copy, mended on load where a kill came in between;
+- ``attempt:2`` is one try at running the trial, and ``end`` says how a trial ended that did not
+  end by a report;
+- a trial that runs or is paused is RUNNING. When the driver leaves, both become WAITING, as are
+  those that were never begun. Stopped trials are PRUNED with their last score, finished ones
+  COMPLETE with the score of the checkpoint that they keep, failed ones FAIL.
+"""
+
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import optuna
+import sqlalchemy.exc
+from optuna.distributions import BaseDistribution
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from minbert.config import TrainConfig
+from minbert.errors import InputError
+from minbert.report import Report
+
+from .record import ENDS, Attempt, Decision, State, TrialRecord
+
+_OPTUNA_STATES: dict[State, TrialState] = {
+    "waiting": TrialState.WAITING,
+    "cut short": TrialState.WAITING,
+    "running": TrialState.RUNNING,
+    "paused": TrialState.RUNNING,
+    "finished": TrialState.COMPLETE,
+    "stopped": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+}
+_SETUP = "setup"
+
+
+def open_storage(where: str) -> BaseStorage:
+    """The storage at a URL of a database, or in an Optuna journal file.
+
+    Raises:
+        InputError: there is no such database, or it cannot be reached.
+    """
+    if "://" not in where:
+        return JournalStorage(JournalFileBackend(where))
+    # A reader, such as optuna-dashboard, may hold an SQLite file for a moment.
+    patience = {"connect_args": {"timeout": 60}} if where.startswith("sqlite") else {}
+    try:
+        return RDBStorage(where, engine_kwargs=patience)
+    except ImportError as error:
+        raise InputError(f"--storage: {error}; install the driver of that database") from None
+    except (sqlalchemy.exc.SQLAlchemyError, RuntimeError) as error:
+        first = str(error).splitlines()[0]
+        raise InputError(f"--storage: the database cannot be opened ({first})") from None
+
+
+class Study:
+    """One study, in memory and in its storage; every change is written before it is believed.
+
+    Attributes:
+        trials: in the order of their numbers.
+        setup: what the study was made with.
+    """
+
+    def __init__(self, storage: BaseStorage, study_id: int):
+        self._storage = storage
+        self._id = study_id
+        self.setup: dict[str, Any] = storage.get_study_user_attrs(study_id).get(_SETUP, {})
+        self._frozen: list[FrozenTrial] = storage.get_all_trials(study_id)
+        self.trials = [_record_of(frozen) for frozen in self._frozen]
+        self._reports = sum(len(trial.reports) for trial in self.trials)
+
+    @classmethod
+    def create(cls, storage: BaseStorage, name: str, setup: dict[str, Any]) -> "Study":
+        """A new study; InputError if the storage holds one of that name."""
+        try:
+            study_id = storage.create_new_study([StudyDirection.MAXIMIZE], name)
+        except optuna.exceptions.DuplicatedStudyError:
+            raise InputError(
+                f"the storage holds a study '{name}' already; give another --name, or --resume"
+            ) from None
+        storage.set_study_user_attr(study_id, _SETUP, setup)
+        return cls(storage, study_id)
+
+    @classmethod
+    def load(cls, storage: BaseStorage, name: str) -> "Study":
+        """The study of that name; InputError where the storage holds none."""
+        try:
+            return cls(storage, storage.get_study_id_from_name(name))
+        except KeyError:
+            raise InputError(f"the storage holds no study '{name}'") from None
+
+    # What a sampler or pruner sees of a trial
+
+    def frozen(self, trial: TrialRecord) -> FrozenTrial:
+        """The trial as Optuna knows it: parameters, distributions, attributes of the sampler."""
+        return self._frozen[trial.number]
+
+    # Changes
+
+    def add_trial(
+        self,
+        trial: TrialRecord,
+        params: Mapping[str, Any] | None = None,
+        distributions: Mapping[str, BaseDistribution] | None = None,
+        system_attrs: Mapping[str, Any] | None = None,
+    ) -> TrialRecord:
+        """Put a trial at the end of the queue.
+
+        Args:
+            trial: new, with the next number.
+            params: of the space, where it is one of its points.
+            distributions: of the parameters.
+            system_attrs: what the sampler noted.
+        """
+        assert trial.number == len(self.trials)
+        about = {
+            "name": trial.name,
+            "fields": trial.fields,
+            "config": trial.config.model_dump(mode="json"),
+            "fixed": trial.fixed,
+            "origin": trial.origin,
+        }
+        template = create_trial(
+            state=TrialState.WAITING,
+            params=dict(params or {}),
+            distributions=dict(distributions or {}),
+            user_attrs={"trial": about},
+            system_attrs=dict(system_attrs or {}),
+        )
+        trial_id = self._storage.create_new_trial(self._id, template)
+        template._trial_id, template.number = trial_id, trial.number
+        self._frozen.append(template)
+        self.trials.append(trial)
+        return trial
+
+    def start_attempt(
+        self,
+        trial: TrialRecord,
+        why: Any,
+        *,
+        reason: str = "",
+        rung: int | None = None,
+        micro_batch: int | None = None,
+    ) -> Attempt:
+        """Begin an attempt at a trial; reports of earlier attempts are not accepted from now on."""
+        attempt = Attempt(
+            number=len(trial.attempts) + 1,
+            why=why,
+            reason=reason,
+            rung=rung,
+            micro_batch=micro_batch,
+            at=time.time(),
+        )
+        self._note(trial, f"attempt:{attempt.number}", attempt.model_dump(mode="json"))
+        trial.attempts.append(attempt)
+        self._set_state(trial, "running")
+        return attempt
+
+    def next_order(self) -> int:
+        """Number that the next report has among all of the study."""
+        return self._reports
+
+    def add_report(self, trial: TrialRecord, report: Report, decision: Decision) -> None:
+        """Record the next report of a trial and what was decided, and end the trial if it ends."""
+        assert report.step == len(trial.reports) + 1
+        entry = {
+            "report": report.model_dump(mode="json"),
+            "decision": decision.model_dump(mode="json"),
+        }
+        self._note(trial, _report_key(report.step), entry)
+        trial.reports.append(report)
+        trial.decisions.append(decision)
+        self._reports += 1
+        self._storage.set_trial_intermediate_value(self._trial_id(trial), report.step, report.score)
+        self._frozen[trial.number].intermediate_values[report.step] = report.score
+        if decision.verdict == "pause":
+            self._set_state(trial, "paused")
+        elif decision.verdict in ENDS:
+            if decision.verdict == "fail":
+                trial.error = decision.reason
+            self._set_state(trial, ENDS[decision.verdict])
+
+    def end(self, trial: TrialRecord, state: State, reason: str) -> None:
+        """End a trial otherwise than by a report: ``stopped`` or ``failed``."""
+        self._note(trial, "end", {"state": state, "reason": reason})
+        if state == "failed":
+            trial.error = reason
+        self._set_state(trial, state)
+
+    def suspend(self, trial: TrialRecord) -> None:
+        """Leave a trial that is not over for another run to go on with."""
+        self._set_state(trial, "cut short" if trial.attempts else "waiting")
+
+    def mend(self) -> None:
+        """Finish what a kill cut off between the writes that make one change."""
+        for trial in self.trials:
+            frozen = self._frozen[trial.number]
+            if frozen.state.is_finished():
+                continue
+            for report in trial.reports:
+                if report.step not in frozen.intermediate_values:
+                    self._storage.set_trial_intermediate_value(
+                        self._trial_id(trial), report.step, report.score
+                    )
+                    frozen.intermediate_values[report.step] = report.score
+            if trial.is_over:
+                self._set_state(trial, trial.state)
+
+    def note(self, name: str, value: Any) -> None:
+        """Write down something about the study as a whole."""
+        self._storage.set_study_user_attr(self._id, name, value)
+
+    def noted(self, name: str) -> Any:
+        """What was written down under a name; None if nothing was."""
+        return self._storage.get_study_user_attrs(self._id).get(name)
+
+    def close(self) -> None:
+        self._storage.remove_session()
+
+    def _trial_id(self, trial: TrialRecord) -> int:
+        return self._frozen[trial.number]._trial_id
+
+    def _note(self, trial: TrialRecord, name: str, value: Any) -> None:
+        self._storage.set_trial_user_attr(self._trial_id(trial), name, value)
+
+    def _set_state(self, trial: TrialRecord, state: State) -> None:
+        frozen = self._frozen[trial.number]
+        target = _OPTUNA_STATES[state]
+        values: list[float] | None = None
+        if state == "finished" and trial.score is not None:
+            values = [trial.score]
+        elif state == "stopped" and trial.reports and math.isfinite(trial.reports[-1].score):
+            values = [trial.reports[-1].score]
+        if frozen.state != target:
+            self._storage.set_trial_state_values(self._trial_id(trial), target, values)
+        frozen.state, frozen.values = target, values
+        trial.state = state
+
+
+def _report_key(step: int) -> str:
+    return f"report:{step:04d}"
+
+
+def _record_of(frozen: FrozenTrial) -> TrialRecord:
+    """The trial that a storage holds."""
+    attrs = frozen.user_attrs
+    about = attrs["trial"]
+    trial = TrialRecord(
+        number=frozen.number,
+        name=about["name"],
+        fields=about["fields"],
+        config=TrainConfig.model_validate(about["config"]),
+        fixed=about["fixed"],
+        origin=about["origin"],
+    )
+    while (entry := attrs.get(_report_key(len(trial.reports) + 1))) is not None:
+        trial.reports.append(Report.model_validate(entry["report"]))
+        trial.decisions.append(Decision.model_validate(entry["decision"]))
+    while (entry := attrs.get(f"attempt:{len(trial.attempts) + 1}")) is not None:
+        trial.attempts.append(Attempt.model_validate(entry))
+    trial.state = _state_of(trial, attrs.get("end"))
+    return trial
+
+
+def _state_of(trial: TrialRecord, end: dict[str, Any] | None) -> State:
+    """How a trial stands by its record; one that is neither over nor paused was cut short."""
+    verdict = trial.decisions[-1].verdict if trial.decisions else None
+    if end is not None:
+        if end["state"] == "failed":
+            trial.error = end["reason"]
+        return cast(State, end["state"])
+    if verdict in ENDS:
+        if verdict == "fail":
+            trial.error = trial.decisions[-1].reason
+        return ENDS[verdict]
+    if trial.paused_at is not None:
+        return "paused"
+    return "cut short" if trial.attempts else "waiting"
+
+
+def storage_of(folder: Path) -> str:
+    """URL of the storage that a run's folder holds by default."""
+    return f"sqlite:///{(folder / 'study.db').resolve()}"

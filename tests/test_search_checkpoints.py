@@ -1,0 +1,106 @@
+"""Checkpoints: whole or not there, torn ones named, and nothing kept that nobody needs."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from minbert.config import TrainConfig
+from minbert.data import Dataset
+from minbert.errors import InputError
+from minbert.evaluate import evaluate
+from minbert.hub import Pretrained
+from minbert.train import Trainer
+from search.checkpoints import CheckpointStore, load_model, load_trainer, save_checkpoint
+
+CONFIG = TrainConfig(epochs=2, batch_size=8)
+
+
+@pytest.fixture
+def trained(dataset: Dataset, tiny: Pretrained) -> Trainer:
+    trainer = Trainer(CONFIG, dataset, tiny, "cpu")
+    trainer.next_report()
+    return trainer
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_trainer_goes_on_from_its_checkpoint_bit_for_bit(
+    trained: Trainer, dataset: Dataset, tiny: Pretrained, tmp_path: Path
+) -> None:
+    path = save_checkpoint(tmp_path, 7, 1, trained, with_state=True)
+    assert path == tmp_path / "0007" / "0001-1"
+    trained.next_report()
+    other = Trainer(CONFIG, dataset, tiny, "cpu")
+    load_trainer(path, other)
+    other.next_report()
+    theirs = other.model.state_dict()
+    for name, tensor in trained.model.state_dict().items():
+        assert torch.equal(tensor, theirs[name])
+    assert other.reports[1].scores == trained.reports[1].scores
+
+
+def test_a_model_gives_the_scores_of_its_report(
+    trained: Trainer, dataset: Dataset, tiny: Pretrained, tmp_path: Path
+) -> None:
+    path = save_checkpoint(tmp_path, 7, 1, trained, with_state=False)
+    assert names(path) == ["checkpoint.json", "weights.safetensors"]
+    results = evaluate(load_model(path, CONFIG, dataset, tiny), dataset)
+    assert {task: result.score for task, result in results.items()} == trained.reports[0].scores
+
+
+@pytest.mark.parametrize("file", ["weights.safetensors", "state.pt", "checkpoint.json"])
+def test_torn_files_are_named_and_not_used(file: str, trained: Trainer, tmp_path: Path) -> None:
+    path = save_checkpoint(tmp_path, 7, 1, trained, with_state=True) / file
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    store = CheckpointStore(tmp_path)
+    store.scan()
+    with pytest.raises(InputError, match=f"{file} is damaged"):
+        load_trainer(path.parent, trained)
+    assert store.latest_state(7, 1) is None
+    assert store.damaged == [f"{path} is damaged"]
+
+
+def test_what_a_kill_left_half_done_is_swept_away(trained: Trainer, tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, 7, 1, trained, with_state=True)
+    (tmp_path / "0007" / ".0002-1.99").mkdir()
+    (tmp_path / "0007" / ".0001-1.gone").mkdir()
+    store = CheckpointStore(tmp_path)
+    store.scan()
+    assert [path.name for path in (tmp_path / "0007").iterdir()] == ["0001-1"]
+    assert store.model(7, 1) == tmp_path / "0007" / "0001-1"
+    assert store.model(7, 2) is None
+
+
+def test_only_what_is_wanted_stays(trained: Trainer, tmp_path: Path) -> None:
+    for number in range(4):
+        save_checkpoint(tmp_path, number, 1, trained, with_state=True)
+    store = CheckpointStore(tmp_path)
+    store.scan()
+    store.keep_only(models={(0, 1), (1, 1)}, states={(1, 1), (2, 1)})
+    whole = ["checkpoint.json", "state.pt", "weights.safetensors"]
+    assert names(tmp_path) == [
+        *(f"0000/0001-1/{name}" for name in whole if name != "state.pt"),
+        *(f"0001/0001-1/{name}" for name in whole),
+        *(f"0002/0001-1/{name}" for name in whole),
+    ]
+    assert store.latest_state(0, 1) is None
+    assert store.latest_state(1, 1) is not None
+    # A state of a report that the record does not have is of no use.
+    assert store.latest_state(1, 0) is None
+
+
+def test_a_later_attempts_checkpoint_takes_the_place_of_an_earlier_ones(
+    trained: Trainer, tmp_path: Path
+) -> None:
+    store = CheckpointStore(tmp_path)
+    for attempt in (9, 10):
+        save_checkpoint(tmp_path, 0, attempt, trained, with_state=False)
+        store.added(0, 1, attempt)
+    assert [path.name for path in (tmp_path / "0000").iterdir()] == ["0001-10"]
+    # A worker that was given up writes late.
+    save_checkpoint(tmp_path, 0, 9, trained, with_state=False)
+    store.scan()
+    assert [path.name for path in (tmp_path / "0000").iterdir()] == ["0001-10"]

@@ -1,0 +1,327 @@
+"""The driver on simulated trials: what it runs, what it decides, what the study then says."""
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from optuna.storages import BaseStorage, InMemoryStorage
+from optuna.trial import TrialState
+
+from bench.simulation import Happened, equal_scores, report_of, simulate
+from minbert.config import InputSettings
+from minbert.tasks import Task
+from search.checkpoints import CheckpointStore
+from search.driver import Driver, Job
+from search.plan import make_plan
+from search.record import TrialRecord
+from search.settings import StudySettings
+from search.spaces import load_space
+from search.study import Study
+
+NOWHERE = Path("/nonexistent")
+
+
+def open_driver(storage: BaseStorage, **settings: Any) -> Driver:
+    """A driver of the study in ``storage``, which is made where it is not there yet."""
+    checked = StudySettings.check({"space": "lr", "epochs": 9, "reports_per_epoch": 1, **settings})
+    plan = make_plan(checked, InputSettings(), load_space(checked.space))
+    try:
+        study = Study.load(storage, "s")
+    except Exception:
+        study = Study.create(storage, "s", {})
+    return Driver(study, plan, checked, CheckpointStore(NOWHERE), NOWHERE)
+
+
+def by_number(*scores: float, rise: float = 0.0) -> Callable[[TrialRecord, int], dict[Task, float]]:
+    """The same score at every report, by the trial's number, rising a little each time."""
+    return lambda trial, step: equal_scores(scores[trial.number % len(scores)] + rise * step)
+
+
+def hashed(trial: TrialRecord, step: int) -> dict[Task, float]:
+    """Scores that look random and are a function of the trial alone."""
+    x = math.sin(trial.number * 12.9898) * 43758.5453
+    return equal_scores(0.3 + 0.3 * (x - math.floor(x)) * (1 - 0.5**step))
+
+
+def rows(driver: Driver) -> list[tuple[Any, ...]]:
+    """The record, without what differs from run to run: times, and numbers of attempts."""
+    return [
+        (
+            *(trial.number, trial.name, trial.state, trial.error),
+            *(report.step, report.score),
+            *(decision.verdict, decision.reason, decision.order),
+        )
+        for trial in driver.study.trials
+        for report, decision in zip(trial.reports, trial.decisions, strict=True)
+    ]
+
+
+def log(driver: Driver, happened: list[Happened]) -> list[str]:
+    trials = driver.study.trials
+    return [
+        f"{one.trial}:{one.step} {trials[one.trial].decisions[one.step - 1].verdict}"
+        for one in happened
+    ]
+
+
+def finish(driver: Driver, curve: Any = hashed, slots: int = 1, **more: Any) -> list[Happened]:
+    happened = simulate(driver, curve, slots, **more)
+    driver.leave()
+    return happened
+
+
+def test_decisions_of_a_small_search_on_one_slot() -> None:
+    driver = open_driver(InMemoryStorage(), trials=7, epochs=4, pruner="none")
+    happened = finish(driver, by_number(0.5, 0.1, 0.6, 0.2, 0.9, 0.3, 0.4))
+    # Rungs at reports 1 (7 trials, 2 places) and 3 (2 and the baseline, 1 place).
+    assert log(driver, happened) == [
+        *("0:1 continue", "0:2 continue", "0:3 continue", "0:4 finish"),
+        "1:1 pause",
+        # The best of three, the baseline among them, has a place at once. At report 3 it has to
+        # wait: of the two there, so far, no place comes.
+        *("2:1 promote", "2:2 continue", "2:3 pause"),
+        "3:1 pause",
+        "4:1 pause",
+        # Six at the first rung: a second place, and trial 4 is the first of the two at the top.
+        "5:1 pause",
+        *("4:2 continue", "4:3 promote", "4:4 finish"),
+        "6:1 pause",
+    ]
+    trials = driver.study.trials
+    assert [trial.state for trial in trials] == [
+        *("finished", "stopped", "stopped", "stopped", "finished", "stopped", "stopped")
+    ]
+    # Told in words, and ended as soon as no place can come free: 2 places of 7, and it is third.
+    assert trials[2].decisions[0].reason == "rung 1: 1st of 2, 1 goes on"
+    assert trials[4].attempts[1].reason == "rung 1: 1st of 5, 2 go on"
+    assert driver.record.winner is trials[4]
+
+
+@pytest.mark.parametrize("halving", ["promote", "stop", "none"])
+def test_every_trial_ends_in_optunas_terms_too(halving: str) -> None:
+    storage = InMemoryStorage()
+    driver = open_driver(storage, trials=27, halving=halving)
+    finish(driver, slots=3)
+    told = storage.get_all_trials(0)
+    counts = Counter(trial.state for trial in told)
+    assert counts[TrialState.RUNNING] == counts[TrialState.WAITING] == 0
+    assert counts[TrialState.COMPLETE] >= 1
+    assert (counts[TrialState.PRUNED] > 15) == (halving != "none")
+    for trial, mine in zip(told, driver.study.trials, strict=True):
+        assert trial.intermediate_values == {r.step: r.score for r in mine.reports}
+        if trial.state == TrialState.PRUNED:
+            assert trial.value == mine.reports[-1].score
+        if trial.state == TrialState.COMPLETE:
+            assert trial.value == mine.score
+            assert len(mine.reports) == 9
+
+
+def test_finished_trials_are_told_with_the_score_they_keep() -> None:
+    storage = InMemoryStorage()
+    driver = open_driver(storage, trials=1, epochs=2)
+    finish(driver, lambda trial, step: equal_scores(0.6 if step == 1 else 0.4))  # noqa: ARG005
+    assert storage.get_trial(0).value == 0.6
+
+
+def test_baseline_is_never_paused_and_comes_first() -> None:
+    driver = open_driver(InMemoryStorage(), trials=9)
+    happened = finish(driver, by_number(0.1, *[0.5] * 8), slots=2)
+    assert happened[0].trial in (0, 1)
+    baseline = driver.study.trials[0]
+    assert (baseline.state, len(baseline.reports)) == ("finished", 9)
+    assert {d.verdict for d in baseline.decisions} == {"continue", "finish"}
+
+
+@given(st.integers(0, 45), st.sampled_from(["promote", "stop", "none"]))
+def test_a_search_that_was_left_goes_on_as_it_would_have(cut: int, halving: str) -> None:
+    whole = open_driver(InMemoryStorage(), trials=9, halving=halving)
+    finish(whole)
+    storage = InMemoryStorage()
+    # As a kill leaves it: nobody told the study that the driver went.
+    simulate(open_driver(storage, trials=9, halving=halving), hashed, 1, most=cut)
+    resumed = open_driver(storage, trials=9, halving=halving)
+    finish(resumed)
+    assert rows(resumed) == rows(whole)
+    assert resumed.front.points == whole.front.points
+
+
+def test_a_finished_search_is_extended() -> None:
+    storage = InMemoryStorage()
+    first = open_driver(storage, trials=6)
+    finish(first)
+    before = rows(first)
+    more = open_driver(storage, trials=12)
+    finish(more)
+    assert set(before) <= set(rows(more))
+    assert len(more.study.trials) == 12
+
+
+def test_sampler_learns_from_paused_trials() -> None:
+    driver = open_driver(InMemoryStorage(), trials=27)
+    finish(driver)
+    origins = Counter(trial.origin for trial in driver.study.trials)
+    # The recipe lies in the space, so it is one of the nine that TPE waits for.
+    assert origins == {"recipe": 1, "random start": 8, "tpe": 18}
+    assert driver.study.frozen(driver.study.trials[0]).params == {"lr": 2e-4}
+
+
+def test_late_and_repeated_reports_change_nothing() -> None:
+    driver = open_driver(InMemoryStorage(), trials=1)
+    job = driver.next_job(busy=False)
+    assert isinstance(job, Job)
+    assert driver.reported(0, 1, report_of(job.trial, 1, equal_scores(0.5)), b"")
+    driver.failed(0, 1, "crashed", "the worker died")
+    assert isinstance(driver.next_job(busy=False), Job)
+    before = rows(driver)
+    # The first attempt's worker was not dead after all.
+    assert not driver.reported(0, 1, report_of(job.trial, 2, equal_scores(0.9)), b"")
+    # The second begins where there is a state, which may be before the last report.
+    assert driver.reported(0, 2, report_of(job.trial, 1, equal_scores(0.7)), b"")
+    assert rows(driver) == before
+    assert driver.reported(0, 2, report_of(job.trial, 2, equal_scores(0.6)), b"")
+    assert [report.score for report in job.trial.reports] == pytest.approx([0.5, 0.6])
+
+
+def test_a_score_that_is_no_number_fails_the_trial_and_counts_at_the_rung() -> None:
+    storage = InMemoryStorage()
+    driver = open_driver(storage, trials=6, pruner="none")
+    finish(driver, by_number(0.5, math.nan, 0.6, 0.2, 0.3, 0.4))
+    nan = driver.study.trials[1]
+    assert (nan.state, nan.error) == ("failed", "the score of report 1 is nan")
+    assert storage.get_trial(1).state == TrialState.FAIL
+    # Three came to the rung, so one of them went on.
+    assert driver.study.trials[2].decisions[0].reason == "rung 1: 1st of 2, 1 goes on"
+
+
+def crash(driver: Driver, kind: Any, times: int) -> TrialRecord:
+    for _ in range(times):
+        job = driver.next_job(busy=False)
+        assert isinstance(job, Job)
+        assert job.trial.number == 0
+        driver.failed(0, job.attempt.number, kind, f"attempt {job.attempt.number} {kind}")
+    return driver.study.trials[0]
+
+
+def test_crashes_are_retried_so_often() -> None:
+    storage = InMemoryStorage()
+    driver = open_driver(storage, trials=2, retries=2)
+    trial = crash(driver, "crashed", 2)
+    assert trial.state == "cut short"
+    assert storage.get_trial(0).state == TrialState.WAITING
+    trial = crash(driver, "hung", 1)
+    assert [attempt.why for attempt in trial.attempts] == ["start", "retry", "retry"]
+    assert trial.attempts[2].reason == "attempt 2 crashed"
+    assert (trial.state, trial.error) == ("failed", "attempt 3 hung")
+    assert storage.get_trial(0).state == TrialState.FAIL
+    # The other one is not touched by it.
+    finish(driver)
+    assert driver.study.trials[1].state == "finished"
+
+
+@pytest.mark.parametrize("kind", ["diverged", "refused"])
+def test_what_would_happen_again_is_not_retried(kind: str) -> None:
+    driver = open_driver(InMemoryStorage(), trials=1)
+    assert crash(driver, kind, 1).state == "failed"
+
+
+def test_out_of_memory_halves_the_micro_batch_until_nothing_is_left_to_halve() -> None:
+    driver = open_driver(InMemoryStorage(), trials=1, retries=0)
+    trial = crash(driver, "out of memory", 6)
+    # The batch is of 32.
+    assert [attempt.micro_batch for attempt in trial.attempts] == [None, 16, 8, 4, 2, 1]
+    assert {attempt.why for attempt in trial.attempts[1:]} == {"out of memory"}
+    assert (trial.state, trial.error) == ("failed", "attempt 6 out of memory")
+
+
+def test_search_ends_at_its_target_and_can_be_gone_on_with() -> None:
+    storage = InMemoryStorage()
+    driver = open_driver(storage, trials=9, target=0.55)
+    simulate(driver, by_number(0.5, 0.6, 0.5), 1)
+    assert driver.ended_because == "the target 0.55 is reached"
+    driver.leave()
+    states = [trial.state for trial in storage.get_all_trials(0)]
+    assert TrialState.RUNNING not in states
+    finish(open_driver(storage, trials=9))
+    assert len(storage.get_all_trials(0)) == 9
+
+
+def test_search_ends_when_patience_is_out() -> None:
+    driver = open_driver(InMemoryStorage(), trials=30, patience=3, halving="none", epochs=1)
+    simulate(driver, by_number(0.5, 0.4, 0.6, 0.1, 0.2, 0.3, 0.9), 1)
+    assert driver.ended_because == "3 trials in a row did not score higher"
+    assert len(driver.study.trials) == 6
+
+
+def test_pruner_stops_beside_halving_and_the_record_says_which() -> None:
+    driver = open_driver(
+        InMemoryStorage(), trials=9, halving="none", pruner="percentile:percentile=50"
+    )
+    finish(driver, by_number(0.5, 0.6, 0.7, 0.8, 0.9, 0.1))
+    low = driver.study.trials[5]
+    assert (low.state, low.decisions[-1].verdict) == ("stopped", "prune")
+    assert low.decisions[-1].reason == "pruner percentile:percentile=50: 0.100 at report 1"
+    assert driver.study.trials[0].state == "finished"
+
+
+def test_patient_pruner_looks_at_the_trials_own_curve() -> None:
+    driver = open_driver(InMemoryStorage(), trials=2, halving="none", pruner="patient:patience=2")
+    finish(driver, lambda trial, step: equal_scores(0.5 - 0.01 * step * trial.number))
+    assert len(driver.study.trials[1].reports) == 4
+
+
+def test_tries_come_after_the_recipe_and_are_points_of_the_space() -> None:
+    driver = open_driver(
+        InMemoryStorage(), space="weights", trials=4, try_=("weights=.2/.3/.5", "lr=1e-5")
+    )
+    weighted, slower = driver.study.trials[1:3]
+    assert weighted.weights == pytest.approx({"sst": 0.2, "para": 0.3, "sts": 0.5})
+    params = driver.study.frozen(weighted).params
+    assert params == pytest.approx({"u": 0.64, "v": 0.375})
+    # Outside of the space: it is run all the same, but the sampler cannot learn from it.
+    assert slower.config.lr == 1e-5
+    assert driver.study.frozen(slower).params == {}
+    finish(driver)
+    assert not weighted.fixed
+    assert len(driver.study.trials) == 4
+
+
+def test_grid_goes_through_every_point_once_and_then_ends(tmp_path: Path) -> None:
+    (tmp_path / "s.py").write_text(
+        "def space(trial):\n"
+        "    fields = {'batch_size': trial.suggest_categorical('batch_size', [8, 16])}\n"
+        "    if fields['batch_size'] == 8:\n"
+        "        fields['para_hidden_layers'] = trial.suggest_int('para_hidden_layers', 0, 2)\n"
+        "    return fields\n"
+    )
+    driver = open_driver(InMemoryStorage(), space=str(tmp_path / "s.py"), sampler="grid", trials=20)
+    finish(driver)
+    assert driver.record.planned == 5
+    assert sorted(trial.name for trial in driver.study.trials[1:]) == [
+        "batch_size=16",
+        *(f"batch_size=8 para_hidden_layers={n}" for n in range(3)),
+    ]
+
+
+@pytest.mark.parametrize("sampler", ["qmc", "random", "tpe"])
+def test_samplers_propose_the_same_after_a_restart(sampler: str) -> None:
+    def names(cut: int) -> list[str]:
+        storage = InMemoryStorage()
+        simulate(open_driver(storage, sampler=sampler, trials=14), hashed, 1, most=cut)
+        driver = open_driver(storage, sampler=sampler, trials=14)
+        finish(driver)
+        return [trial.name for trial in driver.study.trials]
+
+    assert names(0) == names(23)
+    assert len(set(names(0))) == 14
+
+
+@pytest.mark.parametrize("sampler", ["gp", "cmaes"])
+def test_samplers_that_need_full_trials(sampler: str) -> None:
+    driver = open_driver(InMemoryStorage(), sampler=sampler, halving="none", trials=14, epochs=1)
+    finish(driver)
+    assert Counter(trial.origin for trial in driver.study.trials)[sampler] == 10
