@@ -143,18 +143,24 @@ class CheckpointStore:
         self.damaged: list[str] = []
         self._entries: dict[int, dict[int, _Entry]] = {}
 
-    def scan(self) -> None:
-        """Look what is there, and remove what a kill left half written or half removed."""
+    def scan(self, *, sweep: bool = True) -> None:
+        """Look what is there.
+
+        Args:
+            sweep: remove what a kill left half written or half removed; only the driver may.
+        """
         self._entries = {}
         if not self.folder.is_dir():
             return
         for path in self.folder.glob("*/*"):
             if path.name.startswith("."):
-                shutil.rmtree(path, ignore_errors=True)
+                if sweep:
+                    shutil.rmtree(path, ignore_errors=True)
                 continue
             step, _, attempt = path.name.partition("-")
             if path.parent.name.isdigit() and step.isdigit() and attempt.isdigit():
-                self._take(int(path.parent.name), int(step), _Entry(path, int(attempt)))
+                number, entry = int(path.parent.name), _Entry(path, int(attempt))
+                self._take(number, int(step), entry, remove=sweep)
 
     def added(self, number: int, step: int, attempt: int) -> None:
         """A worker says that it wrote a checkpoint.
@@ -164,14 +170,15 @@ class CheckpointStore:
         """
         path = self.folder / f"{number:04d}" / f"{step:04d}-{attempt}"
         if path.is_dir():
-            self._take(number, step, _Entry(path, attempt))
+            self._take(number, step, _Entry(path, attempt), remove=True)
 
-    def _take(self, number: int, step: int, entry: "_Entry") -> None:
+    def _take(self, number: int, step: int, entry: _Entry, *, remove: bool) -> None:
         steps = self._entries.setdefault(number, {})
         before = steps.get(step)
         if before is not None and before.path != entry.path:
             older, entry = sorted((before, entry), key=lambda each: each.attempt)
-            _remove(older.path)
+            if remove:
+                _remove(older.path)
         steps[step] = entry
 
     def model(self, number: int, step: int) -> Path | None:

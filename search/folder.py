@@ -102,6 +102,17 @@ class RunFolder:
     def store(self) -> CheckpointStore:
         return CheckpointStore(self.checkpoints)
 
+    def is_locked(self) -> bool:
+        """A driver is at work on the run, on this machine."""
+        try:
+            with (self.path / "lock").open("r") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Be the only driver of the run.

@@ -67,7 +67,7 @@ def write_summary(path: Path, record: SearchRecord, about: dict[str, Any]) -> No
         "winner": winner.number if winner else None,
         "winner_is": "chosen on these dev data, so optimistic",
         "baseline": record.baseline.number if record.baseline else None,
-        "trials": [_as_json(trial) for trial in record.trials],
+        "trials": [trial_as_json(trial) for trial in record.trials],
     }
     text = json.dumps(_strict(content), indent=2, ensure_ascii=False, allow_nan=False)
     write_whole(path, (text + "\n").encode())
@@ -82,7 +82,8 @@ def _strict(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _as_json(trial: TrialRecord) -> dict[str, Any]:
+def trial_as_json(trial: TrialRecord) -> dict[str, Any]:
+    """Everything that is known of a trial."""
     return {
         "number": trial.number,
         "name": trial.name,

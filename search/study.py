@@ -100,6 +100,10 @@ class Study:
         except KeyError:
             raise InputError(f"the storage holds no study '{name}'") from None
 
+    def is_running(self, trial: TrialRecord) -> bool:
+        """Optuna has the trial as RUNNING; so a killed driver's trials are, too."""
+        return bool(self._frozen[trial.number].state == TrialState.RUNNING)
+
     # What a sampler or pruner sees of a trial
 
     def frozen(self, trial: TrialRecord) -> FrozenTrial:

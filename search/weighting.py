@@ -1,0 +1,92 @@
+"""Questions about other weightings and other keep rules, answered from the record alone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from minbert.report import Report
+from minbert.weights import KeepRule, Weights, kept_index, weighted_score
+
+from .record import TrialRecord
+
+# The two rules of the course report (its sections 4.1 and 4.5).
+KEEP_RULES: tuple[KeepRule, ...] = ("any_task", "weighted")
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A trial's best report under some weights, and its score under them."""
+
+    trial: TrialRecord
+    report: Report
+    score: float
+
+
+def rank(trials: Sequence[TrialRecord], weights: Weights) -> list[Ranked]:
+    """The best report of each trial under ``weights``, best first; failed trials are left out.
+
+    Of equal reports the first, of equal trials the one with the lower number.
+    """
+    best = []
+    for trial in trials:
+        if trial.reports and trial.state != "failed":
+            scores = [weighted_score(report.scores, weights) for report in trial.reports]
+            index = scores.index(max(scores))
+            best.append(Ranked(trial, trial.reports[index], scores[index]))
+    return sorted(best, key=lambda one: (-one.score, one.trial.number))
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """How far stopped trials may hide a better model than the best that was seen.
+
+    They were stopped under the study's objective, so other weights may have wanted them.
+
+    Attributes:
+        stopped: trials that were not trained to their end.
+        finished: trials that were, from which the rest is reckoned.
+        most_gain: the most that a finished trial gained after a report at which one was stopped.
+        could: stopped trials that would come above the best with the gain that the finished
+            trial which gained most had from the same report on, and what they would score.
+    """
+
+    stopped: int
+    finished: int
+    most_gain: float
+    could: tuple[tuple[TrialRecord, float], ...]
+
+
+def hidden(trials: Sequence[TrialRecord], weights: Weights) -> Hidden:
+    """Reckon what stopped trials might have come to under ``weights``."""
+
+    def best_up_to(trial: TrialRecord, step: int) -> float:
+        return max(weighted_score(report.scores, weights) for report in trial.reports[:step])
+
+    finished = [trial for trial in trials if trial.state == "finished"]
+    stopped = [t for t in trials if t.reports and t.state not in ("finished", "failed", "running")]
+    ranked = rank(trials, weights)
+    could, gains = [], [0.0]
+    for trial in stopped:
+        step = len(trial.reports)
+        later = [
+            best_up_to(full, len(full.reports)) - best_up_to(full, step)
+            for full in finished
+            if len(full.reports) > step
+        ]
+        if later:
+            gains.append(max(later))
+            reach = best_up_to(trial, step) + max(later)
+            if reach > ranked[0].score:
+                could.append((trial, reach))
+    could.sort(key=lambda pair: -pair[1])
+    return Hidden(len(stopped), len(finished), max(gains), tuple(could))
+
+
+def replay(trial: TrialRecord, rule: KeepRule) -> Report:
+    """The report whose checkpoint ``rule`` would have kept of a trial that has reports."""
+    index = kept_index(
+        [report.scores for report in trial.reports],
+        rule,
+        keep_weights=trial.config.weights_to_keep_by,
+        objective=trial.config.objective,
+    )
+    return trial.reports[index]

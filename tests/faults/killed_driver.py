@@ -1,0 +1,130 @@
+"""A search on one slot whose driver kills itself with SIGKILL at a chosen moment.
+
+    python -m tests.faults.killed_driver MOMENT N SEARCH-OPTIONS...
+
+The N-th time that the moment comes the process dies as by ``kill -9``. ``never`` lets it live.
+"""
+
+import functools
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from cluster.local import Cluster
+from minbert.settings import run_command
+from search import results, run, tuner
+from search.driver import Driver
+from search.study import RDBStorage, Study
+from search.trial import MinbertTrial
+
+Test = Callable[..., bool]
+
+
+def die() -> NoReturn:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("still alive")
+
+
+def kill_in(
+    owner: Any, name: str, nth: int, *, after: bool, when: Test = lambda *_, **__: True
+) -> None:
+    """Die in the n-th call of a function that passes a test, before or after its work."""
+    original = getattr(owner, name)
+    calls = 0
+
+    @functools.wraps(original)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        counts = when(*args, **kwargs)
+        calls += counts
+        if counts and calls == nth and not after:
+            die()
+        result = original(*args, **kwargs)
+        if counts and calls == nth and after:
+            die()
+        return result
+
+    setattr(owner, name, wrapped)
+
+
+class KillingTrial(MinbertTrial):
+    """Kills the driver in the middle of writing a checkpoint, and goes on for a while."""
+
+    def _report(self) -> dict[str, Any]:
+        mark = self._folder / ".kill"
+        if not mark.exists() or not (pid := int(mark.read_text())):
+            return super()._report()
+        original = Path.rename
+
+        def rename(path: Path, target: Path) -> Path:
+            mark.unlink(missing_ok=True)
+            os.kill(pid, signal.SIGKILL)
+            return original(path, target)
+
+        Path.rename = rename  # type: ignore[method-assign,assignment]
+        try:
+            return super()._report()
+        finally:
+            Path.rename = original  # type: ignore[method-assign]
+
+
+def _promotes(*args: Any, **_: Any) -> bool:
+    return "promoted" in args
+
+
+def _finishes(_: Any, __: Any, state: Any, *___: Any) -> bool:
+    return bool(state.is_finished())
+
+
+def _removes(_: Any, target: Any) -> bool:
+    return str(target).endswith(".gone")
+
+
+def arm(moment: str, nth: int) -> None:
+    """Prepare to die."""
+    if moment == "in a checkpoint write":
+        tuner.MinbertTrial = KillingTrial  # type: ignore[misc]
+        original = run.Driver
+
+        def driver(*args: Any, **kwargs: Any) -> Driver:
+            folder = args[4].with_name("checkpoints")
+            folder.mkdir(exist_ok=True)
+            (folder / ".kill").write_text(str(os.getpid()))
+            return original(*args, **kwargs)
+
+        run.Driver = driver  # type: ignore[assignment,misc]
+        return
+    if moment.startswith("after seconds"):
+        threading.Timer(nth, die).start()
+        return
+    places: dict[str, Callable[[], None]] = {
+        "never": lambda: None,
+        "before a report": lambda: kill_in(Study, "add_report", nth, after=False),
+        "between answers and report": lambda: kill_in(Driver, "_write_answers", nth, after=True),
+        "between report and copy": lambda: kill_in(
+            RDBStorage, "set_trial_intermediate_value", nth, after=False
+        ),
+        "before a final state": lambda: kill_in(
+            RDBStorage, "set_trial_state_values", nth, after=False, when=_finishes
+        ),
+        "before a promotion": lambda: kill_in(
+            Study, "start_attempt", nth, after=False, when=_promotes
+        ),
+        "in a promotion": lambda: kill_in(Study, "start_attempt", nth, after=True, when=_promotes),
+        "after a trial is made": lambda: kill_in(Study, "add_trial", nth, after=True),
+        "in a removal": lambda: kill_in(Path, "rename", nth, after=True, when=_removes),
+        "while the best is saved": lambda: kill_in(results, "save_model", nth, after=True),
+    }
+    places[moment]()
+
+
+if __name__ == "__main__":
+    chosen, count = sys.argv[1], int(sys.argv[2])
+    sys.argv[1:] = sys.argv[3:]
+    Cluster.slots = lambda *_: 1  # type: ignore[method-assign,assignment,misc]
+    arm(chosen, count)
+    run_command(run.main)

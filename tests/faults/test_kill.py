@@ -1,0 +1,114 @@
+"""kill -9 of the driver at chosen moments, then --resume, beside a twin that nobody killed."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search import run
+from search.checkpoints import verify
+from search.folder import RunFolder
+
+ROOT = Path(run.__file__).parent.parent
+SPACE = '''"""Nine points, so that every run of the search goes through the same."""
+
+
+def space(trial):
+    return {
+        "lr": trial.suggest_categorical("lr", [1e-4, 1e-3, 5e-3]),
+        "batch_size": trial.suggest_categorical("batch_size", [8, 16, 32]),
+    }
+'''
+# In the order in which they are inflicted on one study, with the number of times that each lets
+# pass before it strikes, so that every run gets somewhere.
+MOMENTS = [
+    ("before a report", 3),
+    ("in a checkpoint write", 1),
+    ("between report and copy", 4),
+    ("in a promotion", 1),
+    ("after a trial is made", 1),
+    ("between answers and report", 3),
+    ("in a removal", 2),
+    ("before a promotion", 1),
+    ("after seconds", 9),
+    ("before a final state", 1),
+    ("while the best is saved", 1),
+]
+
+
+def search(moment: str, nth: int, out: Path, data: Path, name: str, *more: str) -> tuple[int, str]:
+    command = [sys.executable, "-m", "tests.faults.killed_driver", moment, str(nth)]
+    command += ["--space", str(out / "nine.py"), "--sampler", "grid", "--trials", "10"]
+    command += ["--data", str(data), "--encoder", "tiny", "--epochs", "2"]
+    command += ["--reports-per-epoch", "3", "--pruner", "none", "--no-dashboard", "--front", "4"]
+    command += ["--out", str(out), "--name", name, *more]
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def rows(folder: Path) -> list[tuple[Any, ...]]:
+    """All of the record that does not depend on the clock or on how often it was begun anew."""
+    study = RunFolder(folder).load_study()
+    return [
+        (
+            *(trial.number, trial.name, trial.state, trial.error, report.step),
+            *(report.scores, report.losses, report.kept),
+            *(decision.verdict, decision.reason, decision.order),
+        )
+        for trial in study.trials
+        for report, decision in zip(trial.reports, trial.decisions, strict=True)
+    ]
+
+
+def inflict(moments: list[tuple[str, int]], out: Path, data: Path) -> list[str]:
+    """Kill a search at each moment in turn, let it end, and compare it with its twin.
+
+    Returns:
+        The moments that came.
+    """
+    (out / "nine.py").write_text(SPACE)
+    assert search("never", 1, out, data, "twin")[0] == 0
+    came: list[str] = []
+    for moment, nth in moments:
+        begun = (out / "killed" / "run.json").exists()
+        code, text = search(moment, nth, out, data, "killed", *(["--resume"] if begun else []))
+        if code == -signal.SIGKILL:
+            came.append(moment)
+        else:
+            assert code == 0, text
+    code, text = search("never", 1, out, data, "killed", "--resume")
+    assert code == 0, text
+    expected, found = rows(out / "twin"), rows(out / "killed")
+    assert found == expected
+    assert sorted(row[-1] for row in found) == list(range(len(found)))
+    left = {}
+    for name in ("twin", "killed"):
+        checkpoints = out / name / "checkpoints"
+        for path in checkpoints.glob("*/*"):
+            verify(path, "weights.safetensors")
+        left[name] = {path.name.partition("-")[0] for path in checkpoints.glob("*/*")}
+        assert (out / name / "best" / "minbert.json").is_file()
+    assert left["twin"] == left["killed"]
+    return came
+
+
+def test_a_killed_search_goes_on_where_it_was(tmp_path: Path, course_folder: Path) -> None:
+    moments = [MOMENTS[1], MOMENTS[3]]
+    assert inflict(moments, tmp_path, course_folder) == [moment for moment, _ in moments]
+
+
+@pytest.mark.slow
+def test_killed_again_and_again(tmp_path: Path, course_folder: Path) -> None:
+    assert inflict(MOMENTS, tmp_path, course_folder) == [moment for moment, _ in MOMENTS]
