@@ -2,6 +2,7 @@
 
 import heapq
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -58,6 +59,7 @@ def simulate(
     *,
     seconds: Callable[[TrialRecord], float] = lambda trial: 1.0,  # noqa: ARG005
     most: int | None = None,
+    until: float = math.inf,
 ) -> list[Happened]:
     """Run a driver's search on ``slots`` workers that take their scores from a curve.
 
@@ -67,6 +69,7 @@ def simulate(
         slots: workers.
         seconds: that a trial takes for a report.
         most: stop after so many reports.
+        until: stop when a report scores this much.
     """
     happened: list[Happened] = []
     tie = itertools.count()
@@ -91,6 +94,8 @@ def simulate(
         running.discard(trial.number)
         report = report_of(trial, step, curve(trial, step))
         happened.append(Happened(now, trial.number, step, report.score, len(happened) + 1))
+        if report.score >= until:
+            break
         if driver.reported(trial.number, job.attempt.number, report, b""):
             begin(job, step + 1)
     return happened

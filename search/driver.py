@@ -387,6 +387,8 @@ class Driver:
 
     def _check_whether_to_end(self) -> None:
         """End the search when the target is reached or patience is out."""
+        if self.settings.target is None and self.settings.patience is None:
+            return
         over = [trial for trial in self.study.trials if trial.state in ("finished", "stopped")]
         best = max((trial.score for trial in self.study.trials if trial.score), default=None)
         target, patience = self.settings.target, self.settings.patience

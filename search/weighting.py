@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from minbert.report import Report
-from minbert.weights import KeepRule, Weights, kept_index, weighted_score
+from minbert.weights import EQUAL_WEIGHTS, KeepRule, Weights, kept_index, weighted_score
 
 from .record import TrialRecord
 
@@ -24,15 +24,25 @@ class Ranked:
 def rank(trials: Sequence[TrialRecord], weights: Weights) -> list[Ranked]:
     """The best report of each trial under ``weights``, best first; failed trials are left out.
 
-    Of equal reports the first, of equal trials the one with the lower number.
+    Of equal ones the one with the higher mean score goes first, as the front keeps it, and then
+    the one that was recorded first.
     """
-    best = []
-    for trial in trials:
-        if trial.reports and trial.state != "failed":
-            scores = [weighted_score(report.scores, weights) for report in trial.reports]
-            index = scores.index(max(scores))
-            best.append(Ranked(trial, trial.reports[index], scores[index]))
-    return sorted(best, key=lambda one: (-one.score, one.trial.number))
+
+    def place(one: Ranked) -> tuple[float, float, int]:
+        mean = weighted_score(one.report.scores, EQUAL_WEIGHTS)
+        return -one.score, -mean, one.trial.decisions[one.report.step - 1].order
+
+    return sorted(
+        (
+            min(
+                (Ranked(t, report, weighted_score(report.scores, weights)) for report in t.reports),
+                key=place,
+            )
+            for t in trials
+            if t.reports and t.state != "failed"
+        ),
+        key=place,
+    )
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,9 @@ from minbert.checkpoint import load_model
 from minbert.data import load_dataset
 from minbert.evaluate import evaluate
 from minbert.settings import run_command
-from search import run
+from search import export, run
+from search.folder import RunFolder
+from search.review import __main__ as review
 
 ROOT = Path(run.__file__).parent.parent
 Refuse = Callable[..., str]
@@ -190,6 +193,156 @@ def test_best_is_the_winners_model_with_its_predictions(
         f"{task}-{split}-output.csv" for task in ("para", "sst", "sts") for split in ("dev", "test")
     ]
     assert AutoModel.from_pretrained(folder / "best").config.num_hidden_layers == 2
+
+
+Call = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """Runs the main function of a command; gives its exit status and what it printed."""
+
+    def run_it(main: Callable[[], int | None], *arguments: object) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["command", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            run_command(main)
+        printed = capsys.readouterr()
+        return int(caught.value.code or 0), printed.out + printed.err
+
+    return run_it
+
+
+def test_review_shows_the_run_and_any_weighting(finished: tuple[Path, str], call: Call) -> None:
+    folder, _ = finished
+    code, text = call(review.main, folder)
+    assert code == 0
+    assert "4 of 4 trials" in text
+    assert "Winner: trial" in text
+    code, text = call(review.main, folder, "--weights", "0,0,1", "--keep-rules")
+    assert code == 0
+    one_line = " ".join(text.split())
+    assert re.search(
+        r"Under weights 0,0,1: trial \d .* scores highest, .*; its model is kept", one_line
+    )
+    assert "What each keep rule keeps" in text
+    code, text = call(review.main, folder, "--json", "--weights", "0,0,1")
+    ranking = json.loads(text)["ranking"]
+    assert [one["score"] for one in ranking] == sorted(one["score"] for one in ranking)[::-1]
+    assert ranking[0]["score"] == ranking[0]["scores"]["sts"]
+
+
+@pytest.mark.parametrize("which", [["--weights", "0,0,1"], ["--weights", "1,0,0"], []])
+def test_exported_model_has_the_recorded_scores(
+    finished: tuple[Path, str], call: Call, tmp_path: Path, which: list[str]
+) -> None:
+    folder, _ = finished
+    code, text = call(export.main, folder, *which, "--to", tmp_path / "model")
+    assert code == 0, text
+    _, reviewed = call(review.main, folder, "--json", *which)
+    best = json.loads(reviewed)["ranking"][0]
+    saved = load_model(tmp_path / "model")
+    data = load_dataset(saved.info.inputs, saved.tokenizer, cache=None)
+    results = evaluate(saved.model, data)
+    assert {task: result.score for task, result in results.items()} == best["scores"]
+    assert (tmp_path / "model" / "predictions" / "sts-dev-output.csv").is_file()
+
+
+def test_a_model_that_is_not_kept_comes_with_the_command_that_trains_it(
+    finished: tuple[Path, str], call: Call, tmp_path: Path
+) -> None:
+    folder = tmp_path / finished[0].name
+    shutil.copytree(finished[0], folder, ignore=shutil.ignore_patterns("checkpoints"))
+    code, text = call(export.main, folder, "--trial", "0", "--to", tmp_path / "model")
+    assert code == 1
+    command_line = text.splitlines()[1].split()
+    assert command_line[1:6] == ["-m", "minbert", "train", "--recipe", "strong"]
+    done = subprocess.run(command_line, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((finished[0] / "summary.json").read_text())
+    again = load_model(tmp_path / "model").info.report
+    assert again.scores == summary["trials"][0]["scores"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nowhere"], "nowhere holds no run"),
+        (["RUN", "--weights", "1,2"], "--weights 1,2: give three weights"),
+        (["RUN", "--weights", "0,0,0"], "--weights 0,0,0: weights must not all be zero"),
+    ],
+)
+def test_review_refuses_in_one_line(
+    finished: tuple[Path, str], call: Call, arguments: list[str], words: str
+) -> None:
+    given = [str(finished[0]) if one == "RUN" else one for one in arguments]
+    code, text = call(review.main, *given)
+    assert code == 2
+    assert text.startswith("error: ")
+    assert words in text
+
+
+def test_export_refuses_what_there_is_not(
+    finished: tuple[Path, str], call: Call, tmp_path: Path
+) -> None:
+    code, text = call(export.main, finished[0], "--trial", "9", "--to", tmp_path / "x")
+    assert (code, text) == (2, "error: --trial 9: there are trials 0 to 3\n")
+    code, text = call(export.main, finished[0], "--to", finished[0])
+    assert code == 2
+    assert "is there already and not empty" in text
+
+
+def test_a_study_made_with_other_settings_is_not_gone_on_with(
+    finished: tuple[Path, str], call: Call, course_folder: Path
+) -> None:
+    folder, _ = finished
+    made = ["--data", course_folder, "--encoder", "tiny", "--epochs", "1", "--dev-limit", "20"]
+    made += ["--out", folder.parent, "--name", folder.name, "--resume"]
+    code, text = call(run.main, *made, "--objective", "1,2,1")
+    assert code == 2
+    assert "made with another objective: 1.0,1.0,1.0, and now it is 1.0,2.0,1.0" in text
+    code, text = call(run.main, *made, "--trials", "3")
+    assert code == 2
+    assert "--trials 3: the study has 4 already" in text
+    code, text = call(run.main, *made[:-3], "--resume", "--halving", "none")
+    assert code == 2
+    assert "no run in" in text
+
+
+def test_second_driver_is_refused(
+    finished: tuple[Path, str], call: Call, course_folder: Path
+) -> None:
+    folder, _ = finished
+    made = ["--data", course_folder, "--encoder", "tiny", "--epochs", "1", "--dev-limit", "20"]
+    with RunFolder(folder).locked():
+        code, text = call(
+            run.main, *made, "--out", folder.parent, "--name", folder.name, "--resume"
+        )
+    assert code == 2
+    assert "another search is at work on" in text
+
+
+def test_a_finished_search_is_extended(
+    finished: tuple[Path, str], course_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / finished[0].name
+    shutil.copytree(finished[0], folder)
+    arguments = ["--data", str(course_folder), "--encoder", "tiny", "--trials", "6"]
+    arguments += ["--epochs", "1", "--dev-limit", "20", "--no-dashboard", "--out", str(tmp_path)]
+    done = subprocess.run(
+        command(*arguments, "--resume"),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    before, after = (
+        json.loads((each / "summary.json").read_text())["trials"] for each in (finished[0], folder)
+    )
+    assert len(after) == 6
+    for was, now in zip(before, after, strict=False):
+        assert now["reports"][: len(was["reports"])] == was["reports"]
 
 
 def test_ctrl_c_keeps_what_there_is(tmp_path: Path, course_folder: Path) -> None:

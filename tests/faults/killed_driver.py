@@ -14,11 +14,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from optuna.storages import RDBStorage
+
 from cluster.local import Cluster
 from minbert.settings import run_command
 from search import results, run, tuner
 from search.driver import Driver
-from search.study import RDBStorage, Study
+from search.study import Study
 from search.trial import MinbertTrial
 
 Test = Callable[..., bool]
@@ -87,8 +89,8 @@ def _removes(_: Any, target: Any) -> bool:
 def arm(moment: str, nth: int) -> None:
     """Prepare to die."""
     if moment == "in a checkpoint write":
-        tuner.MinbertTrial = KillingTrial  # type: ignore[misc]
-        original = run.Driver
+        setattr(tuner, "MinbertTrial", KillingTrial)  # noqa: B010
+        original = Driver
 
         def driver(*args: Any, **kwargs: Any) -> Driver:
             folder = args[4].with_name("checkpoints")
@@ -96,7 +98,7 @@ def arm(moment: str, nth: int) -> None:
             (folder / ".kill").write_text(str(os.getpid()))
             return original(*args, **kwargs)
 
-        run.Driver = driver  # type: ignore[assignment,misc]
+        setattr(run, "Driver", driver)  # noqa: B010
         return
     if moment.startswith("after seconds"):
         threading.Timer(nth, die).start()
@@ -125,6 +127,6 @@ def arm(moment: str, nth: int) -> None:
 if __name__ == "__main__":
     chosen, count = sys.argv[1], int(sys.argv[2])
     sys.argv[1:] = sys.argv[3:]
-    Cluster.slots = lambda *_: 1  # type: ignore[method-assign,assignment,misc]
+    setattr(Cluster, "slots", lambda *_: 1)  # noqa: B010
     arm(chosen, count)
     run_command(run.main)
