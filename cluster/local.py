@@ -1,6 +1,8 @@
 """A Ray cluster for the length of a search: one of its own on this machine, or a given one."""
 
+import contextlib
 import logging
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +16,7 @@ from minbert.errors import InputError
 
 # Ray's socket names must stay under 107 characters, which a long TMPDIR leaves no room for.
 _SHORT = Path("/tmp")
+_PREFIX = "minbert-ray-"
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,9 @@ def ray_cluster(address: str | None = None, *, dashboard: bool = True) -> Iterat
     folder = None
     try:
         if address is None:
-            folder = Path(tempfile.mkdtemp(prefix="ray-", dir=_SHORT if _SHORT.is_dir() else None))
+            parent = _SHORT if _SHORT.is_dir() else Path(tempfile.gettempdir())
+            remove_leftovers(parent)
+            folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=parent))
             context = ray.init(
                 address="local",
                 include_dashboard=dashboard,
@@ -87,6 +92,25 @@ def ray_cluster(address: str | None = None, *, dashboard: bool = True) -> Iterat
         ray.shutdown()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_leftovers(parent: Path) -> None:
+    """Remove what killed searches of ours left behind: folders whose process is gone."""
+    for folder in parent.glob(f"{_PREFIX}*-*"):
+        pid = folder.name.removeprefix(_PREFIX).partition("-")[0]
+        with contextlib.suppress(OSError):
+            if pid.isdigit() and folder.stat().st_uid == os.getuid() and not _is_alive(int(pid)):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _join(address: str) -> "ray.client_builder.ClientContext":

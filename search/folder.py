@@ -64,7 +64,7 @@ class RunFolder:
             ) from None
         except OSError as error:
             raise InputError(f"cannot make the folder {self.path}: {error.strerror}") from None
-        about = {"storage": None if self._storage is None else without_password(self._storage)}
+        about = {"storage": None if self._storage is None else _lasting(self._storage)}
         write_whole(self.path / "run.json", (json.dumps(about, indent=2) + "\n").encode())
 
     def storage(self) -> str:
@@ -172,6 +172,13 @@ def lease(study: Study, where: str) -> Iterator[None]:
         over.set()
         keeper.join()
         study.note(_LEASE, None)
+
+
+def _lasting(storage: str) -> str:
+    """A storage as the folder can note it: a URL without its password, a file by its full path."""
+    if "://" not in storage:
+        return str(Path(storage).resolve())
+    return without_password(storage)
 
 
 def without_password(url: str) -> str:

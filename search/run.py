@@ -64,7 +64,7 @@ def main() -> int:
     try:
         return run_search(settings, inputs, console)
     except KeyboardInterrupt:
-        print("interrupted before any trial ran", file=sys.stderr)
+        print("interrupted; what was recorded stays, and --resume goes on with it", file=sys.stderr)
         return _INTERRUPTED
 
 

@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from optuna.trial import TrialState
 from bench.simulation import Happened, equal_scores, report_of, simulate
 from minbert.config import InputSettings
 from minbert.tasks import Task
+from minbert.weights import Weights
 from search.checkpoints import CheckpointStore
 from search.driver import Driver, Job
 from search.plan import make_plan
+from search.proposals import trials_to_learn_from
 from search.record import TrialRecord
 from search.settings import StudySettings
 from search.spaces import load_space
@@ -168,6 +171,26 @@ def test_sampler_learns_from_paused_trials() -> None:
     # The recipe lies in the space, so it is one of the nine that TPE waits for.
     assert origins == {"recipe": 1, "random start": 8, "tpe": 18}
     assert driver.study.frozen(driver.study.trials[0]).params == {"lr": 2e-4}
+
+
+def test_an_earlier_search_is_learnt_from() -> None:
+    earlier = open_driver(InMemoryStorage(), trials=12)
+    finish(earlier)
+    space = load_space("lr")
+    learnt = trials_to_learn_from(earlier.study, space, Weights(1, 0, 0))
+    assert len(learnt) == 12
+    # Scored anew, by the objective of the search that learns.
+    winner = earlier.record.winner
+    assert winner is not None
+    assert winner.kept is not None
+    assert max(t.value for t in learnt if t.value) == pytest.approx(winner.kept.scores["sst"])
+    assert trials_to_learn_from(earlier.study, load_space("weights"), Weights(1, 0, 0)) == []
+    driver = open_driver(InMemoryStorage(), trials=5)
+    plan = replace(driver.plan, earlier=tuple(learnt))
+    study = Study.create(InMemoryStorage(), "s", {})
+    later = Driver(study, plan, driver.settings, CheckpointStore(NOWHERE), NOWHERE)
+    finish(later)
+    assert {trial.origin for trial in later.study.trials[1:]} == {"tpe"}
 
 
 def test_late_and_repeated_reports_change_nothing() -> None:

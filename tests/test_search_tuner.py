@@ -3,6 +3,7 @@
 import math
 import os
 import signal
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ import torch
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
-from cluster.local import Cluster, ray_cluster
+from cluster.local import Cluster, ray_cluster, remove_leftovers
 from minbert.config import InputSettings
 from minbert.data import Dataset
 from minbert.errors import InputError
@@ -276,3 +277,15 @@ def test_what_may_help_is_tried_again_and_loses_nothing(
 
 def test_optuna_stays_quiet() -> None:
     assert optuna.logging.get_verbosity() == optuna.logging.WARNING
+
+
+def test_what_killed_searches_leave_behind_is_removed(tmp_path: Path) -> None:
+    with subprocess.Popen(["true"]) as gone:
+        gone.wait()
+    left = tmp_path / f"minbert-ray-{gone.pid}-x"
+    for folder in (left, tmp_path / f"minbert-ray-{os.getpid()}-x", tmp_path / "minbert-ray-x-y"):
+        folder.mkdir()
+    remove_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        [f"minbert-ray-{os.getpid()}-x", "minbert-ray-x-y"]
+    )
