@@ -1,0 +1,192 @@
+"""The study in its storages: what is written is read back, and what a kill cut off is mended."""
+
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optuna.distributions import FloatDistribution
+from optuna.storages import BaseStorage, InMemoryStorage
+from optuna.trial import TrialState
+
+from bench.simulation import equal_scores, report_of
+from minbert.config import TrainConfig
+from minbert.errors import InputError
+from search import folder as folder_module
+from search.folder import RunFolder, lease, without_password
+from search.record import Decision, TrialRecord, Verdict
+from search.study import Study, open_storage
+
+CONFIG = TrainConfig.check({"epochs": 4, "lr": 3e-5, "loss_weights": (1, 2, 1)})
+
+
+@pytest.fixture(params=["memory", "sqlite", "journal"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> BaseStorage:
+    if request.param == "memory":
+        return InMemoryStorage()
+    where = f"sqlite:///{tmp_path}/s.db" if request.param == "sqlite" else str(tmp_path / "s.log")
+    return open_storage(where)
+
+
+def add(study: Study, fixed: bool = False) -> TrialRecord:
+    number = len(study.trials)
+    fields: dict[str, Any] = {"lr": 3e-5, "loss_weights": (1.0, 2.0, 1.0)}
+    trial = TrialRecord(number, f"t{number}", fields, CONFIG, fixed, "tpe")
+    return study.add_trial(
+        trial, {"x": 0.25}, {"x": FloatDistribution(0, 1)}, {"tpe:relative_params": "{}"}
+    )
+
+
+def report(study: Study, trial: TrialRecord, score: float, verdict: Verdict = "continue") -> None:
+    made = report_of(trial, len(trial.reports) + 1, equal_scores(score))
+    decision = Decision(
+        verdict=verdict,
+        reason="rung 1: 7th of 9, 3 go on",
+        attempt=trial.attempts[-1].number,
+        order=study.next_order(),
+        at=1.5,
+    )
+    study.add_report(trial, made, decision)
+
+
+def test_what_is_written_is_read_back(storage: BaseStorage) -> None:
+    study = Study.create(storage, "s", {"objective": [1.0, 1.0, 1.0]})
+    finished, paused, stopped, failed, waiting = (add(study, fixed=n == 0) for n in range(5))
+    for trial in (finished, paused, stopped, failed):
+        study.start_attempt(trial, "start")
+        report(study, trial, 0.5)
+    report(study, finished, 0.4, "finish")
+    report(study, paused, 0.6, "pause")
+    report(study, stopped, 0.2, "prune")
+    study.end(failed, "failed", "the worker died")
+    study.note("planned", 5)
+
+    again = Study.load(storage, "s")
+    assert again.setup == {"objective": [1.0, 1.0, 1.0]}
+    assert again.noted("planned") == 5
+    assert again.next_order() == 7
+    for trial, read in zip(study.trials, again.trials, strict=True):
+        read.fields["loss_weights"] = tuple(read.fields["loss_weights"])
+        assert read == trial
+        assert again.frozen(read).params == {"x": 0.25}
+        assert again.frozen(read).system_attrs["tpe:relative_params"] == "{}"
+    states = [again.frozen(trial).state.name for trial in again.trials]
+    assert states == ["COMPLETE", "RUNNING", "PRUNED", "FAIL", "WAITING"]
+    assert again.frozen(again.trials[0]).values == pytest.approx([0.5])
+    assert again.frozen(again.trials[2]).values == pytest.approx([0.2])
+    assert waiting.state == "waiting"
+
+
+def test_a_left_study_has_nothing_running_and_is_gone_on_with(storage: BaseStorage) -> None:
+    study = Study.create(storage, "s", {})
+    running, paused, waiting = (add(study) for _ in range(3))
+    for trial in (running, paused):
+        study.start_attempt(trial, "start")
+    report(study, paused, 0.6, "pause")
+    for trial in study.trials:
+        study.suspend(trial)
+    study_id = storage.get_study_id_from_name("s")
+    assert {trial.state for trial in storage.get_all_trials(study_id)} <= {TrialState.WAITING}
+    again = Study.load(storage, "s")
+    assert [trial.state for trial in again.trials] == ["cut short", "paused", "waiting"]
+    again.start_attempt(again.trials[0], "resumed")
+    report(again, again.trials[0], 0.5, "finish")
+    assert again.frozen(again.trials[0]).state == TrialState.COMPLETE
+    assert [attempt.number for attempt in again.trials[0].attempts] == [1, 2]
+    assert waiting.attempts == []
+
+
+@pytest.mark.parametrize("lost", ["copy", "state"])
+def test_what_a_kill_cut_off_is_mended(tmp_path: Path, lost: str) -> None:
+    storage = open_storage(f"sqlite:///{tmp_path}/s.db")
+    study = Study.create(storage, "s", {})
+    trial = add(study)
+    study.start_attempt(trial, "start")
+
+    def die(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    name = "set_trial_intermediate_value" if lost == "copy" else "set_trial_state_values"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(storage, name, die)
+        with pytest.raises(KeyboardInterrupt):
+            report(study, trial, 0.5, "finish")
+    again = Study.load(storage, "s")
+    assert again.trials[0].state == "finished"
+    again.mend()
+    told = storage.get_trial(1)
+    assert told.state == TrialState.COMPLETE
+    assert told.intermediate_values == pytest.approx({1: 0.5})
+    assert told.values == pytest.approx([0.5])
+
+
+def test_a_name_is_taken_once(storage: BaseStorage) -> None:
+    Study.create(storage, "s", {})
+    with pytest.raises(InputError, match="holds a study 's' already"):
+        Study.create(storage, "s", {})
+    with pytest.raises(InputError, match="holds no study 'other'"):
+        Study.load(storage, "other")
+
+
+def test_a_lease_lets_one_driver_in_and_ends_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder_module, "_LEASE_SECONDS", 1.5)
+    where = f"sqlite:///{tmp_path}/s.db"
+    Study.create(open_storage(where), "s", {})
+    ours, theirs = (Study.load(open_storage(where), "s") for _ in range(2))
+    # A database that other machines reach; a lock of this machine would not do.
+    with lease(ours, "postgresql://host/db"):
+        time.sleep(2)
+        with (
+            pytest.raises(InputError, match="another search is at work"),
+            lease(theirs, "postgresql://host/db"),
+        ):
+            pass
+    with lease(theirs, "postgresql://host/db"):
+        pass
+    # A driver that was killed renews nothing.
+    ours.note("lease", {"owner": "gone", "until": time.time() + 1})
+    time.sleep(1.1)
+    with lease(theirs, "postgresql://host/db"):
+        assert threading.active_count() > 1
+
+
+def test_passwords_are_not_stored(tmp_path: Path) -> None:
+    url = "postgresql://me:secret@host:5432/db?sslmode=require"
+    assert without_password(url) == "postgresql://me:***@host:5432/db?sslmode=require"
+    folder = RunFolder(tmp_path / "run", url)
+    folder.create()
+    assert "secret" not in (tmp_path / "run" / "run.json").read_text()
+    with pytest.raises(InputError, match="give --storage with the password"):
+        RunFolder(tmp_path / "run").storage()
+    assert RunFolder(tmp_path / "run", url).storage() == url
+
+
+def test_a_journal_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = RunFolder(Path("run"), "study.log")
+    folder.create()
+    folder.create_study({}).close()
+    monkeypatch.chdir("/")
+    assert RunFolder(tmp_path / "run").load_study().trials == []
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["storage"] == str(
+        tmp_path / "study.log"
+    )
+
+
+def test_a_damaged_or_missing_study_is_named(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    with pytest.raises(InputError, match=r"holds no run \(there is no run.json in it\)"):
+        folder.load_study()
+    folder.create()
+    with pytest.raises(InputError, match=r"study.db is missing"):
+        folder.load_study()
+    (tmp_path / "run" / "study.db").write_bytes(b"no database at all, and long enough to be one")
+    with pytest.raises(InputError, match="the database cannot be opened"):
+        folder.load_study()
+    (tmp_path / "run" / "run.json").write_text("{")
+    with pytest.raises(InputError, match=r"run.json is damaged"):
+        folder.load_study()
