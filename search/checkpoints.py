@@ -14,6 +14,7 @@ trial that runs or is paused, S for the model that each of them keeps, S for eac
 front and of the best ``--keep`` trials, and 3 S for each slot while it writes.
 """
 
+import contextlib
 import hashlib
 import io
 import json
@@ -220,6 +221,8 @@ class CheckpointStore:
                     steps[step].drop_state()
             if not steps:
                 del self._entries[number]
+                with contextlib.suppress(OSError):
+                    (self.folder / f"{number:04d}").rmdir()
 
 
 def _remove(path: Path) -> None:

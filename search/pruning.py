@@ -23,8 +23,8 @@ from .proposals import pruners_study
 from .record import TrialRecord
 from .study import Study
 
-# So many other trials must have come to a report before it can end a trial.
-_START = 4
+# So many other trials must have come to the same report before it can end a trial there.
+_OTHERS = 4
 
 
 def _patient(patience: float = 3, min_delta: float = 0.0) -> BasePruner:
@@ -33,14 +33,14 @@ def _patient(patience: float = 3, min_delta: float = 0.0) -> BasePruner:
         return PatientPruner(None, int(patience), min_delta)
 
 
-def _median(n_startup_trials: float = _START, n_warmup_steps: float = 0) -> BasePruner:
-    return MedianPruner(int(n_startup_trials), int(n_warmup_steps))
+def _median(n_min_trials: float = _OTHERS, n_warmup_steps: float = 0) -> BasePruner:
+    return MedianPruner(0, int(n_warmup_steps), n_min_trials=int(n_min_trials))
 
 
 def _percentile(
-    percentile: float = 25.0, n_startup_trials: float = _START, n_warmup_steps: float = 0
+    percentile: float = 25.0, n_min_trials: float = _OTHERS, n_warmup_steps: float = 0
 ) -> BasePruner:
-    return PercentilePruner(percentile, int(n_startup_trials), int(n_warmup_steps))
+    return PercentilePruner(percentile, 0, int(n_warmup_steps), n_min_trials=int(n_min_trials))
 
 
 def _threshold(

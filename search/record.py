@@ -72,6 +72,7 @@ class TrialRecord:
         origin: where it comes from: recipe, list, --try, random start, or the sampler's name.
         decisions: one for each report.
         error: why it failed, in one line.
+        ended: why it was stopped, where not by a decision on its last report.
     """
 
     number: int
@@ -85,6 +86,13 @@ class TrialRecord:
     decisions: list[Decision] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)
     error: str | None = None
+    ended: str | None = None
+
+    @property
+    def why(self) -> str:
+        """Why it stands as it does, in words."""
+        last = self.decisions[-1].reason if self.decisions else ""
+        return self.error or self.ended or last
 
     @property
     def kept(self) -> Report | None:

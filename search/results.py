@@ -88,6 +88,7 @@ def trial_as_json(trial: TrialRecord) -> dict[str, Any]:
         "number": trial.number,
         "name": trial.name,
         "state": trial.state,
+        "why": trial.why,
         "error": trial.error,
         "score": trial.score,
         "scores": trial.kept.scores if trial.kept else None,

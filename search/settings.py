@@ -89,7 +89,7 @@ class StudySettings(Settings):
     """what proposes: gp and cmaes with --halving none only, grid for spaces without ranges"""
     pruner: Annotated[str, AfterValidator(_known_pruner)] = DEFAULT_PRUNER
     """Optuna pruner beside halving: median, percentile, patient, threshold, or none; options as
-    in percentile:percentile=50,n_startup_trials=8"""
+    in percentile:percentile=50,n_min_trials=8"""
     try_: tuple[str, ...] = ()
     """configuration to try first, such as lr=2e-5 or weights=.2/.3/.5; may be given again"""
     start_from: str | None = None

@@ -198,8 +198,7 @@ class Study:
     def end(self, trial: TrialRecord, state: State, reason: str) -> None:
         """End a trial otherwise than by a report: ``stopped`` or ``failed``."""
         self._note(trial, "end", {"state": state, "reason": reason})
-        if state == "failed":
-            trial.error = reason
+        _note_end(trial, state, reason)
         self._set_state(trial, state)
 
     def suspend(self, trial: TrialRecord) -> None:
@@ -277,12 +276,18 @@ def _record_of(frozen: FrozenTrial) -> TrialRecord:
     return trial
 
 
+def _note_end(trial: TrialRecord, state: State, reason: str) -> None:
+    if state == "failed":
+        trial.error = reason
+    else:
+        trial.ended = reason
+
+
 def _state_of(trial: TrialRecord, end: dict[str, Any] | None) -> State:
     """How a trial stands by its record; one that is neither over nor paused was cut short."""
     verdict = trial.decisions[-1].verdict if trial.decisions else None
     if end is not None:
-        if end["state"] == "failed":
-            trial.error = end["reason"]
+        _note_end(trial, end["state"], end["reason"])
         return cast(State, end["state"])
     if verdict in ENDS:
         if verdict == "fail":

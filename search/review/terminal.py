@@ -44,8 +44,7 @@ class PlainLines:
         self._say(trial, f"set aside ({reason})")
 
     def ended(self, trial: TrialRecord) -> None:
-        reason = trial.error or (trial.decisions[-1].reason if trial.decisions else "")
-        why = f": {reason}" if reason and trial.is_over else ""
+        why = f": {trial.why}" if trial.why and trial.is_over else ""
         over = self._record.count(*OVER)
         best = self._record.best("finished", "stopped", "cut short")
         leads = f"; best so far: trial {best.number}, {best.score:.3f}" if best else ""
