@@ -8,8 +8,8 @@ epochs that all of its trials were trained by then are counted, at most twice wh
 has in all.
 
 The curves are noisy power laws, score(t) = a − b·t^(−c) + noise, whose a, b, c depend on the
-configuration. A larger learning rate rises sooner, wherever the best one lies, so that curves cross:
-early scores mislead, as they do in training.
+configuration. A larger learning rate rises sooner, wherever the best one lies, so that curves
+cross: early scores mislead, as they do in training.
 
     random       64 configurations, all to their end
     stock Ray    OptunaSearch and ASHAScheduler as they come (η 3, first rung at 1)
