@@ -9,6 +9,8 @@ _DEFAULTS = {
     # Everything that Ray starts on this machine then listens on loopback alone.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # Ray runs workers at niceness 15: beside any other program a trial would hardly get on.
+    "RAY_worker_niceness": "0",
     # A trial without a GPU keeps seeing no GPU; Ray warns that this will be its default.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",

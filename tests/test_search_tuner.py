@@ -66,6 +66,11 @@ def test_cluster_is_this_machine_on_loopback(machine: Cluster) -> None:
     assert ray.nodes()[0]["NodeManagerAddress"] == "127.0.0.1"
 
 
+def test_workers_are_not_starved_by_other_programs(machine: Cluster) -> None:  # noqa: ARG001
+    niceness = ray.remote(lambda: os.nice(0))
+    assert ray.get(niceness.remote()) == os.nice(0)
+
+
 @dataclass
 class Searched:
     driver: Driver
