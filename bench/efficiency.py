@@ -1,6 +1,6 @@
 """How many epochs a search spends until it is as good as random search: no training, curves only.
 
-    python -m bench.efficiency [--seeds 20]
+    python -m bench.efficiency [--seeds 20] [--pruner median]
 
 Random search trains 64 configurations to their end, 27 epochs each; its best report is the target
 of its seed. Each method runs on four slots until a report of its own reaches that target, and the
@@ -45,7 +45,7 @@ from search.checkpoints import CheckpointStore
 from search.driver import Driver
 from search.plan import make_plan
 from search.record import TrialRecord
-from search.settings import StudySettings
+from search.settings import DEFAULT_PRUNER, StudySettings
 from search.spaces import load_space
 from search.study import Study
 
@@ -198,14 +198,14 @@ def optuna_alone(seed: int, target: float) -> int:
     return run_asynchronously(propose, goes_on, seed, target)
 
 
-def ours(halving: str, seed: int, target: float, **more: Any) -> int:
+def ours(halving: str, seed: int, target: float, pruner: str) -> int:
     chance = np.random.default_rng([seed, 3])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "curves.py"
         path.write_text(SPACE)
         settings = StudySettings.check(
             {"space": str(path), "halving": halving, "seed": seed, "trials": 600}
-            | {"epochs": EPOCHS, "reports_per_epoch": 1, **more}
+            | {"epochs": EPOCHS, "reports_per_epoch": 1, "pruner": pruner}
         )
         plan = make_plan(settings, InputSettings(), load_space(settings.space))
     # The other methods have no baseline, so ours has none here either.
@@ -220,8 +220,8 @@ def ours(halving: str, seed: int, target: float, **more: Any) -> int:
     return len(simulate(driver, curve, SLOTS, most=MOST, until=target))
 
 
-def epochs_spent(task: tuple[str, int]) -> int:
-    method, seed = task
+def epochs_spent(task: tuple[str, int, str]) -> int:
+    method, seed, pruner = task
     warnings.simplefilter("ignore")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     best = random_search(seed)
@@ -232,16 +232,19 @@ def epochs_spent(task: tuple[str, int]) -> int:
         return stock_ray(seed, target)
     if method == "Optuna":
         return optuna_alone(seed, target)
-    return ours(method, seed, target)
+    return ours(method, seed, target, pruner)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--pruner", default=DEFAULT_PRUNER, help="for our own rows")
     parser.add_argument("--methods", default=",".join(METHODS))
     arguments = parser.parse_args()
     methods = arguments.methods.split(",")
-    tasks = [(method, seed) for method in methods for seed in range(arguments.seeds)]
+    tasks = [
+        (method, seed, arguments.pruner) for method in methods for seed in range(arguments.seeds)
+    ]
     with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
         spent = np.array(pool.map(epochs_spent, tasks, chunksize=1)).reshape(len(methods), -1)
     table = Table(title=f"Epochs until random search's best of {RANDOM_TRIALS} full trials")

@@ -48,7 +48,12 @@ class Cluster:
                     f"--{name}-per-trial {wanted:g}: the cluster has {there:g}; ask for fewer"
                 )
         by_cpu = self.cpus // cpus_per_trial
-        return min(by_cpu, int(self.gpus / gpus_per_trial)) if gpus_per_trial else by_cpu
+        if not gpus_per_trial:
+            return by_cpu
+        # A trial's share of a GPU is all on one card.
+        if gpus_per_trial < 1:
+            return min(by_cpu, int(self.gpus) * int(1 / gpus_per_trial + 1e-9))
+        return min(by_cpu, int(self.gpus / gpus_per_trial))
 
 
 @contextmanager

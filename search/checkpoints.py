@@ -20,7 +20,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -122,8 +122,8 @@ def verify(path: Path, *names: str) -> None:
 class _Entry:
     """One checkpoint on the disk."""
 
-    def __init__(self, path: Path, attempt: int):
-        self.path, self.attempt = path, attempt
+    def __init__(self, path: Path):
+        self.path = path
         self.has_state = (path / _STATE).is_file()
 
     def drop_state(self) -> None:
@@ -144,43 +144,39 @@ class CheckpointStore:
         self.damaged: list[str] = []
         self._entries: dict[int, dict[int, _Entry]] = {}
 
-    def scan(self, *, sweep: bool = True) -> None:
-        """Look what is there.
+    def scan(self, recorded: Mapping[Key, int], *, sweep: bool) -> None:
+        """Look what is there: only checkpoints of recorded reports count.
 
         Args:
-            sweep: remove what a kill left half written or half removed; only the driver may.
+            recorded: for each report of the study the attempt that made it.
+            sweep: remove everything else, such as what a kill left half written; only the driver
+                may, and only while no worker writes.
         """
         self._entries = {}
         if not self.folder.is_dir():
             return
         for path in self.folder.glob("*/*"):
-            if path.name.startswith("."):
-                if sweep:
-                    shutil.rmtree(path, ignore_errors=True)
-                continue
-            step, _, attempt = path.name.partition("-")
-            if path.parent.name.isdigit() and step.isdigit() and attempt.isdigit():
-                number, entry = int(path.parent.name), _Entry(path, int(attempt))
-                self._take(number, int(step), entry, remove=sweep)
+            trial, (step, _, attempt) = path.parent.name, path.name.partition("-")
+            if trial.isdigit() and step.isdigit() and attempt.isdigit():
+                key = int(trial), int(step)
+                if recorded.get(key) == int(attempt):
+                    self._entries.setdefault(key[0], {})[key[1]] = _Entry(path)
+                    continue
+            if sweep:
+                shutil.rmtree(path, ignore_errors=True)
 
     def added(self, number: int, step: int, attempt: int) -> None:
-        """A worker says that it wrote a checkpoint.
-
-        Where an earlier attempt wrote the same step, the new one takes its place: it is the same,
-        and surely whole.
-        """
-        path = self.folder / f"{number:04d}" / f"{step:04d}-{attempt}"
+        """The checkpoint of a report that is recorded now."""
+        path = self._path(number, step, attempt)
         if path.is_dir():
-            self._take(number, step, _Entry(path, attempt), remove=True)
+            self._entries.setdefault(number, {})[step] = _Entry(path)
 
-    def _take(self, number: int, step: int, entry: _Entry, *, remove: bool) -> None:
-        steps = self._entries.setdefault(number, {})
-        before = steps.get(step)
-        if before is not None and before.path != entry.path:
-            older, entry = sorted((before, entry), key=lambda each: each.attempt)
-            if remove:
-                _remove(older.path)
-        steps[step] = entry
+    def refused(self, number: int, step: int, attempt: int) -> None:
+        """Remove the checkpoint of a report that is not recorded."""
+        _remove(self._path(number, step, attempt))
+
+    def _path(self, number: int, step: int, attempt: int) -> Path:
+        return self.folder / f"{number:04d}" / f"{step:04d}-{attempt}"
 
     def model(self, number: int, step: int) -> Path | None:
         """Folder of a report's checkpoint, None where it is not kept."""

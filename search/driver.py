@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 from minbert.checkpoint import write_whole
 from minbert.errors import InputError
 from minbert.report import Report
+from minbert.weights import kept_index
 
 from .checkpoints import CheckpointStore, Key
 from .front import Front, Point
@@ -21,7 +22,15 @@ from .halving import Rung, plan_rungs
 from .plan import FixedTrial, Plan
 from .proposals import Proposer
 from .pruning import Pruning
-from .record import Attempt, Decision, SearchRecord, TrialRecord, Verdict, field_texts
+from .record import (
+    Attempt,
+    Decision,
+    Failure,
+    SearchRecord,
+    TrialRecord,
+    Verdict,
+    field_texts,
+)
 from .settings import StudySettings
 from .spaces import locate
 from .study import Study
@@ -72,6 +81,7 @@ class Driver:
     Attributes:
         record: the study's trials, and how many there will be.
         ended_because: why the search ends though there is more to run; None while it goes on.
+        lost: another driver may be at work on the study.
     """
 
     def __init__(
@@ -88,7 +98,7 @@ class Driver:
         self.watchers = list(watchers)
         self.record = SearchRecord(plan.trials, study.trials)
         self.ended_because: str | None = None
-        self._failures: dict[int, _Failure] = {}
+        self.lost = False
         self._proposer = Proposer(
             study,
             plan.space,
@@ -116,8 +126,13 @@ class Driver:
     def _open(self) -> None:
         """Go on from the record: mend it, queue what the plan adds, make the front anew."""
         self.study.mend()
-        for wanted in (*self.plan.fixed, *self.plan.tries)[len(self.study.trials) :]:
-            self._queue(wanted, fixed=wanted in self.plan.fixed)
+        for wanted in self.plan.fixed[sum(trial.fixed for trial in self.study.trials) :]:
+            self._queue(wanted, fixed=True)
+        tried = [trial.config for trial in self.study.trials if trial.origin == "--try"]
+        for wanted in self.plan.tries:
+            if wanted.config not in tried:
+                self._queue(wanted, fixed=False)
+        self.record.planned = max(self.record.planned, len(self.study.trials))
         fixed = sum(trial.fixed for trial in self.study.trials)
         self._rungs: dict[int, int] = {}
         if self.settings.halving != "none":
@@ -125,12 +140,12 @@ class Driver:
                 self.settings.first_rung,
                 self.settings.eta,
                 self.plan.most_reports,
-                self.plan.trials,
+                self.record.planned,
                 fixed,
             )
         for trial, report in reports_in_order(self.study.trials):
             self.front.offer(Point(trial.number, report.step, report.scores))
-        self._store.scan()
+        self._store.scan(self.study.recorded(), sweep=True)
         self._tidy()
         self._check_whether_to_end()
 
@@ -151,12 +166,17 @@ class Driver:
 
     def leave(self) -> None:
         """The driver goes: no trial stays RUNNING in the study, and all can be gone on with."""
+        if self.lost:
+            return
         for trial in self.study.trials:
             if not trial.is_over:
                 was_running = trial.state == "running"
                 self.study.suspend(trial)
                 if was_running:
                     self._tell_ended(trial)
+        # What workers wrote last is of no report.
+        self._store.scan(self.study.recorded(), sweep=True)
+        self._tidy()
 
     # What to run
 
@@ -188,7 +208,7 @@ class Driver:
         return next(iter(cut_short or waiting), None)
 
     def _begin(self, trial: TrialRecord) -> Job:
-        failure = self._failures.pop(trial.number, None)
+        failure = trial.failure
         if failure is not None:
             attempt = self.study.start_attempt(
                 trial, failure.next, reason=failure.reason, micro_batch=failure.micro_batch
@@ -227,13 +247,14 @@ class Driver:
                 proposal = self._proposer.propose()
             except InputError as error:
                 trial = TrialRecord(number, "refused", {}, base, origin=self.settings.sampler)
+                trial.error = str(error)
                 self.study.add_trial(trial)
-                self.study.end(trial, "failed", str(error))
                 self._tell_ended(trial)
                 continue
             if proposal is None:
                 # What was asked for is more than there is.
                 self.record.planned = number
+                self.study.note("planned", number)
                 return None
             name = " ".join(field_texts(proposal.fields))
             trial = TrialRecord(
@@ -267,9 +288,11 @@ class Driver:
         if trial.state != "running" or attempt != trial.attempts[-1].number:
             return False
         if report.step <= len(trial.reports):
-            self._store.added(number, report.step, attempt)
-            self._tidy()
+            self._store.refused(number, report.step, attempt)
             return True
+        if attempt > 1:
+            # The worker's own history may differ from the recorded one.
+            report = report.replace(kept=self._keeps(trial, report))
         if answers:
             self._write_answers(number, report.step, answers)
         verdict, reason = self._decide(trial, report)
@@ -283,7 +306,7 @@ class Driver:
         self.study.add_report(trial, report, decision)
         self._store.added(number, report.step, attempt)
         if math.isfinite(report.score):
-            self.front.offer(Point(number, report.step, report.scores))
+            self._offer(Point(number, report.step, report.scores))
         for watcher in self.watchers:
             watcher.reported(trial, report)
         if trial.is_over:
@@ -305,19 +328,36 @@ class Driver:
         if kind == "out of memory":
             most = last.micro_batch or trial.config.batch_size
             if most > 1:
-                failure = _Failure("out of memory", reason, (most + 1) // 2)
+                failure = Failure(next="out of memory", reason=reason, micro_batch=(most + 1) // 2)
         elif kind in ("crashed", "hung"):
             tried = sum(each.why == "retry" for each in trial.attempts)
             if tried < self.settings.retries:
-                failure = _Failure("retry", reason, last.micro_batch)
+                failure = Failure(next="retry", reason=reason, micro_batch=last.micro_batch)
         if failure is not None:
-            self._failures[number] = failure
-            self.study.suspend(trial)
+            self.study.note_failure(trial, failure)
             self._tell_set_aside(trial, f"{failure.next}: {reason}")
         else:
             self.study.end(trial, "failed", reason)
             self._tidy()
             self._tell_ended(trial)
+
+    def _keeps(self, trial: TrialRecord, report: Report) -> bool:
+        """Whether a trial keeps the checkpoint of its next report."""
+        history = [*(before.scores for before in trial.reports), report.scores]
+        config = trial.config
+        kept = kept_index(
+            history,
+            config.keep,
+            keep_weights=config.weights_to_keep_by,
+            objective=config.objective,
+        )
+        return kept == len(history) - 1
+
+    def _offer(self, point: Point) -> None:
+        dropped = len(self.front.dropped)
+        self.front.offer(point)
+        if len(self.front.dropped) > dropped:
+            self.study.note("dropped_from_front", self.front.dropped)
 
     def _decide(self, trial: TrialRecord, report: Report) -> tuple[Verdict, str]:
         if not math.isfinite(report.score):
@@ -389,17 +429,23 @@ class Driver:
         """End the search when the target is reached or patience is out."""
         if self.settings.target is None and self.settings.patience is None:
             return
-        over = [trial for trial in self.study.trials if trial.state in ("finished", "stopped")]
-        best = max((trial.score for trial in self.study.trials if trial.score), default=None)
+        best = self.record.best("running", "paused", "finished", "stopped", "cut short")
+        if best is None or best.kept is None:
+            return
         target, patience = self.settings.target, self.settings.patience
-        if target is not None and best is not None and best >= target:
+        if target is not None and best.kept.score >= target:
             self.ended_because = f"the target {target:g} is reached"
-        over.sort(key=lambda trial: trial.decisions[-1].order if trial.decisions else -1)
-        scores = [trial.score or 0.0 for trial in over]
-        if patience is not None and scores:
-            since = len(scores) - 1 - scores.index(max(scores))
-            if since >= patience:
-                self.ended_because = f"{since} trials in a row did not score higher"
+        since = sum(
+            trial.decisions[-1].order > best.decisions[best.kept.step - 1].order
+            for trial in self.study.trials
+            if trial.state == "finished" and trial is not best
+        )
+        if patience is not None and since >= patience:
+            self.ended_because = f"{since} finished trials in a row did not score higher"
+
+    def give_up(self, reason: str) -> None:
+        """End at once and write nothing more: the study is no longer this driver's."""
+        self.lost, self.ended_because = True, reason
 
     # Files
 
@@ -427,15 +473,6 @@ class Driver:
                 states.add((trial.number, latest))
         models |= {(number, step) for _, number, step in sorted(over)[: self.settings.keep]}
         self._store.keep_only(models, states)
-
-
-@dataclass(frozen=True)
-class _Failure:
-    """Why an attempt failed, and how the next one differs."""
-
-    next: Literal["retry", "out of memory"]
-    reason: str
-    micro_batch: int | None
 
 
 def reports_in_order(trials: Sequence[TrialRecord]) -> Iterator[tuple[TrialRecord, Report]]:

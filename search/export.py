@@ -12,9 +12,9 @@ from minbert.settings import make_parser, run_command, this_python
 from minbert.weights import Weights
 
 from .folder import RunFolder
-from .record import TrialRecord
+from .record import SearchRecord, TrialRecord
 from .results import save_trial
-from .review.__main__ import add_run_options, parse_weights, read_record
+from .review.__main__ import add_run_options, parse_weights, read_run
 from .study import Study
 from .weighting import rank
 
@@ -37,12 +37,9 @@ def main() -> int:
     arguments = parser.parse_args()
     folder = RunFolder(Path(arguments.run), arguments.storage)
     weights = None if arguments.weights is None else parse_weights(arguments.weights)
-    record = read_record(folder)
-    trial, report = _choose(record.trials, weights, arguments.trial)
-    store = folder.store()
-    store.scan(sweep=False)
+    study, record, store = read_run(folder, weights)
+    trial, report = _choose(record, weights, arguments.trial)
     checkpoint = store.model(trial.number, report.step)
-    study = folder.load_study()
     inputs = InputSettings.check(study.setup["inputs"])
     what = f"report {report.step} of trial {trial.number} ({trial.name})"
     if checkpoint is None:
@@ -65,9 +62,10 @@ def main() -> int:
 
 
 def _choose(
-    trials: list[TrialRecord], weights: Weights | None, number: int | None
+    record: SearchRecord, weights: Weights | None, number: int | None
 ) -> tuple[TrialRecord, Report]:
     """The trial and report that are asked for; InputError where there is no such."""
+    trials = record.trials
     if number is not None:
         if not 0 <= number < len(trials):
             raise InputError(f"--trial {number}: there are trials 0 to {len(trials) - 1}")
@@ -79,12 +77,8 @@ def _choose(
         ranked = rank(trials, weights)
         if ranked:
             return ranked[0].trial, ranked[0].report
-    else:
-        scored = [(t.score, -t.number) for t in trials if t.score and t.state != "failed"]
-        if scored:
-            winner = trials[-max(scored)[1]]
-            assert winner.kept is not None
-            return winner, winner.kept
+    elif record.winner is not None and record.winner.kept is not None:
+        return record.winner, record.winner.kept
     raise InputError("no trial came to a report, so there is no model to save")
 
 

@@ -15,7 +15,7 @@ import json
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -91,6 +91,15 @@ class RunFolder:
     def create_study(self, setup: dict[str, object]) -> Study:
         return Study.create(open_storage(self.storage()), self.name, setup)
 
+    def open_study(self, setup: dict[str, object]) -> Study:
+        """The study of the run, made where a kill came before it was."""
+        try:
+            study = self.load_study()
+        except InputError:
+            return self.create_study(setup)
+        study.complete(setup)
+        return study
+
     def load_study(self) -> Study:
         """The study of the run; InputError where there is none."""
         where = self.storage()
@@ -128,24 +137,41 @@ class RunFolder:
             yield
 
 
+class Lease:
+    """Held by the one driver of a study.
+
+    Attributes:
+        on_lost: is called with the reason when the lease could not be renewed in time, or another
+            driver took it; nothing more may be written then.
+    """
+
+    def __init__(self) -> None:
+        self.on_lost: Callable[[str], None] = lambda reason: None  # noqa: ARG005
+
+
 @contextmanager
-def lease(study: Study, where: str) -> Iterator[None]:
+def lease(study: Study, where: str) -> Iterator[Lease]:
     """Be the only driver of a study in a database that several machines reach.
 
     A lease of 30 s is written into the study and renewed every 10 s, so that the death of a
     driver lets go of it. For a file of this machine the lock of the folder is enough.
 
+    Args:
+        study: to hold.
+        where: its storage.
+
     Raises:
         InputError: another driver holds the lease.
     """
+    held = Lease()
     if "://" not in where or where.startswith("sqlite"):
-        yield
+        yield held
         return
     owner = uuid.uuid4().hex
 
     def held_by_another() -> bool:
-        held = study.noted(_LEASE)
-        return held is not None and held["owner"] != owner and held["until"] > time.time()
+        noted = study.noted(_LEASE)
+        return noted is not None and noted["owner"] != owner and noted["until"] > time.time()
 
     def renew() -> None:
         study.note(_LEASE, {"owner": owner, "until": time.time() + _LEASE_SECONDS})
@@ -158,20 +184,32 @@ def lease(study: Study, where: str) -> Iterator[None]:
     time.sleep(0.5)
     if held_by_another():
         raise InputError(refused)
-    over = threading.Event()
+    over, lost = threading.Event(), threading.Event()
 
     def keep() -> None:
+        renewed = time.time()
         while not over.wait(_LEASE_SECONDS / 3):
-            renew()
+            try:
+                if not held_by_another() and time.time() - renewed < _LEASE_SECONDS:
+                    renew()
+                    renewed = time.time()
+                    continue
+            except Exception:
+                if time.time() - renewed < _LEASE_SECONDS:
+                    continue
+            lost.set()
+            held.on_lost("the lease on the study was lost, so another driver may be at work on it")
+            return
 
     keeper = threading.Thread(target=keep, daemon=True)
     keeper.start()
     try:
-        yield
+        yield held
     finally:
         over.set()
         keeper.join()
-        study.note(_LEASE, None)
+        if not lost.is_set():
+            study.note(_LEASE, None)
 
 
 def _lasting(storage: str) -> str:

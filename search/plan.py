@@ -85,6 +85,12 @@ def make_plan(settings: StudySettings, inputs: InputSettings, space: Space) -> P
             f"--trials {trials} is too few for the recipe and {len(tries)} --try; give "
             f"{len(fixed) + len(tries)} or more"
         )
+    most_reports = max(config.epochs * config.reports_per_epoch for config in (base, *configs))
+    if settings.halving != "none" and 1 < settings.first_rung >= most_reports:
+        raise InputError(
+            f"--first-rung {settings.first_rung}: a trial has only {most_reports} reports; give "
+            "less, more --reports-per-epoch, or --halving none"
+        )
     if settings.sampler == "grid" and not is_list:
         # So that a space without a grid is refused before anything runs.
         grid(space)
@@ -95,7 +101,7 @@ def make_plan(settings: StudySettings, inputs: InputSettings, space: Space) -> P
         fixed=fixed,
         tries=tries,
         trials=trials,
-        most_reports=max(config.epochs * config.reports_per_epoch for config in (base, *configs)),
+        most_reports=most_reports,
     )
 
 

@@ -26,6 +26,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from minbert.config import TrainConfig
+from minbert.tasks import Task
 from minbert.weights import Weights, weighted_score
 
 from .record import State, TrialRecord
@@ -148,7 +149,7 @@ class Proposer:
     ):
         self._study, self._space, self._base = study, space, base
         self._name, self._seed, self._start = sampler, seed, start
-        self._grid = grid(space) if sampler == "grid" else None
+        self._grid = grid(space) if sampler == "grid" and space.function else None
         self._earlier = earlier
         self._lens = Lens(study, ("paused", "cut short"), TrialState.PRUNED)
         self._view = _View(self._trials)
@@ -162,16 +163,16 @@ class Proposer:
             InputError: the space's function failed, or returned what cannot be trained.
         """
         number = len(self._study.trials)
+        own = int(np.random.SeedSequence([self._seed, number]).generate_state(1)[0])
         place = sum(trial.origin == self._name for trial in self._study.trials)
         if self._grid is not None:
             if place >= len(self._grid):
                 return None
             self._optuna.sampler = Chosen(self._grid[place])
         elif self._name == "qmc":
-            self._optuna.sampler = _PlacedQMC(self._seed, place)
+            self._optuna.sampler = _PlacedQMC(self._seed, place, explore(self._space).parameters)
         else:
-            own = np.random.SeedSequence([self._seed, number]).generate_state(1)
-            self._optuna.sampler = _sampler(self._name, int(own[0]), self._start)
+            self._optuna.sampler = _sampler(self._name, own, self._start)
         # A space may ask for the trial's number, so the view counts the study's trials too.
         while self._asked < number:
             self._view.create_new_trial(self._optuna._study_id)
@@ -197,13 +198,20 @@ class Proposer:
 
 
 class _PlacedQMC(QMCSampler):
-    """A point of the sequence by its place, which the stock sampler keeps in the study instead."""
+    """A point of the sequence by its place, which the stock sampler keeps in the study instead.
 
-    def __init__(self, seed: int, place: int):
+    The sequence is over all parameters of the space, where the stock sampler takes those of the
+    first trial, which need not lie in the space.
+    """
+
+    def __init__(self, seed: int, place: int, parameters: dict[str, BaseDistribution]):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             super().__init__(seed=seed, scramble=True, warn_independent_sampling=False)
-        self._place = place
+        self._place, self._parameters = place, parameters
+
+    def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, BaseDistribution]:  # noqa: ARG002
+        return self._parameters
 
     def _find_sample_id(self, study: Any, search_space: Any) -> int:  # noqa: ARG002
         return self._place
@@ -229,13 +237,16 @@ def _sampler(name: SamplerName, seed: int, start: int) -> BaseSampler:
         return RandomSampler(seed=seed)
 
 
-def trials_to_learn_from(study: Study, space: Space, objective: Weights) -> list[FrozenTrial]:
+def trials_to_learn_from(
+    study: Study, space: Space, objective: Weights, tasks: Sequence[Task]
+) -> list[FrozenTrial]:
     """Trials of an earlier study whose parameters are all of this space, scored by its objective.
 
     Args:
         study: the earlier one.
         space: what is searched now.
         objective: by which trials are compared now.
+        tasks: that are scored now; trials that scored others are left out.
     """
     parameters = explore(space).parameters
     found = []
@@ -244,6 +255,8 @@ def trials_to_learn_from(study: Study, space: Space, objective: Weights) -> list
         if trial.kept is None or not frozen.params or trial.state == "failed":
             continue
         if any(parameters.get(name) != d for name, d in frozen.distributions.items()):
+            continue
+        if set(trial.kept.scores) != set(tasks):
             continue
         scores = [weighted_score(report.scores, objective) for report in trial.reports]
         finished = trial.state == "finished"

@@ -83,7 +83,7 @@ def make_pruner(text: str) -> BasePruner | None:
         return PRUNERS[name](**values)
     except TypeError as error:
         raise InputError(f"--pruner {text}: {str(error).partition(') ')[2] or error}") from None
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise InputError(f"--pruner {text}: {error}") from None
 
 

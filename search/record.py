@@ -60,6 +60,14 @@ class Attempt(Settings):
     """seconds since the epoch"""
 
 
+class Failure(Settings):
+    """Why an attempt failed, and how the next one differs."""
+
+    next: Literal["retry", "out of memory"]
+    reason: str
+    micro_batch: int | None
+
+
 @dataclass
 class TrialRecord:
     """One trial of a search.
@@ -71,6 +79,7 @@ class TrialRecord:
         fixed: never stopped early: the recipe itself, or of a fixed list.
         origin: where it comes from: recipe, list, --try, random start, or the sampler's name.
         decisions: one for each report.
+        failure: of the last attempt, where another one is to come.
         error: why it failed, in one line.
         ended: why it was stopped, where not by a decision on its last report.
     """
@@ -85,6 +94,7 @@ class TrialRecord:
     reports: list[Report] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)
+    failure: Failure | None = None
     error: str | None = None
     ended: str | None = None
 

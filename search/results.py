@@ -69,16 +69,16 @@ def write_summary(path: Path, record: SearchRecord, about: dict[str, Any]) -> No
         "baseline": record.baseline.number if record.baseline else None,
         "trials": [trial_as_json(trial) for trial in record.trials],
     }
-    text = json.dumps(_strict(content), indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(strict_json(content), indent=2, ensure_ascii=False, allow_nan=False)
     write_whole(path, (text + "\n").encode())
 
 
-def _strict(value: Any) -> Any:
-    """The value with null for numbers that are none, which strict JSON does not know."""
+def strict_json(value: Any) -> Any:
+    """A value for JSON with null for numbers that are none, which strict JSON does not know."""
     if isinstance(value, dict):
-        return {key: _strict(inner) for key, inner in value.items()}
+        return {key: strict_json(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_strict(inner) for inner in value]
+        return [strict_json(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -64,7 +64,7 @@ def main() -> int:
     try:
         return run_search(settings, inputs, console)
     except KeyboardInterrupt:
-        print("interrupted; what was recorded stays, and --resume goes on with it", file=sys.stderr)
+        print("interrupted; --resume goes on with what was recorded, if any", file=sys.stderr)
         return _INTERRUPTED
 
 
@@ -88,7 +88,7 @@ def run_search(settings: StudySettings, inputs: InputSettings, console: Console)
     plan = make_plan(settings, inputs, load_space(settings.space))
     if settings.start_from is not None:
         earlier = RunFolder(Path(settings.start_from)).load_study()
-        learnt = trials_to_learn_from(earlier, plan.space, settings.objective)
+        learnt = trials_to_learn_from(earlier, plan.space, settings.objective, inputs.tasks)
         if not learnt:
             raise InputError(
                 f"--start-from {settings.start_from}: none of its trials lies in the space "
@@ -97,20 +97,28 @@ def run_search(settings: StudySettings, inputs: InputSettings, console: Console)
         plan = replace(plan, earlier=tuple(learnt))
     # Made first, so that a folder that cannot be written is refused before data are read.
     new = None if settings.resume else _new_folder(settings, plan)
+    study: Study | None = None
     try:
         pretrained = load_pretrained(inputs.encoder, inputs.encoder_layers)
         dataset = load_dataset(inputs, pretrained.tokenizer())
         setup = make_setup(settings, inputs, plan, dataset, pretrained)
         folder = new or find_run(settings, plan, setup)
         with folder.locked():
-            study = folder.create_study(setup) if new else folder.load_study()
+            study = folder.create_study(setup) if new else folder.open_study(setup)
             check_setup(study, setup)
             if settings.resume:
                 plan = extend(plan, settings, study)
-            with lease(study, folder.storage()):
-                return _run(settings, inputs, plan, study, dataset, pretrained, folder, console)
+            with lease(study, folder.storage()) as held:
+                # Read again what another driver may have written up to now.
+                study = folder.load_study()
+                driver = Driver(study, plan, settings, folder.store(), folder.answers)
+                held.on_lost = driver.give_up
+                return _run(settings, inputs, plan, driver, dataset, pretrained, folder, console)
     except BaseException:
+        # Of a search that never came to a report nothing stays, so that the command can be mended.
         if new is not None and not any(new.path.rglob("*.npz")):
+            if study is not None:
+                study.delete()
             shutil.rmtree(new.path, ignore_errors=True)
         raise
 
@@ -119,18 +127,19 @@ def _run(
     settings: StudySettings,
     inputs: InputSettings,
     plan: Plan,
-    study: Study,
+    driver: Driver,
     dataset: Dataset,
     pretrained: Pretrained,
     folder: RunFolder,
     console: Console,
 ) -> int:
-    study.note("planned", plan.trials)
-    driver = Driver(study, plan, settings, folder.store(), folder.answers)
-    for text in driver.damaged:
-        console.print(f"damaged, not used: {text}", markup=False, highlight=False, soft_wrap=True)
-    about = _train(settings, plan, driver, dataset, pretrained, folder, console)
     record = driver.record
+    driver.study.note("planned", record.planned)
+    about = _train(settings, plan, driver, dataset, pretrained, folder, console)
+    for text in driver.damaged:
+        console.print(f"Not used: {text}.", markup=False, highlight=False, soft_wrap=True)
+    write_table(folder.path / "trials.csv", record)
+    write_summary(folder.path / "summary.json", record, about)
     winner = record.winner
     if winner is not None and winner.kept is not None:
         shutil.rmtree(folder.best, ignore_errors=True)
@@ -147,8 +156,6 @@ def _run(
             inputs,
             plan.recipe,
         )
-    write_table(folder.path / "trials.csv", record)
-    write_summary(folder.path / "summary.json", record, about)
     return _finish(settings, inputs, plan, driver, folder, console, about["seconds"])
 
 
@@ -208,7 +215,11 @@ def _train(
         "layers": pretrained.config.layers,
         "hardware": {"machines": machines.nodes, "cpus": machines.cpus, "gpus": machines.gpus},
         "seconds": round(time.monotonic() - start, 1),
-        "front": [{"trial": trial, "report": step} for trial, step in sorted(driver.front.keys)],
+        "front": [
+            {"trial": trial, "report": step}
+            for trial, step in sorted(driver.front.keys)
+            if driver.model(trial, step) is not None
+        ],
         "dropped_from_front": [
             {"trial": trial, "report": step} for trial, step in driver.front.dropped
         ],

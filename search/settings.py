@@ -19,7 +19,6 @@ DEFAULT_TRIALS = 10
 # Without a report within an epoch, halving could not stop a short trial early.
 DEFAULT_REPORTS_PER_EPOCH = 2
 
-# Of those that bench.efficiency was run with, the one that got to its target soonest.
 DEFAULT_PRUNER = "median"
 
 _UNITS = {"h": 3600, "m": 60, "s": 1}

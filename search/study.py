@@ -16,7 +16,6 @@ so a search goes on from the study and its checkpoints after any end. In Optuna'
 import math
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, cast
 
 import optuna
@@ -31,7 +30,7 @@ from minbert.config import TrainConfig
 from minbert.errors import InputError
 from minbert.report import Report
 
-from .record import ENDS, Attempt, Decision, State, TrialRecord
+from .record import ENDS, Attempt, Decision, Failure, State, TrialRecord
 
 _OPTUNA_STATES: dict[State, TrialState] = {
     "waiting": TrialState.WAITING,
@@ -52,7 +51,10 @@ def open_storage(where: str) -> BaseStorage:
         InputError: there is no such database, or it cannot be reached.
     """
     if "://" not in where:
-        return JournalStorage(JournalFileBackend(where))
+        try:
+            return JournalStorage(JournalFileBackend(where))
+        except OSError as error:
+            raise InputError(f"--storage {where}: {error.strerror}") from None
     # A reader, such as optuna-dashboard, may hold an SQLite file for a moment.
     patience = {"connect_args": {"timeout": 60}} if where.startswith("sqlite") else {}
     try:
@@ -89,8 +91,9 @@ class Study:
             raise InputError(
                 f"the storage holds a study '{name}' already; give another --name, or --resume"
             ) from None
-        storage.set_study_user_attr(study_id, _SETUP, setup)
-        return cls(storage, study_id)
+        study = cls(storage, study_id)
+        study.complete(setup)
+        return study
 
     @classmethod
     def load(cls, storage: BaseStorage, name: str) -> "Study":
@@ -103,6 +106,24 @@ class Study:
     def is_running(self, trial: TrialRecord) -> bool:
         """Optuna has the trial as RUNNING; so a killed driver's trials are, too."""
         return bool(self._frozen[trial.number].state == TrialState.RUNNING)
+
+    def complete(self, setup: dict[str, Any]) -> None:
+        """Write down what the study is made with, unless that was done before a kill came."""
+        if not self.setup:
+            self._storage.set_study_user_attr(self._id, _SETUP, setup)
+            self.setup = setup
+
+    def delete(self) -> None:
+        """Remove the study from its storage."""
+        self._storage.delete_study(self._id)
+
+    def recorded(self) -> dict[tuple[int, int], int]:
+        """For each report, by trial and step, the attempt that made it."""
+        return {
+            (trial.number, step): decision.attempt
+            for trial in self.trials
+            for step, decision in enumerate(trial.decisions, start=1)
+        }
 
     # What a sampler or pruner sees of a trial
 
@@ -119,10 +140,10 @@ class Study:
         distributions: Mapping[str, BaseDistribution] | None = None,
         system_attrs: Mapping[str, Any] | None = None,
     ) -> TrialRecord:
-        """Put a trial at the end of the queue.
+        """Put a trial at the end of the queue, or one that failed before it began at its end.
 
         Args:
-            trial: new, with the next number.
+            trial: new, with the next number; with an ``error`` if it cannot be run.
             params: of the space, where it is one of its points.
             distributions: of the parameters.
             system_attrs: what the sampler noted.
@@ -135,11 +156,15 @@ class Study:
             "fixed": trial.fixed,
             "origin": trial.origin,
         }
+        attrs: dict[str, Any] = {"trial": about}
+        if trial.error is not None:
+            trial.state = "failed"
+            attrs["end"] = {"state": "failed", "reason": trial.error}
         template = create_trial(
-            state=TrialState.WAITING,
+            state=_OPTUNA_STATES[trial.state],
             params=dict(params or {}),
             distributions=dict(distributions or {}),
-            user_attrs={"trial": about},
+            user_attrs=attrs,
             system_attrs=dict(system_attrs or {}),
         )
         trial_id = self._storage.create_new_trial(self._id, template)
@@ -168,8 +193,15 @@ class Study:
         )
         self._note(trial, f"attempt:{attempt.number}", attempt.model_dump(mode="json"))
         trial.attempts.append(attempt)
+        trial.failure = None
         self._set_state(trial, "running")
         return attempt
+
+    def note_failure(self, trial: TrialRecord, failure: Failure) -> None:
+        """Record that the last attempt failed and another one is to come."""
+        self._note(trial, f"failure:{len(trial.attempts)}", failure.model_dump(mode="json"))
+        trial.failure = failure
+        self.suspend(trial)
 
     def next_order(self) -> int:
         """Number that the next report has among all of the study."""
@@ -202,11 +234,17 @@ class Study:
         self._set_state(trial, state)
 
     def suspend(self, trial: TrialRecord) -> None:
-        """Leave a trial that is not over for another run to go on with."""
-        self._set_state(trial, "cut short" if trial.attempts else "waiting")
+        """Leave a trial that is not over for another run to go on with: WAITING for Optuna."""
+        if trial.state == "paused":
+            self._tell(trial, TrialState.WAITING)
+        else:
+            self._set_state(trial, "cut short" if trial.attempts else "waiting")
 
     def mend(self) -> None:
-        """Finish what a kill cut off between the writes that make one change."""
+        """Finish what a kill cut off between the writes that make one change.
+
+        Also says of paused trials that they are RUNNING again, as a driver is at work.
+        """
         for trial in self.trials:
             frozen = self._frozen[trial.number]
             if frozen.state.is_finished():
@@ -217,7 +255,7 @@ class Study:
                         self._trial_id(trial), report.step, report.score
                     )
                     frozen.intermediate_values[report.step] = report.score
-            if trial.is_over:
+            if trial.is_over or trial.state == "paused":
                 self._set_state(trial, trial.state)
 
     def note(self, name: str, value: Any) -> None:
@@ -238,17 +276,21 @@ class Study:
         self._storage.set_trial_user_attr(self._trial_id(trial), name, value)
 
     def _set_state(self, trial: TrialRecord, state: State) -> None:
-        frozen = self._frozen[trial.number]
-        target = _OPTUNA_STATES[state]
         values: list[float] | None = None
         if state == "finished" and trial.score is not None:
             values = [trial.score]
         elif state == "stopped" and trial.reports and math.isfinite(trial.reports[-1].score):
             values = [trial.reports[-1].score]
-        if frozen.state != target:
-            self._storage.set_trial_state_values(self._trial_id(trial), target, values)
-        frozen.state, frozen.values = target, values
+        self._tell(trial, _OPTUNA_STATES[state], values)
         trial.state = state
+
+    def _tell(
+        self, trial: TrialRecord, state: TrialState, values: list[float] | None = None
+    ) -> None:
+        frozen = self._frozen[trial.number]
+        if frozen.state != state:
+            self._storage.set_trial_state_values(self._trial_id(trial), state, values)
+        frozen.state, frozen.values = state, values
 
 
 def _report_key(step: int) -> str:
@@ -272,6 +314,8 @@ def _record_of(frozen: FrozenTrial) -> TrialRecord:
         trial.decisions.append(Decision.model_validate(entry["decision"]))
     while (entry := attrs.get(f"attempt:{len(trial.attempts) + 1}")) is not None:
         trial.attempts.append(Attempt.model_validate(entry))
+    if (entry := attrs.get(f"failure:{len(trial.attempts)}")) is not None:
+        trial.failure = Failure.model_validate(entry)
     trial.state = _state_of(trial, attrs.get("end"))
     return trial
 
@@ -296,8 +340,3 @@ def _state_of(trial: TrialRecord, end: dict[str, Any] | None) -> State:
     if trial.paused_at is not None:
         return "paused"
     return "cut short" if trial.attempts else "waiting"
-
-
-def storage_of(folder: Path) -> str:
-    """URL of the storage that a run's folder holds by default."""
-    return f"sqlite:///{(folder / 'study.db').resolve()}"

@@ -1,5 +1,6 @@
 """Questions about other weightings and other keep rules, answered from the record alone."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,7 +23,7 @@ class Ranked:
 
 
 def rank(trials: Sequence[TrialRecord], weights: Weights) -> list[Ranked]:
-    """The best report of each trial under ``weights``, best first; failed trials are left out.
+    """The best report of each trial under ``weights``, best first, failed trials too.
 
     Of equal ones the one with the higher mean score goes first, as the front keeps it, and then
     the one that was recorded first.
@@ -35,11 +36,11 @@ def rank(trials: Sequence[TrialRecord], weights: Weights) -> list[Ranked]:
     return sorted(
         (
             min(
-                (Ranked(t, report, weighted_score(report.scores, weights)) for report in t.reports),
+                (Ranked(t, report, weighted_score(report.scores, weights)) for report in reports),
                 key=place,
             )
             for t in trials
-            if t.reports and t.state != "failed"
+            if (reports := [report for report in t.reports if math.isfinite(report.score)])
         ),
         key=place,
     )

@@ -56,7 +56,7 @@ def test_torn_files_are_named_and_not_used(file: str, trained: Trainer, tmp_path
     path = save_checkpoint(tmp_path, 7, 1, trained, with_state=True) / file
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     store = CheckpointStore(tmp_path)
-    store.scan()
+    store.scan({(7, 1): 1}, sweep=True)
     with pytest.raises(InputError, match=f"{file} is damaged"):
         load_trainer(path.parent, trained)
     assert store.latest_state(7, 1) is None
@@ -68,7 +68,7 @@ def test_what_a_kill_left_half_done_is_swept_away(trained: Trainer, tmp_path: Pa
     (tmp_path / "0007" / ".0002-1.99").mkdir()
     (tmp_path / "0007" / ".0001-1.gone").mkdir()
     store = CheckpointStore(tmp_path)
-    store.scan()
+    store.scan({(7, 1): 1, (7, 2): 1}, sweep=True)
     assert [path.name for path in (tmp_path / "0007").iterdir()] == ["0001-1"]
     assert store.model(7, 1) == tmp_path / "0007" / "0001-1"
     assert store.model(7, 2) is None
@@ -78,7 +78,7 @@ def test_only_what_is_wanted_stays(trained: Trainer, tmp_path: Path) -> None:
     for number in range(4):
         save_checkpoint(tmp_path, number, 1, trained, with_state=True)
     store = CheckpointStore(tmp_path)
-    store.scan()
+    store.scan({(number, 1): 1 for number in range(4)}, sweep=True)
     store.keep_only(models={(0, 1), (1, 1)}, states={(1, 1), (2, 1)})
     whole = ["checkpoint.json", "state.pt", "weights.safetensors"]
     assert names(tmp_path) == [
@@ -92,15 +92,19 @@ def test_only_what_is_wanted_stays(trained: Trainer, tmp_path: Path) -> None:
     assert store.latest_state(1, 0) is None
 
 
-def test_a_later_attempts_checkpoint_takes_the_place_of_an_earlier_ones(
-    trained: Trainer, tmp_path: Path
-) -> None:
+def test_only_checkpoints_of_recorded_reports_count(trained: Trainer, tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path)
-    for attempt in (9, 10):
-        save_checkpoint(tmp_path, 0, attempt, trained, with_state=False)
-        store.added(0, 1, attempt)
-    assert [path.name for path in (tmp_path / "0000").iterdir()] == ["0001-10"]
+    save_checkpoint(tmp_path, 0, 1, trained, with_state=False)
+    store.added(0, 1, 1)
+    # A second attempt that began before the report makes it again; the first one stands.
+    save_checkpoint(tmp_path, 0, 2, trained, with_state=True)
+    store.refused(0, 1, 2)
+    assert [path.name for path in (tmp_path / "0000").iterdir()] == ["0001-1"]
     # A worker that was given up writes late.
-    save_checkpoint(tmp_path, 0, 9, trained, with_state=False)
-    store.scan()
-    assert [path.name for path in (tmp_path / "0000").iterdir()] == ["0001-10"]
+    save_checkpoint(tmp_path, 0, 3, trained, with_state=True)
+    save_checkpoint(tmp_path, 1, 1, trained, with_state=True)
+    store.scan({(0, 1): 1}, sweep=False)
+    assert store.latest_state(0, 1) is None
+    assert store.model(1, 1) is None
+    store.scan({(0, 1): 1}, sweep=True)
+    assert [path.name for path in tmp_path.glob("*/*")] == ["0001-1"]

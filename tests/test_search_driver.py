@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 
 from bench.simulation import Happened, equal_scores, report_of, simulate
 from minbert.config import InputSettings
-from minbert.tasks import Task
+from minbert.tasks import TASK_NAMES, Task
 from minbert.weights import Weights
 from search.checkpoints import CheckpointStore
 from search.driver import Driver, Job
@@ -177,14 +177,16 @@ def test_an_earlier_search_is_learnt_from() -> None:
     earlier = open_driver(InMemoryStorage(), trials=12)
     finish(earlier)
     space = load_space("lr")
-    learnt = trials_to_learn_from(earlier.study, space, Weights(1, 0, 0))
+    learnt = trials_to_learn_from(earlier.study, space, Weights(1, 0, 0), TASK_NAMES)
     assert len(learnt) == 12
     # Scored anew, by the objective of the search that learns.
     winner = earlier.record.winner
     assert winner is not None
     assert winner.kept is not None
     assert max(t.value for t in learnt if t.value) == pytest.approx(winner.kept.scores["sst"])
-    assert trials_to_learn_from(earlier.study, load_space("weights"), Weights(1, 0, 0)) == []
+    others = load_space("weights")
+    assert trials_to_learn_from(earlier.study, others, Weights(1, 0, 0), TASK_NAMES) == []
+    assert trials_to_learn_from(earlier.study, space, Weights(1, 0, 0), ["sst"]) == []
     driver = open_driver(InMemoryStorage(), trials=5)
     plan = replace(driver.plan, earlier=tuple(learnt))
     study = Study.create(InMemoryStorage(), "s", {})
@@ -261,6 +263,20 @@ def test_out_of_memory_halves_the_micro_batch_until_nothing_is_left_to_halve() -
     assert (trial.state, trial.error) == ("failed", "attempt 6 out of memory")
 
 
+def test_failures_survive_the_driver() -> None:
+    storage = InMemoryStorage()
+    crash(open_driver(storage, trials=1, retries=1), "out of memory", 2)
+    crash(open_driver(storage, trials=1, retries=1), "crashed", 1)
+    trial = crash(open_driver(storage, trials=1, retries=1), "crashed", 1)
+    assert [(attempt.why, attempt.micro_batch) for attempt in trial.attempts] == [
+        ("start", None),
+        ("out of memory", 16),
+        ("out of memory", 8),
+        ("retry", 8),
+    ]
+    assert trial.state == "failed"
+
+
 def test_search_ends_at_its_target_and_can_be_gone_on_with() -> None:
     storage = InMemoryStorage()
     driver = open_driver(storage, trials=9, target=0.55)
@@ -276,7 +292,7 @@ def test_search_ends_at_its_target_and_can_be_gone_on_with() -> None:
 def test_search_ends_when_patience_is_out() -> None:
     driver = open_driver(InMemoryStorage(), trials=30, patience=3, halving="none", epochs=1)
     simulate(driver, by_number(0.5, 0.4, 0.6, 0.1, 0.2, 0.3, 0.9), 1)
-    assert driver.ended_because == "3 trials in a row did not score higher"
+    assert driver.ended_because == "3 finished trials in a row did not score higher"
     assert len(driver.study.trials) == 6
 
 
@@ -341,6 +357,29 @@ def test_samplers_propose_the_same_after_a_restart(sampler: str) -> None:
 
     assert names(0) == names(23)
     assert len(set(names(0))) == 14
+
+
+def test_qmc_goes_through_a_space_that_the_recipe_is_not_in(tmp_path: Path) -> None:
+    (tmp_path / "s.py").write_text(
+        "def space(trial):\n"
+        "    return {'lr': trial.suggest_float('lr', 1e-3, 1e-2),\n"
+        "            'dropout': trial.suggest_float('dropout', 0.2, 0.4)}\n"
+    )
+    driver = open_driver(InMemoryStorage(), space=str(tmp_path / "s.py"), sampler="qmc", trials=9)
+    finish(driver)
+    drawn = driver.study.trials[1:]
+    assert len({trial.config.lr for trial in drawn}) == 8
+    # A sequence of low discrepancy: eight points lie in eight different eighths.
+    eighths = {int((trial.config.dropout - 0.2) / 0.2 * 8) for trial in drawn}
+    assert len(eighths) == 8
+
+
+def test_a_fixed_list_takes_any_sampler() -> None:
+    driver = open_driver(
+        InMemoryStorage(), space="paper", epochs=None, reports_per_epoch=None, sampler="grid"
+    )
+    finish(driver)
+    assert [trial.state for trial in driver.study.trials] == ["finished"] * 8
 
 
 @pytest.mark.parametrize("sampler", ["gp", "cmaes"])

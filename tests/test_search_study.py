@@ -135,6 +135,7 @@ def test_a_lease_lets_one_driver_in_and_ends_with_it(
 ) -> None:
     monkeypatch.setattr(folder_module, "_LEASE_SECONDS", 1.5)
     where = f"sqlite:///{tmp_path}/s.db"
+    lost: list[str] = []
     Study.create(open_storage(where), "s", {})
     ours, theirs = (Study.load(open_storage(where), "s") for _ in range(2))
     # A database that other machines reach; a lock of this machine would not do.
@@ -152,6 +153,14 @@ def test_a_lease_lets_one_driver_in_and_ends_with_it(
     time.sleep(1.1)
     with lease(theirs, "postgresql://host/db"):
         assert threading.active_count() > 1
+    assert lost == []
+    # A driver that slept too long finds that another one took over.
+    with lease(ours, "postgresql://host/db") as held:
+        held.on_lost = lost.append
+        theirs.note("lease", {"owner": "another", "until": time.time() + 9})
+        time.sleep(1)
+    assert lost == ["the lease on the study was lost, so another driver may be at work on it"]
+    assert theirs.noted("lease")["owner"] == "another"
 
 
 def test_passwords_are_not_stored(tmp_path: Path) -> None:
@@ -185,6 +194,8 @@ def test_a_damaged_or_missing_study_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"study.db is missing"):
         folder.load_study()
     (tmp_path / "run" / "study.db").write_bytes(b"no database at all, and long enough to be one")
+    with pytest.raises(InputError, match=r"--storage nowhere/s\.log: No such file"):
+        open_storage("nowhere/s.log")
     with pytest.raises(InputError, match="the database cannot be opened"):
         folder.load_study()
     (tmp_path / "run" / "run.json").write_text("{")

@@ -38,7 +38,7 @@ from search.trial import MinbertTrial
 
 
 @pytest.mark.parametrize(
-    ("cpus", "gpus", "slots"), [(1, 0, 8), (3, 0, 2), (1, 0.25, 8), (1, 1, 2), (1, 0.4, 5)]
+    ("cpus", "gpus", "slots"), [(1, 0, 8), (3, 0, 2), (1, 0.25, 8), (1, 1, 2), (1, 0.4, 4)]
 )
 def test_slots(cpus: int, gpus: float, slots: int) -> None:
     assert Cluster(nodes=1, cpus=8, gpus=2, dashboard=None).slots(cpus, gpus) == slots

@@ -53,9 +53,9 @@ TRIALS = [
 @pytest.mark.parametrize(
     ("weights", "expected"),
     [
-        (Weights(1, 0, 0), [(0, 2, 0.5), (2, 2, 0.46), (1, 1, 0.2)]),
-        (Weights(0, 0, 2), [(1, 1, 0.9), (0, 3, 0.6), (2, 2, 0.1)]),
-        (Weights(0, 1, 1), [(1, 1, 0.8), (0, 3, 0.7), (2, 2, 0.15)]),
+        (Weights(1, 0, 0), [(3, 1, 0.9), (0, 2, 0.5), (2, 2, 0.46), (1, 1, 0.2)]),
+        (Weights(0, 0, 2), [(3, 1, 0.9), (1, 1, 0.9), (0, 3, 0.6), (2, 2, 0.1)]),
+        (Weights(0, 1, 1), [(3, 1, 0.9), (1, 1, 0.8), (0, 3, 0.7), (2, 2, 0.15)]),
     ],
 )
 def test_any_weights_rank_all_reports(
@@ -79,12 +79,12 @@ def test_of_equal_ones_the_front_ones_go_first() -> None:
 def test_stopped_trials_hide_as_much_as_finished_ones_gained() -> None:
     # Under sst alone trial 0 gained .1 after report 1, nothing after report 2. Trial 1 would come
     # to .3, trial 2 stays at .46; neither is above .5.
-    found = hidden(TRIALS, Weights(1, 0, 0))
+    found = hidden(TRIALS[:3], Weights(1, 0, 0))
     assert (found.stopped, found.finished) == (2, 1)
     assert found.most_gain == pytest.approx(0.1)
     assert found.could == ()
     # Under para alone it gained .2 after report 1: trial 1 would come to .9, above .8.
-    (could,) = hidden(TRIALS, Weights(0, 1, 0)).could
+    (could,) = hidden(TRIALS[:3], Weights(0, 1, 0)).could
     assert could[0] is TRIALS[1]
     assert could[1] == pytest.approx(0.9)
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from minbert.config import TaskWeights
+from minbert.config import InputSettings, TaskWeights
 from minbert.errors import InputError
 from minbert.settings import make_parser, run_command
 from minbert.tasks import TASK_NAMES
@@ -20,8 +20,9 @@ from minbert.weights import Weights
 from search.checkpoints import CheckpointStore
 from search.folder import RunFolder
 from search.record import SearchRecord
-from search.results import trial_as_json
+from search.results import strict_json, trial_as_json
 from search.review.terminal import outcome, trials_table
+from search.study import Study
 from search.weighting import KEEP_RULES, Ranked, hidden, rank, replay
 
 _DESCRIPTION = """\
@@ -44,15 +45,21 @@ def main() -> int:
     arguments = parser.parse_args()
     folder = RunFolder(Path(arguments.run), arguments.storage)
     weights = None if arguments.weights is None else parse_weights(arguments.weights)
-    record = read_record(folder)
-    store = folder.store()
-    store.scan(sweep=False)
+    study, record, store = read_run(folder, weights)
     if arguments.json:
-        print(json.dumps(_as_json(folder, record, store, weights), ensure_ascii=False))
+        content = strict_json(_as_json(folder, record, store, weights))
+        print(json.dumps(content, ensure_ascii=False, allow_nan=False))
         return 0
     console = Console(width=None if sys.stdout.isatty() else 100)
     for part in _parts(folder, record, store, weights, keep_rules=arguments.keep_rules):
         console.print(part, highlight=False)
+    if dropped := study.noted("dropped_from_front"):
+        console.print(
+            f"{len(dropped)} models were on the front when its limit was met and are not kept: "
+            + ", ".join(f"trial {trial} report {step}" for trial, step in dropped[:6])
+            + (" and more." if len(dropped) > 6 else "."),
+            highlight=False,
+        )
     return 0
 
 
@@ -72,20 +79,29 @@ def parse_weights(text: str) -> Weights:
     return weights
 
 
-def read_record(folder: RunFolder) -> SearchRecord:
-    """The record of a run, whether or not it still runs.
+def read_run(
+    folder: RunFolder, weights: Weights | None
+) -> tuple[Study, SearchRecord, CheckpointStore]:
+    """A run's study, record and checkpoints, whether or not it still runs.
 
     Raises:
-        InputError: there is no run in the folder.
+        InputError: there is no run in the folder, nothing was recorded yet, or ``weights`` give
+            none to the tasks that it scored.
     """
     study = folder.load_study()
+    if not study.trials:
+        raise InputError(f"{folder.path}: no trial is recorded yet; look again later")
+    tasks = InputSettings.check(study.setup["inputs"]).tasks
+    if weights is not None and sum(map(weights.of, tasks)) == 0:
+        raise InputError(f"--weights {weights} give no weight to any of: {', '.join(tasks)}")
     record = SearchRecord(study.noted("planned") or len(study.trials), study.trials)
     if folder.is_locked():
         for trial in study.trials:
             if trial.state == "cut short" and study.is_running(trial):
                 trial.state = "running"
-    study.close()
-    return record
+    store = folder.store()
+    store.scan(study.recorded(), sweep=False)
+    return study, record, store
 
 
 def _parts(

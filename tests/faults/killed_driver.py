@@ -105,6 +105,9 @@ def arm(moment: str, nth: int) -> None:
         return
     places: dict[str, Callable[[], None]] = {
         "never": lambda: None,
+        "before the study is made": lambda: kill_in(
+            RDBStorage, "create_new_study", nth, after=False
+        ),
         "before a report": lambda: kill_in(Study, "add_report", nth, after=False),
         "between answers and report": lambda: kill_in(Driver, "_write_answers", nth, after=True),
         "between report and copy": lambda: kill_in(

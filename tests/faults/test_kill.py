@@ -26,6 +26,7 @@ def space(trial):
 # In the order in which they are inflicted on one study, with the number of times that each lets
 # pass before it strikes, so that every run gets somewhere.
 MOMENTS = [
+    ("before the study is made", 1),
     ("before a report", 3),
     ("in a checkpoint write", 1),
     ("between report and copy", 4),
@@ -105,7 +106,7 @@ def inflict(moments: list[tuple[str, int]], out: Path, data: Path) -> list[str]:
 
 
 def test_a_killed_search_goes_on_where_it_was(tmp_path: Path, course_folder: Path) -> None:
-    moments = [MOMENTS[1], MOMENTS[3]]
+    moments = [MOMENTS[0], MOMENTS[2], MOMENTS[4]]
     assert inflict(moments, tmp_path, course_folder) == [moment for moment, _ in moments]
 
 
