@@ -94,7 +94,7 @@ class StudySettings(Settings):
     start_from: str | None = None
     """folder of an earlier run whose trials the sampler learns from"""
     patience: Annotated[int, Field(ge=1)] | None = None
-    """end when so many trials in a row did not score higher"""
+    """end when so many finished trials in a row did not score higher"""
     target: float | None = None
     """end when a trial scores this much"""
     keep: Annotated[int, Field(ge=1)] = 1
