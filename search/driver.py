@@ -408,8 +408,9 @@ class Driver:
             return
         rung = self._rung(step)
         most = max(self._rungs[step], len(rung.scores))
+        hopeful = rung.hopeful(most)
         for trial in self.study.trials:
-            if trial.paused_at == step and not rung.may_yet_go_on(trial.number, most):
+            if trial.paused_at == step and trial.number not in hopeful:
                 standing = self._standing(step, rung, trial.number)
                 self._end_paused(trial, f"{standing}; of {most} at most {most // rung.factor} can")
 

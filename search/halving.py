@@ -11,6 +11,7 @@ promoted, where the paper's rule can promote more as later trials push earlier o
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 HalvingMode = Literal["promote", "stop", "none"]
@@ -67,7 +68,7 @@ class Rung:
         """How many may go on from here: ⌊n/η⌋."""
         return len(self.scores) // self.factor
 
-    @property
+    @cached_property
     def ranking(self) -> list[int]:
         """Trials that are not fixed, best first; of equal scores the lower number first."""
         contenders = [number for number in self.scores if number not in self.fixed]
@@ -82,16 +83,15 @@ class Rung:
                 return number
         return None
 
-    def may_yet_go_on(self, number: int, trials: int) -> bool:
-        """Whether a place can still come free for a trial.
+    def hopeful(self, trials: int) -> set[int]:
+        """Trials for which a place is there or can still come free.
 
-        Later scores only push it down, so its rank has to be within ⌊trials/η⌋ now.
+        Later scores only push a trial down, so its rank has to be within ⌊trials/η⌋ now.
 
         Args:
-            number: of the trial.
             trials: the most that can ever report here.
         """
-        return self.ranking.index(number) < trials // self.factor
+        return set(self.ranking[: trials // self.factor])
 
     def goes_on_at_once(self, number: int) -> bool:
         """The rule that stops without pausing: in the top 1/η so far, or as good as the best."""
