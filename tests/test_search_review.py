@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import (  # type: ig
 from minbert.config import RECIPES, TrainConfig
 from minbert.report import Report
 from minbert.tasks import TASK_NAMES, Task
-from search.record import Decision, SearchRecord, State, TrialRecord, Verdict, field_texts
+from search.record import Attempt, Decision, SearchRecord, State, TrialRecord, Verdict, field_texts
 from search.results import write_summary, write_table
 from search.review.experiments import experiments_table
 from search.review.tensorboard import TensorBoardLog, run_name
@@ -199,12 +199,18 @@ def test_table_is_sorted_by_score(record: SearchRecord) -> None:
 
 def test_plain_lines_say_each_report_and_each_end(record: SearchRecord) -> None:
     console = Console(file=io.StringIO(), width=80)
+    record.trials[1].attempts = [
+        Attempt(number=1, why="start", at=0.0),
+        Attempt(number=2, why="promoted", reason="rung 1: 1st of 3, 1 goes on", rung=1, at=0.0),
+    ]
     with PlainLines(console, record) as lines:
+        lines.started(record.trials[1])
         lines.reported(record.trials[1], record.trials[1].reports[0])
         lines.ended(record.trials[1])
     output = console.file
     assert isinstance(output, io.StringIO)
-    first, second = output.getvalue().splitlines()
+    begun, first, second = output.getvalue().splitlines()
+    assert begun.endswith("goes on after report 2 (promoted: rung 1: 1st of 3, 1 goes on)")
     assert first.endswith("trial  1  report 1/4  score 0.600  sst 0.500  para 0.700  sts 0.600")
     assert second.endswith("trial  1  finished: because (4 of 8 over; best so far: trial 4, 0.800)")
 

@@ -33,7 +33,12 @@ class PlainLines:
         pass
 
     def started(self, trial: TrialRecord) -> None:
-        self._say(trial, f"starts: {trial.name}")
+        if len(trial.attempts) < 2:
+            self._say(trial, f"starts: {trial.name}")
+            return
+        attempt = trial.attempts[-1]
+        why = f": {attempt.reason}" if attempt.reason else ""
+        self._say(trial, f"goes on after report {len(trial.reports)} ({attempt.why}{why})")
 
     def reported(self, trial: TrialRecord, report: Report) -> None:
         scores = "  ".join(f"{task} {score:.3f}" for task, score in report.scores.items())
