@@ -325,6 +325,7 @@ def _finish(
         for command in (
             f"{python} -m minbert evaluate --model {best} --data {data}{limit}",
             f"{python} -m minbert predict --model {best} --text 'A sentence of your own.'",
+            f"{python} -m search.review {shlex.quote(str(folder.path))} --weights 1.5,1,1.5",
             _tensorboard(folder),
         ):
             console.print(f"  {command}", markup=False, highlight=False, soft_wrap=True)
