@@ -11,6 +11,7 @@ import math
 import os
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +73,7 @@ class TimedDriver(Driver):
     def _job(self, *args: Any) -> Any:
         job = super()._job(*args)
         # Nothing is saved, so the state is only the number of the report to go on from.
-        object.__setattr__(job, "state", Path(str(len(job.trial.reports))))
-        return job
+        return replace(job, state=Path(str(len(job.trial.reports))))
 
 
 def main() -> None:
@@ -92,7 +92,7 @@ def main() -> None:
         tuner.run_trials(
             driver,
             None,  # type: ignore[arg-type]  # nothing is trained
-            None,  # type: ignore[arg-type]
+            None,  # type: ignore[arg-type]  # nor read
             folder=folder.checkpoints,
             scratch=folder.path / "ray",
             slots=machines.cpus,

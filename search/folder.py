@@ -92,10 +92,16 @@ class RunFolder:
         return Study.create(open_storage(self.storage()), self.name, setup)
 
     def open_study(self, setup: dict[str, object]) -> Study:
-        """The study of the run, made where a kill came before it was."""
+        """The study of the run, made where a kill came before it was.
+
+        Raises:
+            InputError: it is gone though the run has answers, which a new study would not know.
+        """
         try:
             study = self.load_study()
         except InputError:
+            if any(self.answers.glob("*/*.npz")):
+                raise
             return self.create_study(setup)
         study.complete(setup)
         return study
@@ -194,6 +200,7 @@ def lease(study: Study, where: str) -> Iterator[Lease]:
                     renew()
                     renewed = time.time()
                     continue
+            # Each database has errors of its own; what counts is that it was not renewed.
             except Exception:
                 if time.time() - renewed < _LEASE_SECONDS:
                     continue

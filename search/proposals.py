@@ -150,6 +150,7 @@ class Proposer:
         self._study, self._space, self._base = study, space, base
         self._name, self._seed, self._start = sampler, seed, start
         self._grid = grid(space) if sampler == "grid" and space.function else None
+        self._parameters = explore(space).parameters
         self._earlier = earlier
         self._lens = Lens(study, ("paused", "cut short"), TrialState.PRUNED)
         self._view = _View(self._trials)
@@ -170,7 +171,7 @@ class Proposer:
                 return None
             self._optuna.sampler = Chosen(self._grid[place])
         elif self._name == "qmc":
-            self._optuna.sampler = _PlacedQMC(self._seed, place, explore(self._space).parameters)
+            self._optuna.sampler = _PlacedQMC(self._seed, place, self._parameters)
         else:
             self._optuna.sampler = _sampler(self._name, own, self._start)
         # A space may ask for the trial's number, so the view counts the study's trials too.

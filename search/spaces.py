@@ -61,7 +61,7 @@ class Space:
         assert self.function is not None
         try:
             fields = self.function(trial)
-        except Exception as error:
+        except Exception as error:  # the function is the user's own
             raise InputError(f"{_where(error, self.path)}: {_said(error)}") from error
         if not isinstance(fields, Mapping):
             line = _line_of_function(self.path)
@@ -122,7 +122,7 @@ def _module_from(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except Exception as error:  # the file is the user's own
         raise InputError(f"{_where(error, path)}: {_said(error)}") from error
     return module
 

@@ -62,7 +62,7 @@ class MinbertTrial(tune.Trainable):
             kind, reason = "diverged", str(error)
         except InputError as error:
             kind, reason = "refused", str(error)
-        except Exception as error:
+        except Exception as error:  # whatever it is, it is this trial's and not the process's
             kind = "out of memory" if _is_out_of_memory(error) else "crashed"
             last = traceback.extract_tb(error.__traceback__)[-1]
             where = f"{Path(last.filename).name}:{last.lineno}"
@@ -120,11 +120,11 @@ def pack_answers(answers: dict[Task, np.ndarray]) -> bytes:
     Classes are uint8, paraphrases 0 or 1, similarities float32, so that grading them again gives
     the recorded scores.
     """
-    small = {
-        task: values if task == "sts" else (values > 0.5 if task == "para" else values)
-        for task, values in answers.items()
-    }
-    small = {t: v if t == "sts" else v.astype(np.uint8) for t, v in small.items()}
+    small = dict(answers)
+    if "sst" in small:
+        small["sst"] = small["sst"].astype(np.uint8)
+    if "para" in small:
+        small["para"] = (small["para"] > 0.5).astype(np.uint8)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **small)  # type: ignore[arg-type]  # the stubs know no names
     return buffer.getvalue()

@@ -97,6 +97,7 @@ class JobSearcher(_NotPickled, Searcher):
         pass
 
     def restore(self, checkpoint_path: str) -> None:
+        # Required of a Searcher; searches go on from their study instead.
         raise NotImplementedError
 
 

@@ -299,12 +299,28 @@ def test_export_refuses_what_there_is_not(
     assert "is there already and not empty" in text
 
 
+def resume_options(folder: Path, data: Path) -> list[object]:
+    made = ["--data", data, "--encoder", "tiny", "--epochs", "1", "--dev-limit", "20"]
+    return [*made, "--out", folder.parent, "--name", folder.name, "--resume"]
+
+
+def test_a_run_whose_study_is_gone_is_not_begun_anew(
+    finished: tuple[Path, str], call: Call, course_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / finished[0].name
+    shutil.copytree(finished[0], folder, ignore=shutil.ignore_patterns("study.db"))
+    kept = sorted(path.name for path in folder.glob("checkpoints/*/*"))
+    code, text = call(run.main, *resume_options(folder, course_folder))
+    assert code == 2
+    assert "study.db is missing" in text
+    assert sorted(path.name for path in folder.glob("checkpoints/*/*")) == kept
+
+
 def test_a_study_made_with_other_settings_is_not_gone_on_with(
     finished: tuple[Path, str], call: Call, course_folder: Path
 ) -> None:
     folder, _ = finished
-    made = ["--data", course_folder, "--encoder", "tiny", "--epochs", "1", "--dev-limit", "20"]
-    made += ["--out", folder.parent, "--name", folder.name, "--resume"]
+    made = resume_options(folder, course_folder)
     code, text = call(run.main, *made, "--objective", "1,2,1")
     assert code == 2
     assert "made with another objective: 1.0,1.0,1.0, and now it is 1.0,2.0,1.0" in text
@@ -320,11 +336,8 @@ def test_second_driver_is_refused(
     finished: tuple[Path, str], call: Call, course_folder: Path
 ) -> None:
     folder, _ = finished
-    made = ["--data", course_folder, "--encoder", "tiny", "--epochs", "1", "--dev-limit", "20"]
     with RunFolder(folder).locked():
-        code, text = call(
-            run.main, *made, "--out", folder.parent, "--name", folder.name, "--resume"
-        )
+        code, text = call(run.main, *resume_options(folder, course_folder))
     assert code == 2
     assert "another search is at work on" in text
 

@@ -67,11 +67,11 @@ class KillingTrial(MinbertTrial):
             os.kill(pid, signal.SIGKILL)
             return original(path, target)
 
-        Path.rename = rename  # type: ignore[method-assign,assignment]
+        Path.rename = rename  # type: ignore[method-assign,assignment]  # only here
         try:
             return super()._report()
         finally:
-            Path.rename = original  # type: ignore[method-assign]
+            Path.rename = original  # type: ignore[method-assign]  # as it was
 
 
 def _promotes(*args: Any, **_: Any) -> bool:
