@@ -106,7 +106,7 @@ def main() -> None:
     reports = len(driver.took)
     print(f"{trials} trials, {reports} reports on {os.cpu_count()} CPUs: {seconds:.1f} s")
     print(f"{1000 * seconds / reports:.1f} ms a report in all; study.db {size / 1e6:.1f} MB")
-    for low, high in ((0, 100), (trials - 100, trials)):
+    for low, high in ((0, min(100, trials)), (max(0, trials - 100), trials)):
         took = [1000 * t for number, t in driver.took if low <= number < high]
         print(
             f"the driver's time a report, trials {low + 1} to {high}: "
