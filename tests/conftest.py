@@ -12,6 +12,8 @@ from minbert.config import InputSettings
 from minbert.data import Dataset, load_dataset
 from minbert.hub import Pretrained, load_pretrained
 
+from .browser import Browser, open_browser
+
 SUBJECTS = ("dog", "cat", "child", "woman", "man", "bird", "horse", "girl")
 VERBS = ("sees", "likes", "finds", "hears", "wants", "paints")
 OBJECTS = ("a tree", "the sea", "an apple", "some bread", "the moon", "a song", "a book")
@@ -70,3 +72,9 @@ def tiny() -> Pretrained:
 @pytest.fixture(scope="session")
 def dataset(course_folder: Path, tiny: Pretrained) -> Dataset:
     return load_dataset(InputSettings(data=str(course_folder)), tiny.tokenizer(), cache=None)
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with open_browser(tmp_path_factory.mktemp("chromium")) as opened:
+        yield opened

@@ -1,0 +1,109 @@
+"""A headless Chromium for tests of pages: what it shows, asks the network for and complains of."""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+
+# Chromium asks Google's hosts for updates and the like at every start unless it is told not to.
+_ARGUMENTS = (
+    "--headless=new",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--hide-scrollbars",
+)
+
+
+class Browser:
+    """Chromium, and what tests ask of it."""
+
+    def __init__(self, driver: webdriver.Chrome):
+        self.driver = driver
+
+    def open(self, url: str, width: int = 1280, height: int = 900) -> None:
+        self.driver.set_window_size(width, height)
+        self._drain()
+        self.driver.get(url)
+
+    @property
+    def text(self) -> str:
+        """What a person reads on the page."""
+        return str(self.driver.find_element(By.TAG_NAME, "body").text)
+
+    def run(self, script: str, *arguments: Any) -> Any:
+        """Run JavaScript; ``return`` gives its value."""
+        return self.driver.execute_script(script, *arguments)
+
+    def wait(self, condition: Callable[[], Any], seconds: float = 30, what: str = "") -> Any:
+        """Wait until the condition gives something true, and return that."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if value := condition():
+                return value
+            time.sleep(0.1)
+        pytest.fail(f"not within {seconds:g} s: {what}; the page reads: {self.text[:3000]}")
+
+    def wait_for(self, *words: str, seconds: float = 30) -> str:
+        """Wait until the page reads all of the words; returns all that it reads."""
+        self.wait(lambda: all(word in self.text for word in words), seconds, ", ".join(words))
+        return self.text
+
+    def picture(self, path: Path) -> None:
+        """Save a picture of the whole page."""
+        height = self.run("return document.documentElement.scrollHeight")
+        width = self.run("return document.documentElement.clientWidth")
+        self.driver.set_window_size(width, min(int(height) + 150, 16_000))
+        time.sleep(0.5)
+        self.driver.save_screenshot(str(path))
+
+    def requests(self) -> list[str]:
+        """Addresses that were asked for since the page was opened, the page's own too."""
+        messages = [json.loads(entry["message"])["message"] for entry in self._drain()]
+        return [
+            message["params"]["request"]["url"]
+            for message in messages
+            if message["method"] == "Network.requestWillBeSent"
+        ]
+
+    def complaints(self) -> list[str]:
+        """Errors on the console since the last look."""
+        entries = self.driver.get_log("browser")  # type: ignore[no-untyped-call]
+        return [entry["message"] for entry in entries if entry["level"] == "SEVERE"]
+
+    def _drain(self) -> list[dict[str, Any]]:
+        return list(self.driver.get_log("performance"))  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def open_browser(folder: Path) -> Iterator[Browser]:
+    """Start Chromium with a profile in ``folder``; the test is skipped where there is no Chromium."""
+    chromium, chromedriver = shutil.which("chromium"), shutil.which("chromedriver")
+    if chromium is None or chromedriver is None:
+        pytest.skip("needs Debian's packages chromium and chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in (*_ARGUMENTS, f"--user-data-dir={folder}"):
+        options.add_argument(argument)
+    if os.geteuid() == 0:
+        # Chromium's sandbox refuses to run as root.
+        options.add_argument("--no-sandbox")
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(chromedriver))
+    try:
+        yield Browser(driver)
+    finally:
+        driver.quit()
