@@ -41,6 +41,7 @@ from rich.table import Table
 import cluster  # noqa: F401  # before Ray
 from minbert.config import InputSettings, TrainConfig
 from minbert.tasks import Task
+from search.answers import DevAnswers
 from search.checkpoints import CheckpointStore
 from search.driver import Driver
 from search.plan import make_plan
@@ -211,7 +212,7 @@ def ours(halving: str, seed: int, target: float, pruner: str) -> int:
     # The other methods have no baseline, so ours has none here either.
     plan = replace(plan, fixed=())
     study = Study.create(InMemoryStorage(), "bench", {})
-    driver = Driver(study, plan, settings, CheckpointStore(path.parent), path.parent)
+    driver = Driver(study, plan, settings, CheckpointStore(path.parent), DevAnswers(path.parent))
 
     def curve(trial: TrialRecord, step: int) -> dict[Task, float]:
         config: TrainConfig = trial.config

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from minbert.checkpoint import write_whole
 from minbert.errors import InputError
 from minbert.report import Report
 from minbert.weights import kept_index
 
+from .answers import DevAnswers
 from .checkpoints import CheckpointStore, Key
 from .front import Front, Point
 from .halving import Rung, plan_rungs
@@ -75,7 +75,7 @@ class Driver:
         plan: what to run.
         settings: how.
         store: the checkpoints of the study.
-        answers: folder for the dev answers of each report.
+        answers: where the dev answers of each report go.
         watchers: are told how it goes.
 
     Attributes:
@@ -90,7 +90,7 @@ class Driver:
         plan: Plan,
         settings: StudySettings,
         store: CheckpointStore,
-        answers: Path,
+        answers: DevAnswers,
         watchers: Sequence[Watcher] = (),
     ):
         self.study, self.plan, self.settings = study, plan, settings
@@ -294,7 +294,7 @@ class Driver:
             # The worker's own history may differ from the recorded one.
             report = report.replace(kept=self._keeps(trial, report))
         if answers:
-            self._write_answers(number, report.step, answers)
+            self._answers.write(number, report.step, answers)
         verdict, reason = self._decide(trial, report)
         decision = Decision(
             verdict=verdict,
@@ -328,11 +328,18 @@ class Driver:
         if kind == "out of memory":
             most = last.micro_batch or trial.config.batch_size
             if most > 1:
-                failure = Failure(next="out of memory", reason=reason, micro_batch=(most + 1) // 2)
+                failure = Failure(
+                    next="out of memory",
+                    reason=reason,
+                    micro_batch=(most + 1) // 2,
+                    at=time.time(),
+                )
         elif kind in ("crashed", "hung"):
             tried = sum(each.why == "retry" for each in trial.attempts)
             if tried < self.settings.retries:
-                failure = Failure(next="retry", reason=reason, micro_batch=last.micro_batch)
+                failure = Failure(
+                    next="retry", reason=reason, micro_batch=last.micro_batch, at=time.time()
+                )
         if failure is not None:
             self.study.note_failure(trial, failure)
             self._tell_set_aside(trial, f"{failure.next}: {reason}")
@@ -449,11 +456,6 @@ class Driver:
         self.lost, self.ended_because = True, reason
 
     # Files
-
-    def _write_answers(self, number: int, step: int, answers: bytes) -> None:
-        path = self._answers / f"{number:04d}" / f"{step:04d}.npz"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, answers)
 
     def _tidy(self) -> None:
         """Remove the checkpoints that nobody needs any more."""

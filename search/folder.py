@@ -23,6 +23,7 @@ from urllib.parse import urlsplit, urlunsplit
 from minbert.checkpoint import write_whole
 from minbert.errors import InputError
 
+from .answers import DevAnswers
 from .checkpoints import CheckpointStore
 from .study import Study, open_storage
 
@@ -42,7 +43,7 @@ class RunFolder:
         self.path = path
         self._storage = storage
         self.checkpoints = path / "checkpoints"
-        self.answers = path / "answers"
+        self.answers = DevAnswers(path / "answers")
         self.tensorboard = path / "tensorboard"
         self.best = path / "best"
 
@@ -100,7 +101,7 @@ class RunFolder:
         try:
             study = self.load_study()
         except InputError:
-            if any(self.answers.glob("*/*.npz")):
+            if self.answers.any:
                 raise
             return self.create_study(setup)
         study.complete(setup)

@@ -66,6 +66,8 @@ class Failure(Settings):
     next: Literal["retry", "out of memory"]
     reason: str
     micro_batch: int | None
+    at: float | None = None
+    """seconds since the epoch"""
 
 
 @dataclass
@@ -79,9 +81,10 @@ class TrialRecord:
         fixed: never stopped early: the recipe itself, or of a fixed list.
         origin: where it comes from: recipe, list, --try, random start, or the sampler's name.
         decisions: one for each report.
-        failure: of the last attempt, where another one is to come.
+        failures: by the number of the attempt that another one followed, or is to follow.
         error: why it failed, in one line.
         ended: why it was stopped, where not by a decision on its last report.
+        ended_at: when, in seconds since the epoch.
     """
 
     number: int
@@ -94,9 +97,15 @@ class TrialRecord:
     reports: list[Report] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)
-    failure: Failure | None = None
+    failures: dict[int, Failure] = field(default_factory=dict)
     error: str | None = None
     ended: str | None = None
+    ended_at: float | None = None
+
+    @property
+    def failure(self) -> Failure | None:
+        """Of the last attempt, where another one is to come."""
+        return self.failures.get(len(self.attempts))
 
     @property
     def why(self) -> str:

@@ -24,6 +24,7 @@ from .driver import Driver
 from .folder import RunFolder, lease
 from .plan import Plan, make_plan
 from .proposals import trials_to_learn_from
+from .provenance import begin_run, end_run, sizes
 from .results import save_trial, write_summary, write_table
 from .review.experiments import experiments_table
 from .review.terminal import LiveTable, PlainLines, outcome, trials_table
@@ -116,7 +117,7 @@ def run_search(settings: StudySettings, inputs: InputSettings, console: Console)
                 return _run(settings, inputs, plan, driver, dataset, pretrained, folder, console)
     except BaseException:
         # Of a search that never came to a report nothing stays, so that the command can be mended.
-        if new is not None and not any(new.path.rglob("*.npz")):
+        if new is not None and not new.answers.any:
             if study is not None:
                 study.delete()
             shutil.rmtree(new.path, ignore_errors=True)
@@ -135,6 +136,7 @@ def _run(
 ) -> int:
     record = driver.record
     driver.study.note("planned", record.planned)
+    folder.answers.write_labels(dataset)
     about = _train(settings, plan, driver, dataset, pretrained, folder, console)
     for text in driver.damaged:
         console.print(f"Not used: {text}.", markup=False, highlight=False, soft_wrap=True)
@@ -189,6 +191,7 @@ def _train(
         view: LiveTable | PlainLines = PlainLines(console, driver.record)
         if console.is_terminal:
             view = LiveTable(console, driver.record, slots, settings.time_budget)
+        begin_run(driver.study, dataset, machines, slots)
         driver.watchers += [view, TensorBoardLog(folder.tensorboard)]
         with view:
             run_trials(
@@ -203,6 +206,8 @@ def _train(
                 report_timeout=settings.report_timeout,
                 time_budget=settings.time_budget,
             )
+    if not driver.lost:
+        end_run(driver.study)
     shutil.rmtree(scratch, ignore_errors=True)
     return {
         "name": folder.name,
@@ -210,7 +215,7 @@ def _train(
         "recipe": plan.recipe,
         "objective": settings.objective.normalised(1.0, dataset.tasks),
         "settings": settings.model_dump(mode="json", exclude={"storage"}),
-        "data": {"files": dataset.files, "sizes": _sizes(dataset), "notes": dataset.notes},
+        "data": {"files": dataset.files, "sizes": sizes(dataset), "notes": dataset.notes},
         "encoder": pretrained.name,
         "layers": pretrained.config.layers,
         "hardware": {"machines": machines.nodes, "cpus": machines.cpus, "gpus": machines.gpus},
@@ -234,13 +239,6 @@ def _new_folder(settings: StudySettings, plan: Plan) -> RunFolder:
     return folder
 
 
-def _sizes(dataset: Dataset) -> dict[str, dict[str, int]]:
-    return {
-        task: {name: len(split) for name, split in splits.items()}
-        for task, splits in dataset.splits.items()
-    }
-
-
 def _introduction(
     settings: StudySettings,
     plan: Plan,
@@ -252,11 +250,11 @@ def _introduction(
 ) -> Iterator[str]:
     """What the search will do, line by line."""
     yield f"Search    {plan.space.name}: {plan.space.description}"
-    sizes = ", ".join(
+    counts = ", ".join(
         f"{task} {'/'.join(str(size) for size in by_split.values())}"
-        for task, by_split in _sizes(dataset).items()
+        for task, by_split in sizes(dataset).items()
     )
-    yield f"Data      {dataset.name}: {sizes} (train/dev/test)"
+    yield f"Data      {dataset.name}: {counts} (train/dev/test)"
     for note in dataset.notes:
         yield f"          {note}"
     yield f"Encoder   {pretrained.name}, {pretrained.config.layers} layers"

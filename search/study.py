@@ -193,14 +193,13 @@ class Study:
         )
         self._note(trial, f"attempt:{attempt.number}", attempt.model_dump(mode="json"))
         trial.attempts.append(attempt)
-        trial.failure = None
         self._set_state(trial, "running")
         return attempt
 
     def note_failure(self, trial: TrialRecord, failure: Failure) -> None:
         """Record that the last attempt failed and another one is to come."""
         self._note(trial, f"failure:{len(trial.attempts)}", failure.model_dump(mode="json"))
-        trial.failure = failure
+        trial.failures[len(trial.attempts)] = failure
         self.suspend(trial)
 
     def next_order(self) -> int:
@@ -229,8 +228,9 @@ class Study:
 
     def end(self, trial: TrialRecord, state: State, reason: str) -> None:
         """End a trial otherwise than by a report: ``stopped`` or ``failed``."""
-        self._note(trial, "end", {"state": state, "reason": reason})
-        _note_end(trial, state, reason)
+        end = {"state": state, "reason": reason, "at": time.time()}
+        self._note(trial, "end", end)
+        _note_end(trial, end)
         self._set_state(trial, state)
 
     def suspend(self, trial: TrialRecord) -> None:
@@ -314,24 +314,26 @@ def _record_of(frozen: FrozenTrial) -> TrialRecord:
         trial.decisions.append(Decision.model_validate(entry["decision"]))
     while (entry := attrs.get(f"attempt:{len(trial.attempts) + 1}")) is not None:
         trial.attempts.append(Attempt.model_validate(entry))
-    if (entry := attrs.get(f"failure:{len(trial.attempts)}")) is not None:
-        trial.failure = Failure.model_validate(entry)
+    for attempt in trial.attempts:
+        if (entry := attrs.get(f"failure:{attempt.number}")) is not None:
+            trial.failures[attempt.number] = Failure.model_validate(entry)
     trial.state = _state_of(trial, attrs.get("end"))
     return trial
 
 
-def _note_end(trial: TrialRecord, state: State, reason: str) -> None:
-    if state == "failed":
-        trial.error = reason
+def _note_end(trial: TrialRecord, end: dict[str, Any]) -> None:
+    if end["state"] == "failed":
+        trial.error = end["reason"]
     else:
-        trial.ended = reason
+        trial.ended = end["reason"]
+    trial.ended_at = end.get("at")
 
 
 def _state_of(trial: TrialRecord, end: dict[str, Any] | None) -> State:
     """How a trial stands by its record; one that is neither over nor paused was cut short."""
     verdict = trial.decisions[-1].verdict if trial.decisions else None
     if end is not None:
-        _note_end(trial, end["state"], end["reason"])
+        _note_end(trial, end)
         return cast(State, end["state"])
     if verdict in ENDS:
         if verdict == "fail":

@@ -1,13 +1,11 @@
 """One trial on a worker: a tune.Trainable around minbert's Trainer."""
 
 import gc
-import io
 import time
 import traceback
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from ray import tune
 
@@ -15,9 +13,9 @@ from minbert.config import TrainConfig
 from minbert.data import Dataset
 from minbert.errors import InputError
 from minbert.hub import Pretrained
-from minbert.tasks import Task
 from minbert.train import DivergedError, Trainer
 
+from .answers import pack_answers
 from .checkpoints import load_trainer, save_checkpoint
 
 # How much training a crash may cost, as far as reports come that often.
@@ -112,19 +110,3 @@ def _is_out_of_memory(error: Exception) -> bool:
         or "out of memory" in said
         or "can't allocate memory" in said
     )
-
-
-def pack_answers(answers: dict[Task, np.ndarray]) -> bytes:
-    """Dev answers as the content of an ``.npz`` file, as small as their scores allow.
-
-    Classes are uint8, paraphrases 0 or 1, similarities float32, so that grading them again gives
-    the recorded scores.
-    """
-    small = dict(answers)
-    if "sst" in small:
-        small["sst"] = small["sst"].astype(np.uint8)
-    if "para" in small:
-        small["para"] = (small["para"] > 0.5).astype(np.uint8)
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **small)  # type: ignore[arg-type]  # the stubs know no names
-    return buffer.getvalue()

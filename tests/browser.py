@@ -90,7 +90,7 @@ class Browser:
 
 @contextmanager
 def open_browser(folder: Path) -> Iterator[Browser]:
-    """Start Chromium with a profile in ``folder``; the test is skipped where there is no Chromium."""
+    """Start Chromium with a profile in ``folder``; skip the test where there is no Chromium."""
     chromium, chromedriver = shutil.which("chromium"), shutil.which("chromedriver")
     if chromium is None or chromedriver is None:
         pytest.skip("needs Debian's packages chromium and chromium-driver")

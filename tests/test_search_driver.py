@@ -17,6 +17,7 @@ from bench.simulation import Happened, equal_scores, report_of, simulate
 from minbert.config import InputSettings
 from minbert.tasks import TASK_NAMES, Task
 from minbert.weights import Weights
+from search.answers import DevAnswers
 from search.checkpoints import CheckpointStore
 from search.driver import Driver, Job
 from search.plan import make_plan
@@ -37,7 +38,7 @@ def open_driver(storage: BaseStorage, **settings: Any) -> Driver:
         study = Study.load(storage, "s")
     except Exception:
         study = Study.create(storage, "s", {})
-    return Driver(study, plan, checked, CheckpointStore(NOWHERE), NOWHERE)
+    return Driver(study, plan, checked, CheckpointStore(NOWHERE), DevAnswers(NOWHERE))
 
 
 def by_number(*scores: float, rise: float = 0.0) -> Callable[[TrialRecord, int], dict[Task, float]]:
@@ -190,7 +191,7 @@ def test_an_earlier_search_is_learnt_from() -> None:
     driver = open_driver(InMemoryStorage(), trials=5)
     plan = replace(driver.plan, earlier=tuple(learnt))
     study = Study.create(InMemoryStorage(), "s", {})
-    later = Driver(study, plan, driver.settings, CheckpointStore(NOWHERE), NOWHERE)
+    later = Driver(study, plan, driver.settings, CheckpointStore(NOWHERE), DevAnswers(NOWHERE))
     finish(later)
     assert {trial.origin for trial in later.study.trials[1:]} == {"tpe"}
 

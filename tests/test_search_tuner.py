@@ -28,6 +28,7 @@ from minbert.hub import Pretrained
 from minbert.report import Report
 from minbert.train import DivergedError, Trainer
 from search import tuner
+from search.answers import DevAnswers
 from search.checkpoints import CheckpointStore, load_model
 from search.driver import Driver
 from search.plan import make_plan
@@ -86,7 +87,7 @@ def search(dataset: Dataset, tiny: Pretrained, folder: Path, **settings: Any) ->
     storage = InMemoryStorage()
     study = Study.create(storage, "s", {})
     store = CheckpointStore(folder / "checkpoints")
-    driver = Driver(study, plan, checked, store, folder / "answers")
+    driver = Driver(study, plan, checked, store, DevAnswers(folder / "answers"))
     processes: Counter[int] = Counter()
 
     class Counting(tuner.VerdictScheduler):

@@ -19,6 +19,7 @@ from optuna.storages import RDBStorage
 from cluster.local import Cluster
 from minbert.settings import run_command
 from search import results, run, tuner
+from search.answers import DevAnswers
 from search.driver import Driver
 from search.study import Study
 from search.trial import MinbertTrial
@@ -93,7 +94,7 @@ def arm(moment: str, nth: int) -> None:
         original = Driver
 
         def driver(*args: Any, **kwargs: Any) -> Driver:
-            folder = args[4].with_name("checkpoints")
+            folder = args[4].folder.with_name("checkpoints")
             folder.mkdir(exist_ok=True)
             (folder / ".kill").write_text(str(os.getpid()))
             return original(*args, **kwargs)
@@ -109,7 +110,7 @@ def arm(moment: str, nth: int) -> None:
             RDBStorage, "create_new_study", nth, after=False
         ),
         "before a report": lambda: kill_in(Study, "add_report", nth, after=False),
-        "between answers and report": lambda: kill_in(Driver, "_write_answers", nth, after=True),
+        "between answers and report": lambda: kill_in(DevAnswers, "write", nth, after=True),
         "between report and copy": lambda: kill_in(
             RDBStorage, "set_trial_intermediate_value", nth, after=False
         ),

@@ -1,0 +1,235 @@
+"""How much of a difference in dev scores is chance: a paired bootstrap over dev examples.
+
+A resample draws dev examples with replacement, as many as there are, the same ones for every
+checkpoint; so what is hard for all of them cancels in a difference (Efron and Tibshirani 1993,
+An Introduction to the Bootstrap). It tells of these dev examples alone: other seeds of the same
+training can differ by more.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from minbert.tasks import Task
+from minbert.weights import Weights
+
+from .answers import DevAnswers, TaskArrays
+from .record import SearchRecord, TrialRecord
+
+# Searches among equal configurations of which a lead is said to be more than chance, at most.
+SIGNIFICANCE = 0.05
+
+_RESAMPLES = 1000
+_RESAMPLES_OF_A_PAIR = 4000
+# Matrices of so many resamples and so many checkpoints at a time bound the memory.
+_RESAMPLES_AT_ONCE = 250
+_CHECKPOINTS_AT_ONCE = 512
+
+
+class Bootstrap:
+    """Resamples of the dev examples.
+
+    Args:
+        labels: (examples,) a task.
+        resamples: how many.
+    """
+
+    def __init__(self, labels: Mapping[Task, np.ndarray], resamples: int):
+        self._labels = labels
+        draw = np.random.default_rng(0)
+        # How often each example is in each resample, after a row of the examples as they are.
+        self._counts: dict[Task, np.ndarray] = {}  # (1 + resamples, examples) each
+        for task, given in labels.items():
+            size = len(given)
+            counts = np.ones((1 + resamples, size), dtype=np.uint8)
+            for row in counts[1:]:
+                row[:] = np.bincount(draw.integers(size, size=size), minlength=size)
+            self._counts[task] = counts
+
+    def task_scores(self, task: Task, answers: Sequence[np.ndarray]) -> np.ndarray:
+        """Task scores of C checkpoints by their answers, each (examples,) as they are stored.
+
+        Returns:
+            (1 + resamples, C): on the dev examples as they are, then on each resample.
+        """
+        counts, labels = self._counts[task], self._labels[task]
+        scores = np.empty((len(counts), len(answers)))
+        for column in range(0, len(answers), _CHECKPOINTS_AT_ONCE):
+            columns = slice(column, column + _CHECKPOINTS_AT_ONCE)
+            block = np.stack(answers[columns], axis=1)  # (examples, C)
+            for row in range(0, len(counts), _RESAMPLES_AT_ONCE):
+                rows = slice(row, row + _RESAMPLES_AT_ONCE)
+                weights = counts[rows].astype(np.float32)
+                grade = _correlation if task == "sts" else _accuracy
+                scores[rows, columns] = grade(weights, block, labels)
+        return scores
+
+    def scores(self, answers: Sequence[TaskArrays], objective: Weights) -> np.ndarray:
+        """Scores of C checkpoints under an objective, (1 + resamples, C) as ``task_scores``."""
+        shares = objective.normalised(1.0, list(self._labels))
+        total = np.zeros(())
+        for task, share in shares.items():
+            total = total + share * self.task_scores(task, [each[task] for each in answers])
+        return total
+
+
+def _accuracy(weights: np.ndarray, answers: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    right = (answers == labels[:, None]).astype(np.float32)
+    shares: np.ndarray = weights @ right / len(labels)
+    return shares
+
+
+def _correlation(weights: np.ndarray, answers: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Pearson correlations of weighted examples; 0 where one side is constant, as in ``grade``."""
+    size = len(labels)
+    # Near their means, so that the differences of squares below keep their digits.
+    x = (answers - answers.mean(axis=0)).astype(np.float32)
+    y = (labels - labels.mean()).astype(np.float32)[:, None]
+    mean_x, mean_y = weights @ x / size, weights @ y / size
+    covariance = weights @ (x * y) / size - mean_x * mean_y
+    square = (weights @ (x * x) / size - mean_x**2) * (weights @ (y * y) / size - mean_y**2)
+    constant = square <= 1e-12
+    found: np.ndarray = np.where(constant, 0.0, covariance / np.sqrt(np.where(constant, 1, square)))
+    return found
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A difference in dev scores and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def paired_difference(
+    labels: TaskArrays, first: TaskArrays, second: TaskArrays, objective: Weights
+) -> dict[Task | str, Difference]:
+    """What the second checkpoint scores above the first, by task and as ``score``.
+
+    The intervals are percentiles of the paired bootstrap. They do not allow for how the two were
+    chosen.
+
+    Args:
+        labels: (examples,) a task.
+        first: answers (examples,) a task.
+        second: as ``first``.
+        objective: of the score.
+    """
+    bootstrap = Bootstrap(labels, _RESAMPLES_OF_A_PAIR)
+    scores: dict[Task | str, np.ndarray] = {
+        task: bootstrap.task_scores(task, [first[task], second[task]]) for task in labels
+    }
+    scores["score"] = bootstrap.scores([first, second], objective)
+    found = {}
+    for name, each in scores.items():
+        gains = each[:, 1] - each[:, 0]
+        low, high = np.quantile(gains[1:], [0.025, 0.975])
+        found[name] = Difference(float(gains[0]), float(low), float(high))
+    return found
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What chance does to the lead of a search's winner over its baseline.
+
+    Attributes:
+        reports: dev evaluations that the winner was chosen from.
+        examples: dev examples of all tasks.
+        error: standard error of the score of one checkpoint, the baseline's.
+        lead: of the winner's score over the baseline's.
+        luck: what the one that scores highest of equal configurations leads by, in the median
+            search.
+        most_luck: the same in the one search of 20 where it leads most.
+        probability: of a lead as large as the winner's among equal configurations.
+    """
+
+    reports: int
+    examples: int
+    error: float
+    lead: float
+    luck: float
+    most_luck: float
+    probability: float
+
+    @property
+    def beyond_chance(self) -> bool:
+        """Dev noise and the choice do not explain the lead."""
+        return self.probability <= SIGNIFICANCE
+
+    @property
+    def least_lead(self) -> float:
+        """Lower end of the lead's one-sided 95 % interval, the choice allowed for."""
+        return self.lead - self.most_luck
+
+
+def noise_of(record: SearchRecord, answers: DevAnswers) -> Noise | None:
+    """Reckon the noise in a search's choice; None without baseline, rivals, or stored answers.
+
+    The winner was chosen from every report of every trial, so its lead is held against the largest
+    lead of any of them by chance: the reality check of White (2000, Econometrica 68). Reports so
+    far below the baseline that luck would not bring them to the top are left out, as by Hansen
+    (2005, Journal of Business & Economic Statistics 23, section 3).
+    """
+    baseline, winner, labels = record.baseline, record.winner, answers.labels()
+    if labels is None or baseline is None or winner is None:
+        return None
+    ours = _kept_answers(baseline, answers)
+    if ours is None or baseline.kept is None or winner.kept is None:
+        return None
+    rivals = [
+        given
+        for trial in record.trials[1:]
+        if trial.state != "failed"
+        for report in trial.reports
+        if math.isfinite(report.score)
+        and (given := answers.read(trial.number, report.step)) is not None
+    ]
+    if not rivals:
+        return None
+    scores = Bootstrap(labels, _RESAMPLES).scores([ours, *rivals], baseline.config.objective)
+    leads = scores[:, 1:] - scores[:, :1]
+    examples = sum(map(len, labels.values()))
+    chance = leads[1:] - leads[0]
+    far_below = leads[0] < -chance.std(axis=0) * math.sqrt(2 * math.log(math.log(examples)))
+    chance[:, far_below] = -np.inf
+    # The baseline itself is among the configurations, with a lead of 0.
+    largest = np.maximum(chance.max(axis=1), 0.0)
+    lead = winner.kept.score - baseline.kept.score
+    as_large = int((largest >= lead).sum())
+    return Noise(
+        reports=sum(len(trial.reports) for trial in record.trials),
+        examples=examples,
+        error=float(scores[1:, 0].std()),
+        lead=lead,
+        luck=float(np.quantile(largest, 0.5)),
+        most_luck=float(np.quantile(largest, 1 - SIGNIFICANCE)),
+        probability=(1 + as_large) / (1 + len(largest)),
+    )
+
+
+def _kept_answers(trial: TrialRecord, answers: DevAnswers) -> TaskArrays | None:
+    return None if trial.kept is None else answers.read(trial.number, trial.kept.step)
+
+
+def noise_in_words(noise: Noise, winner: TrialRecord) -> list[str]:
+    """What the noise says of the winner, in sentences that the data carry."""
+    sentences = [
+        f"One configuration's score is known to ±{2 * noise.error:.3f} from these "
+        f"{noise.examples:,} dev examples.",
+        f"If all configurations were equal, the one that scores highest of {noise.reports} dev "
+        f"evaluations would lead the recipe by {noise.luck:+.3f} in the median search, and by "
+        f"{noise.most_luck:+.3f} or more in one of 20.",
+    ]
+    if winner.number == 0:
+        return [*sentences, "The recipe itself scored highest."]
+    if not noise.beyond_chance:
+        return [*sentences, f"So the lead of {noise.lead:+.3f} may well be luck."]
+    return [
+        *sentences,
+        f"The lead of {noise.lead:+.3f} is more than dev noise and the choice explain (p = "
+        f"{noise.probability:.3f}; at least {noise.least_lead:+.3f} with 95 % confidence). That "
+        "holds for this one training run of each: other seeds have not confirmed it.",
+    ]

@@ -1,0 +1,109 @@
+"""What a study was run with: enough to repeat it."""
+
+import importlib.metadata
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from minbert.data import Dataset
+from minbert.settings import Settings
+
+from .folder import without_password
+from .study import Study
+
+if TYPE_CHECKING:
+    from cluster.local import Cluster
+
+_PACKAGES = ("minbert-search", "ray", "optuna", "torch", "numpy", "tokenizers")
+_RUNS = "runs"
+
+
+class DriverRun(Settings):
+    """One run of the driver on a study; a study that is resumed has several."""
+
+    at: float
+    """seconds since the epoch"""
+    until: float | None = None
+    """seconds since the epoch; None while it runs, and after a kill"""
+    slots: int
+    """trials at once"""
+    command: str
+    """as it was typed, without a password"""
+    versions: dict[str, str]
+    """of Python and of the packages that the numbers depend on"""
+    hardware: dict[str, Any]
+    """machines, cpus, gpus of the cluster, and the processor that the driver has"""
+    data: dict[str, Any]
+    """name, examples by task and split, and notes on dropped, doubled and cut rows"""
+
+
+def begin_run(study: Study, dataset: Dataset, machines: "Cluster", slots: int) -> None:
+    """Note in the study what this run of the driver is made with."""
+    run = DriverRun(
+        at=time.time(),
+        slots=slots,
+        command=command_line(sys.argv[1:]),
+        versions={"python": platform.python_version(), **_versions()},
+        hardware={
+            "machines": machines.nodes,
+            "cpus": machines.cpus,
+            "gpus": machines.gpus,
+            "processor": _processor(),
+        },
+        data={"name": dataset.name, "sizes": sizes(dataset), "notes": list(dataset.notes)},
+    )
+    study.note(_RUNS, [*_noted(study), run.model_dump(mode="json")])
+
+
+def end_run(study: Study) -> None:
+    """Note that the run that was begun last is over."""
+    runs = _noted(study)
+    runs[-1]["until"] = time.time()
+    study.note(_RUNS, runs)
+
+
+def runs_of(study: Study) -> list[DriverRun]:
+    """The runs of the driver on a study, in their order."""
+    return [DriverRun.model_validate(run) for run in _noted(study)]
+
+
+def _noted(study: Study) -> list[dict[str, Any]]:
+    return list(study.noted(_RUNS) or [])
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """``python -m search.run`` with these arguments, for a shell, without a password in them."""
+    shown = []
+    for argument in arguments:
+        option, equals, value = argument.partition("=")
+        is_url = "://" in (value or argument)
+        if is_url and equals and option.startswith("--"):
+            shown.append(f"{option}={without_password(value)}")
+        else:
+            shown.append(without_password(argument) if is_url else argument)
+    return shlex.join(["python", "-m", "search.run", *shown])
+
+
+def sizes(dataset: Dataset) -> dict[str, dict[str, int]]:
+    """Examples by task and split."""
+    return {
+        task: {name: len(split) for name, split in splits.items()}
+        for task, splits in dataset.splits.items()
+    }
+
+
+def _versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in _PACKAGES}
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
