@@ -60,6 +60,7 @@ def simulate(
     seconds: Callable[[TrialRecord], float] = lambda trial: 1.0,  # noqa: ARG005
     most: int | None = None,
     until: float = math.inf,
+    answers: Callable[[TrialRecord, int], bytes] = lambda trial, step: b"",  # noqa: ARG005
 ) -> list[Happened]:
     """Run a driver's search on ``slots`` workers that take their scores from a curve.
 
@@ -70,6 +71,7 @@ def simulate(
         seconds: that a trial takes for a report.
         most: stop after so many reports.
         until: stop when a report scores this much.
+        answers: dev answers that come with a report.
     """
     happened: list[Happened] = []
     tie = itertools.count()
@@ -96,6 +98,7 @@ def simulate(
         happened.append(Happened(now, trial.number, step, report.score, len(happened) + 1))
         if report.score >= until:
             break
-        if driver.reported(trial.number, job.attempt.number, report, b""):
+        packed = answers(trial, step)
+        if driver.reported(trial.number, job.attempt.number, report, packed):
             begin(job, step + 1)
     return happened

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ray
+from ray.job_config import JobConfig
 
 from minbert.errors import InputError
 
 # Ray's socket names must stay under 107 characters, which a long TMPDIR leaves no room for.
 _SHORT = Path("/tmp")
 _PREFIX = "minbert-ray-"
+_LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,27 @@ class Cluster:
     Attributes:
         nodes: machines.
         dashboard: address of the Ray dashboard; None where there is none.
+        asks_for_token: the dashboard does, with ``ray get-auth-token`` to answer.
+        head: machine that the dashboard runs on, where the cluster is not this machine's own.
     """
 
     nodes: int
     cpus: int
     gpus: float
     dashboard: str | None
+    asks_for_token: bool = False
+    head: str | None = None
+
+    @property
+    def tunnel(self) -> str | None:
+        """Command that makes the dashboard answer at a person's own machine, where that takes one.
+
+        Unless its cluster was started otherwise, it listens on the loopback of the head alone.
+        """
+        if self.dashboard is None or self.head is None:
+            return None
+        host, _, port = self.dashboard.removeprefix("http://").rpartition(":")
+        return f"ssh -N -L {port}:{host}:{port} {self.head}"
 
     def slots(self, cpus_per_trial: int, gpus_per_trial: float) -> int:
         """Trials that can run at once.
@@ -57,18 +74,26 @@ class Cluster:
 
 
 @contextmanager
-def ray_cluster(address: str | None = None, *, dashboard: bool = True) -> Iterator[Cluster]:
+def ray_cluster(
+    address: str | None = None,
+    *,
+    dashboard: bool = True,
+    metadata: dict[str, str] | None = None,
+) -> Iterator[Cluster]:
     """Start Ray on this machine alone and stop it at the end, or join the cluster at ``address``.
 
     Args:
         address: ``auto`` or ``HOST:PORT`` of a running cluster. By default none is joined, even
             where one runs on this machine.
         dashboard: start the Ray dashboard with a cluster of our own.
+        metadata: of Ray's job, as ``/api/jobs/`` of the dashboard tells them; its Jobs page shows
+            ``job_name``.
 
     Raises:
         InputError: no cluster answers at the address.
     """
     folder = None
+    job = JobConfig(metadata=metadata)
     try:
         if address is None:
             parent = _SHORT if _SHORT.is_dir() else Path(tempfile.gettempdir())
@@ -78,20 +103,25 @@ def ray_cluster(address: str | None = None, *, dashboard: bool = True) -> Iterat
                 address="local",
                 include_dashboard=dashboard,
                 dashboard_host="127.0.0.1",
+                job_config=job,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 _temp_dir=str(folder),
             )
         else:
-            context = _join(address)
+            context = _join(address, job)
         # What goes wrong in a trial is told by the search itself, not by Ray's log.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         resources = ray.cluster_resources()
+        head = ray.get_runtime_context().gcs_address.rpartition(":")[0]
         yield Cluster(
             nodes=sum(node["Alive"] for node in ray.nodes()),
             cpus=int(resources.get("CPU", 0)),
             gpus=resources.get("GPU", 0.0),
             dashboard=f"http://{context.dashboard_url}" if context.dashboard_url else None,
+            # Set by Ray itself too, where a token is to be had.
+            asks_for_token=os.environ.get("RAY_AUTH_MODE", "").lower() == "token",
+            head=None if head in _LOOPBACK else head,
         )
     finally:
         ray.shutdown()
@@ -118,9 +148,11 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def _join(address: str) -> "ray.client_builder.ClientContext":
+def _join(address: str, job: JobConfig) -> "ray.client_builder.ClientContext":
     try:
-        return ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        return ray.init(
+            address=address, job_config=job, log_to_driver=False, logging_level=logging.ERROR
+        )
     except (ConnectionError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"--address {address}: no Ray cluster answers there ({reason})") from None

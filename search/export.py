@@ -3,7 +3,6 @@
 import shlex
 from pathlib import Path
 
-from minbert.config import RECIPES, InputSettings, TrainConfig
 from minbert.data import load_dataset
 from minbert.errors import InputError
 from minbert.hub import load_pretrained
@@ -12,10 +11,10 @@ from minbert.settings import make_parser, run_command, this_python
 from minbert.weights import Weights
 
 from .folder import RunFolder
-from .record import SearchRecord, TrialRecord
+from .record import TrialRecord
+from .rerun import train_command, train_options
 from .results import save_trial
-from .review.__main__ import add_run_options, parse_weights, read_run
-from .study import Study
+from .review.reading import Run, add_run_options, parse_weights, read_run, trial_of
 from .weighting import rank
 
 _DESCRIPTION = """\
@@ -36,24 +35,27 @@ def main() -> int:
     parser.add_argument("--to", required=True, metavar="DIR", help="folder for the model")
     arguments = parser.parse_args()
     folder = RunFolder(Path(arguments.run), arguments.storage)
-    weights = None if arguments.weights is None else parse_weights(arguments.weights)
-    study, record, store = read_run(folder, weights)
-    trial, report = _choose(record, weights, arguments.trial)
-    checkpoint = store.model(trial.number, report.step)
-    inputs = InputSettings.check(study.setup["inputs"])
+    run = read_run(folder)
+    weights = None if arguments.weights is None else parse_weights(arguments.weights, run)
+    trial, report = _choose(run, weights, arguments.trial)
+    checkpoint = run.store.model(trial.number, report.step)
+    inputs, recipe = run.inputs, str(run.setup["recipe"])
     what = f"report {report.step} of trial {trial.number} ({trial.name})"
     if checkpoint is None:
         print(f"The model of {what} is no longer kept. To train it again:")
-        print(f"  {retrain_command(study, trial, inputs, weights, arguments.to)}")
+        config = trial.config
+        if weights is not None:
+            config = config.replace(keep="weighted", keep_weights=weights)
+        command = train_command(inputs, recipe, python=this_python())
+        print(f"  {command} {train_options(config, recipe)} --out {shlex.quote(arguments.to)}")
         return 1
     to = Path(arguments.to)
     if to.exists() and any(to.iterdir()):
         raise InputError(f"{to} is there already and not empty; give another folder")
     pretrained = load_pretrained(inputs.encoder, inputs.encoder_layers)
     dataset = load_dataset(inputs, pretrained.tokenizer())
-    if dataset.files != study.setup["data files"]:
+    if dataset.files != run.setup["data files"]:
         raise InputError(f"the data in {inputs.data} are no longer those of the search")
-    recipe = study.setup["recipe"]
     save_trial(to, checkpoint, trial, report, dataset, pretrained, inputs, recipe)
     scores = "  ".join(f"{task} {score:.3f}" for task, score in report.scores.items())
     print(f"Saved {what} in {to}: {scores}")
@@ -61,57 +63,21 @@ def main() -> int:
     return 0
 
 
-def _choose(
-    record: SearchRecord, weights: Weights | None, number: int | None
-) -> tuple[TrialRecord, Report]:
+def _choose(run: Run, weights: Weights | None, number: int | None) -> tuple[TrialRecord, Report]:
     """The trial and report that are asked for; InputError where there is no such."""
-    trials = record.trials
+    winner = run.record.winner
     if number is not None:
-        if not 0 <= number < len(trials):
-            raise InputError(f"--trial {number}: there are trials 0 to {len(trials) - 1}")
-        kept = trials[number].kept
-        if kept is None:
+        trial = trial_of(run, number, "--trial")
+        if trial.kept is None:
             raise InputError(f"--trial {number}: it has no report, so there is no model of it")
-        return trials[number], kept
+        return trial, trial.kept
     if weights is not None:
-        ranked = rank(trials, weights)
+        ranked = rank(run.record.trials, weights)
         if ranked:
             return ranked[0].trial, ranked[0].report
-    elif record.winner is not None and record.winner.kept is not None:
-        return record.winner, record.winner.kept
+    elif winner is not None and winner.kept is not None:
+        return winner, winner.kept
     raise InputError("no trial came to a report, so there is no model to save")
-
-
-def retrain_command(
-    study: Study, trial: TrialRecord, inputs: InputSettings, weights: Weights | None, to: str
-) -> str:
-    """The command that trains a trial again, and keeps what ``weights`` keep of it."""
-    config = trial.config
-    if weights is not None:
-        config = config.replace(keep="weighted", keep_weights=weights)
-    recipe = study.setup["recipe"]
-    words = [this_python(), "-m", "minbert", "train", "--recipe", recipe]
-    words += _options(inputs, InputSettings())
-    words += _options(config, RECIPES[recipe])
-    return " ".join([*words, "--out", shlex.quote(to)])
-
-
-def _options(
-    settings: InputSettings | TrainConfig, default: InputSettings | TrainConfig
-) -> list[str]:
-    """Command-line options for the fields that differ from the default."""
-    words = []
-    for name in type(settings).model_fields:
-        value = getattr(settings, name)
-        if value == getattr(default, name):
-            continue
-        option = "--" + name.replace("_", "-")
-        if isinstance(value, bool):
-            words.append(option if value else option.replace("--", "--no-", 1))
-            continue
-        text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-        words += [option, shlex.quote(text)]
-    return words
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ checkpoints/      see checkpoints.py
 answers/          dev answers: answers/0007/0003.npz are those of trial 7's third report
 tensorboard/      curves
 best/             the winner's model, with predictions
+report.html       what was found, for people
 trials.csv, summary.json
 """
 
@@ -46,6 +47,7 @@ class RunFolder:
         self.answers = DevAnswers(path / "answers")
         self.tensorboard = path / "tensorboard"
         self.best = path / "best"
+        self.page = path / "report.html"
 
     @property
     def name(self) -> str:

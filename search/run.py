@@ -1,5 +1,6 @@
 """python -m search.run: many configurations under Ray Tune, and what came of them."""
 
+import contextlib
 import datetime
 import shlex
 import shutil
@@ -26,7 +27,11 @@ from .plan import Plan, make_plan
 from .proposals import trials_to_learn_from
 from .provenance import begin_run, end_run, sizes
 from .results import save_trial, write_summary, write_table
-from .review.experiments import experiments_table
+from .review.experiments import experiment_rows, experiments_table
+from .review.live import LivePage
+from .review.mistakes import DevTexts
+from .review.reading import Run, read_run
+from .review.server import tensorboard_server
 from .review.terminal import LiveTable, PlainLines, outcome, trials_table
 from .settings import StudySettings
 from .setup import check_setup, extend, find_run, make_setup
@@ -137,7 +142,7 @@ def _run(
     record = driver.record
     driver.study.note("planned", record.planned)
     folder.answers.write_labels(dataset)
-    about = _train(settings, plan, driver, dataset, pretrained, folder, console)
+    about = _train(settings, inputs, plan, driver, dataset, pretrained, folder, console)
     for text in driver.damaged:
         console.print(f"Not used: {text}.", markup=False, highlight=False, soft_wrap=True)
     write_table(folder.path / "trials.csv", record)
@@ -158,11 +163,17 @@ def _run(
             inputs,
             plan.recipe,
         )
-    return _finish(settings, inputs, plan, driver, folder, console, about["seconds"])
+    # Plotly takes a while to import.
+    from .review.report import write_page
+
+    run = read_run(folder, driver.study, is_running=False)
+    write_page(run)
+    return _finish(settings, inputs, plan, driver, run, console, about["seconds"])
 
 
 def _train(
     settings: StudySettings,
+    inputs: InputSettings,
     plan: Plan,
     driver: Driver,
     dataset: Dataset,
@@ -181,31 +192,53 @@ def _train(
 
     start = time.monotonic()
     scratch = folder.path / "ray"
-    with ray_cluster(settings.address, dashboard=settings.dashboard) as machines:
+    with contextlib.ExitStack() as stack:
+        texts = DevTexts(dataset, pretrained.tokenizer())
+        log = stack.enter_context(
+            TensorBoardLog(
+                folder.tensorboard, driver.record, plan, driver.front, texts, folder.answers
+            )
+        )
+        tensorboard = None
+        if settings.tensorboard:
+            server = tensorboard_server(folder.tensorboard, folder.path / "tensorboard.log")
+            tensorboard = stack.enter_context(server)
+        machines = stack.enter_context(
+            ray_cluster(
+                settings.address,
+                dashboard=settings.dashboard,
+                metadata=_metadata(settings, inputs, plan, folder),
+            )
+        )
         gpus_per_trial = settings.gpus_per_trial
         if gpus_per_trial is None:
             gpus_per_trial = 0.25 if machines.gpus else 0.0
         slots = machines.slots(settings.cpus_per_trial, gpus_per_trial)
-        for line in _introduction(settings, plan, dataset, pretrained, machines, slots, folder):
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
-        view: LiveTable | PlainLines = PlainLines(console, driver.record)
-        if console.is_terminal:
-            view = LiveTable(console, driver.record, slots, settings.time_budget)
         begin_run(driver.study, dataset, machines, slots)
-        driver.watchers += [view, TensorBoardLog(folder.tensorboard)]
-        with view:
-            run_trials(
-                driver,
-                dataset,
-                pretrained,
-                folder=folder.checkpoints,
-                scratch=scratch,
-                slots=slots,
-                cpus_per_trial=settings.cpus_per_trial,
-                gpus_per_trial=gpus_per_trial,
-                report_timeout=settings.report_timeout,
-                time_budget=settings.time_budget,
-            )
+        if not settings.quiet:
+            for line in _introduction(
+                settings, plan, dataset, pretrained, machines, slots, folder, tensorboard
+            ):
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
+            view: LiveTable | PlainLines = PlainLines(console, driver.record)
+            if console.is_terminal:
+                view = LiveTable(console, driver.record, slots, settings.time_budget)
+            stack.enter_context(view)
+            driver.watchers.append(view)
+        driver.watchers += [log, stack.enter_context(LivePage(folder))]
+        run_trials(
+            driver,
+            dataset,
+            pretrained,
+            study=folder.name,
+            folder=folder.checkpoints,
+            scratch=scratch,
+            slots=slots,
+            cpus_per_trial=settings.cpus_per_trial,
+            gpus_per_trial=gpus_per_trial,
+            report_timeout=settings.report_timeout,
+            time_budget=settings.time_budget,
+        )
     if not driver.lost:
         end_run(driver.study)
     shutil.rmtree(scratch, ignore_errors=True)
@@ -231,6 +264,22 @@ def _train(
     }
 
 
+def _metadata(
+    settings: StudySettings, inputs: InputSettings, plan: Plan, folder: RunFolder
+) -> dict[str, str]:
+    """What the Ray dashboard tells of the job."""
+    return {
+        "job_name": folder.name,
+        "study": folder.name,
+        "space": plan.space.name,
+        "recipe": plan.recipe,
+        "objective": str(settings.objective),
+        "trials": str(plan.trials),
+        "data": inputs.data,
+        "encoder": inputs.encoder,
+    }
+
+
 def _new_folder(settings: StudySettings, plan: Plan) -> RunFolder:
     now = datetime.datetime.now().astimezone()
     name = settings.name or f"{plan.space.name}-{now:%Y%m%d-%H%M%S}"
@@ -247,6 +296,7 @@ def _introduction(
     machines: "Cluster",
     slots: int,
     folder: RunFolder,
+    tensorboard: str | None,
 ) -> Iterator[str]:
     """What the search will do, line by line."""
     yield f"Search    {plan.space.name}: {plan.space.description}"
@@ -274,8 +324,10 @@ def _introduction(
     yield f"Hardware  {machines.cpus} CPUs{gpus}{where}: {slots} trials at once"
     if machines.dashboard:
         yield f"Dashboard {machines.dashboard}"
-    yield f"Curves    {_tensorboard(folder)}"
-    yield f"Results   {folder.path}"
+        if machines.tunnel:
+            yield f"          from another machine: {machines.tunnel}"
+    yield f"Curves    {tensorboard or _tensorboard(folder)}"
+    yield f"Results   {folder.path}; the page to read is {folder.page.name} in it"
 
 
 def _finish(
@@ -283,17 +335,18 @@ def _finish(
     inputs: InputSettings,
     plan: Plan,
     driver: Driver,
-    folder: RunFolder,
+    run: Run,
     console: Console,
     seconds: float,
 ) -> int:
     """Print what came of the search; returns the exit status."""
-    record = driver.record
+    record, folder = driver.record, run.folder
     if plan.space.experiments:
-        console.print(experiments_table(plan.space.experiments, record.trials))
+        rows = experiment_rows(plan.space.experiments, record.trials)
+        console.print(experiments_table(rows))
     else:
         console.print(trials_table(record))
-    for part in outcome(record):
+    for part in outcome(record, run.noise):
         console.print(part, highlight=False)
     if "minilm" in inputs.encoder.lower() and inputs.data != "toy":
         console.print(MINILM_CAVEAT, style="italic", highlight=False)
@@ -327,6 +380,7 @@ def _finish(
             _tensorboard(folder),
         ):
             console.print(f"  {command}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"To read and to look at: {folder.page}", highlight=False, soft_wrap=True)
     console.print(f"Everything is in {folder.path} ({seconds:.0f} s).", highlight=False)
     if left and not out_of_time and driver.ended_because is None:
         return _INTERRUPTED

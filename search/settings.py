@@ -113,6 +113,10 @@ class StudySettings(Settings):
     """Ray cluster to join, auto or HOST:PORT (default: this machine alone)"""
     dashboard: bool = True
     """start the Ray dashboard"""
+    tensorboard: bool = False
+    """start TensorBoard beside the search, on this machine's loopback address"""
+    quiet: bool = False
+    """print what came of the search, and nothing while it runs"""
     name: Annotated[str, Field(pattern=r"^[^/\s][^/]*$")] | None = None
     """name of the run's folder (default: space, date and time)"""
     out: str = "runs"

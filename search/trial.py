@@ -1,6 +1,8 @@
 """One trial on a worker: a tune.Trainable around minbert's Trainer."""
 
 import gc
+import resource
+import sys
 import time
 import traceback
 from pathlib import Path
@@ -50,7 +52,14 @@ class MinbertTrial(tune.Trainable):
         # Made in the first step: what goes wrong in making it then fails this trial alone.
         self._trainer: Trainer | None = None
         self._last_state = time.monotonic()
+        if torch.cuda.max_memory_allocated():  # by an attempt before
+            torch.cuda.reset_peak_memory_stats()
+        self._log(f"begins, from {new_config['state'] or 'the start'}")
         return True
+
+    def __repr__(self) -> str:
+        # The dashboard shows it of the actor, for as long as that lives: so no trial.
+        return f"study {self._job['study']}"
 
     def step(self) -> dict[str, Any]:
         result = {"number": self._job["number"], "attempt": self._job["attempt"]}
@@ -65,6 +74,7 @@ class MinbertTrial(tune.Trainable):
             last = traceback.extract_tb(error.__traceback__)[-1]
             where = f"{Path(last.filename).name}:{last.lineno}"
             reason = " ".join(f"{type(error).__name__}: {error} ({where})".split())
+        self._log(f"{kind}: {reason}")
         self._trainer = None
         gc.collect()
         if torch.cuda.is_available():
@@ -87,8 +97,16 @@ class MinbertTrial(tune.Trainable):
             trainer,
             with_state=with_state,
         )
-        # As text: Ray takes nested results apart.
-        return {"report": report.model_dump_json(), "answers": pack_answers(trainer.answers)}
+        scores = " ".join(f"{task} {score:.3f}" for task, score in report.scores.items())
+        in_all = trainer.config.epochs * trainer.config.reports_per_epoch
+        self._log(f"report {report.step}/{in_all}, score {report.score:.3f} ({scores})")
+        return {
+            # As text: Ray takes nested results apart.
+            "report": report.model_dump_json(),
+            "answers": pack_answers(trainer.answers),
+            "resident_memory": _resident_memory(),
+            "cuda_memory": torch.cuda.max_memory_allocated(),
+        }
 
     def _make_trainer(self) -> Trainer:
         trainer = Trainer(
@@ -100,6 +118,21 @@ class MinbertTrial(tune.Trainable):
         if self._job["state"] is not None:
             load_trainer(Path(self._job["state"]), trainer)
         return trainer
+
+    def _log(self, what: str) -> None:
+        """One line for the log of the actor, which runs many trials; stderr is shown first."""
+        job = self._job
+        trial = f"study {job['study']} trial {job['number']} ({job['name']})"
+        print(f"{trial} attempt {job['attempt']}: {what}", file=sys.stderr)
+
+
+def _resident_memory() -> int:
+    """Bytes of this process in memory, shared pages included; 0 where there is no /proc."""
+    try:
+        pages = Path("/proc/self/statm").read_text().split()[1]
+    except OSError:
+        return 0
+    return int(pages) * resource.getpagesize()
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -25,6 +25,7 @@ from minbert.hub import Pretrained
 from minbert.report import Report
 
 from .driver import Driver, FailureKind, Job
+from .metrics import SearchMetrics
 from .trial import MinbertTrial
 
 # Ray's record of the experiment is thrown away, so it need not be written during it.
@@ -64,9 +65,9 @@ class _NotPickled:
 class JobSearcher(_NotPickled, Searcher):
     """Hands Ray the attempts to run, one for each free slot."""
 
-    def __init__(self, driver: Driver, slots: _Slots):
+    def __init__(self, driver: Driver, slots: _Slots, study: str):
         super().__init__()
-        self._driver, self._slots = driver, slots
+        self._driver, self._slots, self._study = driver, slots, study
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # noqa: ARG002
         if self._slots.is_full:
@@ -79,7 +80,9 @@ class JobSearcher(_NotPickled, Searcher):
             return finished
         self._slots.running[job.trial.number] = _Running(job)
         return {
+            "study": self._study,
             "number": job.trial.number,
+            "name": job.trial.name,
             "attempt": job.attempt.number,
             "config": job.trial.config.model_dump(mode="json"),
             "state": None if job.state is None else str(job.state),
@@ -104,9 +107,9 @@ class JobSearcher(_NotPickled, Searcher):
 class VerdictScheduler(_NotPickled, FIFOScheduler):
     """Asks the driver about each report: CONTINUE, or STOP for whatever ends an attempt."""
 
-    def __init__(self, driver: Driver, slots: _Slots):
+    def __init__(self, driver: Driver, slots: _Slots, metrics: SearchMetrics):
         super().__init__()
-        self._driver, self._slots = driver, slots
+        self._driver, self._slots, self._metrics = driver, slots, metrics
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:  # noqa: ARG002
         number, attempt = result["number"], result["attempt"]
@@ -117,6 +120,7 @@ class VerdictScheduler(_NotPickled, FIFOScheduler):
             self._driver.failed(number, attempt, result["failure"], result["reason"])
         else:
             report = Report.model_validate_json(result["report"])
+            self._metrics.used(number, result["resident_memory"], result["cuda_memory"])
             goes_on = self._driver.reported(number, attempt, report, result["answers"])
         if goes_on:
             return str(TrialScheduler.CONTINUE)
@@ -127,8 +131,11 @@ class VerdictScheduler(_NotPickled, FIFOScheduler):
 class Attendant(_NotPickled, tune.Callback):
     """Tells the driver of workers that begin and that die, and ends those that hang."""
 
-    def __init__(self, driver: Driver, slots: _Slots, report_timeout: float | None):
-        self._driver, self._slots, self._report_timeout = driver, slots, report_timeout
+    def __init__(
+        self, driver: Driver, slots: _Slots, metrics: SearchMetrics, report_timeout: float | None
+    ):
+        self._driver, self._slots, self._metrics = driver, slots, metrics
+        self._report_timeout = report_timeout
         self._last_look = time.monotonic()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
@@ -148,6 +155,7 @@ class Attendant(_NotPickled, tune.Callback):
         self._driver.failed(number, trial.config["attempt"], kind, reason)
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:  # noqa: ARG002
+        self._metrics.refresh()
         now = time.monotonic()
         if self._report_timeout is None or now - self._last_look < _SECONDS_BETWEEN_LOOKS:
             return
@@ -192,6 +200,7 @@ def run_trials(
     gpus_per_trial: float,
     report_timeout: float | None,
     time_budget: float | None,
+    study: str,
 ) -> None:
     """Run a driver's trials on the cluster that Ray is connected to.
 
@@ -209,10 +218,13 @@ def run_trials(
         gpus_per_trial: may be a fraction.
         report_timeout: seconds after which an attempt without a report is ended.
         time_budget: seconds.
+        study: name of the study, for the workers' logs and the metrics.
     """
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = _SECONDS_BETWEEN_RAYS_OWN_CHECKPOINTS
     os.environ["TUNE_FORCE_TRIAL_CLEANUP_S"] = _SECONDS_TO_STOP
     counted = _Slots(slots)
+    metrics = SearchMetrics(study, driver.record, slots)
+    driver.watchers.append(metrics)
     trainable = tune.with_resources(
         tune.with_parameters(
             MinbertTrial,
@@ -230,9 +242,9 @@ def run_trials(
             trainable,
             name="ray",
             storage_path=str(scratch.resolve()),
-            search_alg=JobSearcher(driver, counted),
-            scheduler=VerdictScheduler(driver, counted),
-            callbacks=[Attendant(driver, counted, report_timeout)],
+            search_alg=JobSearcher(driver, counted, study),
+            scheduler=VerdictScheduler(driver, counted, metrics),
+            callbacks=[Attendant(driver, counted, metrics, report_timeout)],
             stop=_WhenDriverSays(driver),
             num_samples=-1,
             reuse_actors=True,

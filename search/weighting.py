@@ -1,5 +1,6 @@
 """Questions about other weightings and other keep rules, answered from the record alone."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -68,28 +69,28 @@ class Hidden:
 
 def hidden(trials: Sequence[TrialRecord], weights: Weights) -> Hidden:
     """Reckon what stopped trials might have come to under ``weights``."""
-
-    def best_up_to(trial: TrialRecord, step: int) -> float:
-        return max(weighted_score(report.scores, weights) for report in trial.reports[:step])
-
-    finished = [trial for trial in trials if trial.state == "finished"]
+    finished = [
+        list(itertools.accumulate((weighted_score(r.scores, weights) for r in trial.reports), max))
+        for trial in trials
+        if trial.state == "finished"
+    ]
     stopped = [t for t in trials if t.reports and t.state not in ("finished", "failed", "running")]
     ranked = rank(trials, weights)
-    could, gains = [], [0.0]
+    gains: dict[int, float | None] = {}
+    could = []
     for trial in stopped:
         step = len(trial.reports)
-        later = [
-            best_up_to(full, len(full.reports)) - best_up_to(full, step)
-            for full in finished
-            if len(full.reports) > step
-        ]
-        if later:
-            gains.append(max(later))
-            reach = best_up_to(trial, step) + max(later)
+        if step not in gains:
+            later = [best[-1] - best[step - 1] for best in finished if len(best) > step]
+            gains[step] = max(later, default=None)
+        gain = gains[step]
+        if gain is not None:
+            reach = gain + max(weighted_score(report.scores, weights) for report in trial.reports)
             if reach > ranked[0].score:
                 could.append((trial, reach))
     could.sort(key=lambda pair: -pair[1])
-    return Hidden(len(stopped), len(finished), max(gains), tuple(could))
+    most = max((gain for gain in gains.values() if gain is not None), default=0.0)
+    return Hidden(len(stopped), len(finished), most, tuple(could))
 
 
 def replay(trial: TrialRecord, rule: KeepRule) -> Report:

@@ -7,17 +7,13 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from tensorboard.backend.event_processing.event_accumulator import (  # type: ignore[import-untyped]  # has no types
-    EventAccumulator,
-)
 
 from minbert.config import RECIPES, TrainConfig
 from minbert.report import Report
-from minbert.tasks import TASK_NAMES, Task
+from minbert.tasks import Task
 from search.record import Attempt, Decision, SearchRecord, State, TrialRecord, Verdict, field_texts
 from search.results import write_summary, write_table
-from search.review.experiments import experiments_table
-from search.review.tensorboard import TensorBoardLog, run_name
+from search.review.experiments import experiment_rows, experiments_table
 from search.review.terminal import LiveTable, PlainLines, outcome, trials_table
 from spaces.paper import EXPERIMENTS, Experiment
 
@@ -231,7 +227,7 @@ def test_experiments_table_has_changes_and_what_the_report_says() -> None:
         trial(2, [], "failed", name="second"),
         trial(3, [report(1, 0.4, 0.6, 0.5)], name="fourth"),
     ]
-    lines = text_of(experiments_table(rows, trials), width=100).splitlines()
+    lines = text_of(experiments_table(experiment_rows(rows, trials)), width=100).splitlines()
     cells = [line.split() for line in lines if line.strip()[:1].isdigit()]
     assert cells == [
         ["1", "first", "0.300", "0.400", "0.500", "0.400"],
@@ -246,30 +242,3 @@ def test_one_number_of_the_report_is_known_and_no_other() -> None:
     assert [word for word in said.split() if any(map(str.isdigit, word))] == [".655"]
     assert EXPERIMENTS[6].finding == "overall .655 on test"
     assert EXPERIMENTS[6].changes["epochs"] == RECIPES["paper"].epochs
-
-
-# TensorBoard
-
-
-def test_curves_are_over_training_examples(record: SearchRecord, tmp_path: Path) -> None:
-    log = TensorBoardLog(tmp_path)
-    one = record.trials[1]
-    log.started(one)
-    for made in one.reports:
-        log.reported(one, made)
-    log.ended(one)
-    assert run_name(one) == "001 α=0.50 β=0.25 γ=0.25 lr=2e-05"
-    events = EventAccumulator(str(tmp_path / run_name(one)))
-    events.Reload()
-    curves = {f"dev/{task}": [made.scores[task] for made in one.reports] for task in TASK_NAMES}
-    curves["dev/score"] = [made.score for made in one.reports]
-    for tag, values in curves.items():
-        points = [(event.step, event.value) for event in events.Scalars(tag)]
-        assert points == [(100, pytest.approx(values[0])), (200, pytest.approx(values[1]))]
-    assert [event.value for event in events.Scalars("train/lr")] == pytest.approx([2e-5, 2e-5])
-    # The score that HParams shows is of the checkpoint that the trial keeps, not the last.
-    assert [event.value for event in events.Scalars("score")] == pytest.approx([0.6])
-
-
-def test_run_names_are_safe_as_folders() -> None:
-    assert run_name(trial(7, [], name="a/b: ../c (d)")) == "007 a b .. c d"

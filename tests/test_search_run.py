@@ -161,7 +161,7 @@ def test_a_search_says_what_it_will_do_and_what_came_of_it(finished: tuple[Path,
 def test_a_search_leaves_its_record(finished: tuple[Path, str]) -> None:
     folder, _ = finished
     assert {path.name for path in folder.iterdir()} == {
-        *("answers", "best", "checkpoints", "lock", "run.json", "study.db"),
+        *("answers", "best", "checkpoints", "lock", "report.html", "run.json", "study.db"),
         *("summary.json", "tensorboard", "trials.csv"),
     }
     summary = json.loads((folder / "summary.json").read_text())
@@ -171,7 +171,8 @@ def test_a_search_leaves_its_record(finished: tuple[Path, str]) -> None:
     scores = [trial["score"] for trial in summary["trials"]]
     assert scores[summary["winner"]] == max(scores)
     assert len((folder / "trials.csv").read_text().splitlines()) == 5
-    assert len(list((folder / "tensorboard").iterdir())) == 4
+    # One run a trial, and what concerns them all.
+    assert len(list((folder / "tensorboard").iterdir())) == 5
 
 
 def test_best_is_the_winners_model_with_its_predictions(
@@ -229,6 +230,56 @@ def test_review_shows_the_run_and_any_weighting(finished: tuple[Path, str], call
     ranking = json.loads(text)["ranking"]
     assert [one["score"] for one in ranking] == sorted(one["score"] for one in ranking)[::-1]
     assert ranking[0]["score"] == ranking[0]["scores"]["sts"]
+
+
+def test_page_of_a_search_tells_what_it_was_run_with(finished: tuple[Path, str]) -> None:
+    folder, _ = finished
+    text = (folder / "report.html").read_text()
+    summary = json.loads((folder / "summary.json").read_text())
+    winner = summary["trials"][summary["winner"]]
+    assert f"<b>trial {winner['number']}, {winner['name']}</b>" in text
+    assert "4 trials. It is done." in text
+    assert "If all configurations were equal" in text
+    assert "python -m search.run --data" in text
+    for sha256 in summary["data"]["files"].values():
+        assert sha256 in text
+
+
+def test_review_shows_one_trial(finished: tuple[Path, str], call: Call) -> None:
+    folder, _ = finished
+    code, text = call(review.main, folder, "--trial", "0")
+    assert code == 0
+    trial = json.loads((folder / "summary.json").read_text())["trials"][0]
+    assert text.startswith("Trial 0, recipe\nfinished: all epochs are trained\n")
+    last = trial["reports"][-1]
+    assert re.search(rf"2/2 +1\.00 +{last['score']:.3f} .*finish: all epochs are trained", text)
+    assert "Attempt 1: start" in text
+    assert "-m minbert train --recipe strong --data" in text
+    code, text = call(review.main, folder, "--trial", "9")
+    assert (code, text) == (2, "error: --trial 9: there are trials 0 to 3\n")
+
+
+def test_review_compares_two_trials(finished: tuple[Path, str], call: Call) -> None:
+    folder, _ = finished
+    code, text = call(review.main, folder, "--compare", "0", "1")
+    assert code == 0
+    trials = json.loads((folder / "summary.json").read_text())["trials"]
+    difference = trials[1]["score"] - trials[0]["score"]
+    found = re.search(r"score .* ([+-][\d.]+) +([+-][\d.]+) to ([+-][\d.]+)", text)
+    assert found is not None
+    value, low, high = map(float, found.groups())
+    assert value == pytest.approx(difference, abs=6e-4)
+    assert low <= value <= high
+    assert "does not allow for how the two were chosen" in " ".join(text.split())
+    assert call(review.main, folder, "--compare", "0", "4")[0] == 2
+
+
+def test_review_writes_the_page_anew(finished: tuple[Path, str], call: Call) -> None:
+    page = finished[0] / "report.html"
+    page.unlink()
+    code, text = call(review.main, finished[0], "--html")
+    assert (code, text) == (0, f"Written: {page}\n")
+    assert "The answer" in page.read_text()
 
 
 @pytest.mark.parametrize("which", [["--weights", "0,0,1"], ["--weights", "1,0,0"], []])

@@ -1,16 +1,37 @@
-"""The table of the report's experiments, beside what the report says of each step."""
+"""The report's experiments, beside what the report says of each step."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from rich import box
 from rich.table import Table
 
-from minbert.tasks import TASK_NAMES
+from minbert.tasks import TASK_NAMES, Task
 from search.record import TrialRecord
 from spaces.paper import Experiment
 
 
-def experiments_table(experiments: Sequence[Experiment], trials: Sequence[TrialRecord]) -> Table:
+@dataclass(frozen=True)
+class ExperimentRow:
+    """An experiment as a person reads it.
+
+    Attributes:
+        scores: on dev, with a dash where there is none.
+        mean: of the scores.
+        change: of the mean from the row before; empty where one of the two has none.
+        finding: what the report says of the step.
+    """
+
+    name: str
+    scores: dict[Task, str]
+    mean: str
+    change: str
+    finding: str
+
+
+def experiment_rows(
+    experiments: Sequence[Experiment], trials: Sequence[TrialRecord]
+) -> list[ExperimentRow]:
     """Dev scores of each experiment, their mean, and its change from the row before.
 
     Args:
@@ -18,6 +39,29 @@ def experiments_table(experiments: Sequence[Experiment], trials: Sequence[TrialR
         trials: found by the experiments' names; one that is missing or failed leaves its row
             empty, and the row after it has no change.
     """
+    by_name = {trial.name: trial for trial in trials}
+    rows = []
+    before = None
+    for experiment in experiments:
+        trial = by_name.get(experiment.name)
+        kept = trial.kept if trial and trial.state != "failed" else None
+        scores = kept.scores if kept else {}
+        mean = sum(scores.values()) / len(scores) if scores else None
+        rows.append(
+            ExperimentRow(
+                name=experiment.name,
+                scores={t: f"{scores[t]:.3f}" if t in scores else "–" for t in TASK_NAMES},
+                mean="–" if mean is None else f"{mean:.3f}",
+                change="" if mean is None or before is None else f"{mean - before:+.3f}",
+                finding=experiment.finding,
+            )
+        )
+        before = mean
+    return rows
+
+
+def experiments_table(rows: Sequence[ExperimentRow]) -> Table:
+    """The rows for a terminal."""
     table = Table(
         title="The report's experiments on these dev data",
         caption="Of the report's own table only the .655 is known. Its data and encoder may differ "
@@ -28,20 +72,7 @@ def experiments_table(experiments: Sequence[Experiment], trials: Sequence[TrialR
     for heading in (*TASK_NAMES, "mean", "change"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("the report says")
-    by_name = {trial.name: trial for trial in trials}
-    before = None
-    for number, experiment in enumerate(experiments, start=1):
-        trial = by_name.get(experiment.name)
-        kept = trial.kept if trial and trial.state != "failed" else None
-        mean = sum(kept.scores.values()) / len(kept.scores) if kept else None
-        change = f"{mean - before:+.3f}" if mean is not None and before is not None else ""
-        scores = kept.scores if kept else {}
-        table.add_row(
-            f"{number} {experiment.name}",
-            *(f"{scores[task]:.3f}" if task in scores else "–" for task in TASK_NAMES),
-            f"{mean:.3f}" if mean is not None else "–",
-            change,
-            experiment.finding,
-        )
-        before = mean
+    for number, row in enumerate(rows, start=1):
+        name = f"{number} {row.name}"
+        table.add_row(name, *row.scores.values(), row.mean, row.change, row.finding)
     return table

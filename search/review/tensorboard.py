@@ -1,77 +1,271 @@
-"""TensorBoard logs: one run a trial; the x axis is training examples."""
+"""TensorBoard logs: one run a trial; the x axis is training examples.
+
+The log is a function of the study's record: what an earlier driver left is written anew, so that
+curves go on with no point doubled or lost, whatever a kill left behind.
+"""
 
 import re
+import shutil
+import textwrap
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from torch.utils.tensorboard import SummaryWriter
-from torch.utils.tensorboard.summary import hparams
+# The parts of TensorBoard that need no TensorFlow. They have no types.
+from tensorboard.compat.proto.event_pb2 import Event  # type: ignore[import-untyped]
+from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
+from tensorboard.plugins.hparams import (  # type: ignore[import-untyped]
+    api_pb2,
+    metadata,
+    plugin_data_pb2,
+)
+from tensorboard.plugins.hparams import summary_v2 as hparams
+from tensorboard.plugins.text.summary_v2 import text_pb  # type: ignore[import-untyped]
+from tensorboard.summary.writer.record_writer import (  # type: ignore[import-untyped]
+    RecordWriter,
+)
 
 from minbert.report import Report
-from search.record import TrialRecord
+from search.answers import DevAnswers
+from search.front import Front
+from search.plan import Plan
+from search.record import GREEK, SearchRecord, State, TrialRecord
+from search.spaces import explore
+
+from .mistakes import DevTexts
+from .study_picture import study_picture
+from .trial_text import trial_text, was_refused
+from .varied import value_of, varied_columns
+
+_SECONDS_BETWEEN_PICTURES = 60.0
+
+# TensorBoard takes files with "tfevents" in their names for logs.
+_EVENTS = "events.out.tfevents"
+
+_LONGEST_NAME = 48
+
+# TensorBoard opens with five hyperparameters in sight: these before others, in order of names.
+_SHOWN_FIRST = (*GREEK.values(), "lr", "ended")
+
+_ENDS: tuple[State, ...] = ("finished", "stopped", "failed", "cut short", "paused")
 
 
 class TensorBoardLog:
-    """Writes the curves of trials as they go, and how each ended."""
+    """Writes the curves of trials as they go, what came of each, and a picture of them all.
 
-    def __init__(self, folder: Path):
-        self._folder = folder
-        self._writers: dict[int, Any] = {}
+    A trial that is not over when the context ends is written down as it stands then.
+
+    Args:
+        folder: for the log alone; what is in it is removed.
+        record: the trials; with reports if the search goes on with an earlier one.
+        plan: what is run.
+        front: of the search; what it holds when a picture is drawn is marked there.
+        texts: the dev examples.
+        answers: the dev answers; of a report without any, no mistakes are shown.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        record: SearchRecord,
+        plan: Plan,
+        front: Front,
+        texts: DevTexts,
+        answers: DevAnswers,
+    ):
+        self._folder, self._record, self._front = folder, record, front
+        self._texts, self._answers = texts, answers
+        # As if they were trials: the ends of what the space varies, and what is given.
+        self._possible = [
+            *(
+                TrialRecord(0, "", fields, plan.space.configure(fields, plan.base))
+                for fields in explore(plan.space).proposals
+            ),
+            *(TrialRecord(0, "", one.fields, one.config) for one in (*plan.fixed, *plan.tries)),
+        ]
+        self._columns = [
+            column
+            for column in varied_columns([*self._possible, *record.trials])
+            if len({value_of(trial, column) for trial in [*self._possible, *record.trials]}) > 1
+        ]
+        self._concluded: set[int] = set()
+        self._study_file: Path | None = None
+        # A new name, as a TensorBoard that is open reads no file again from its beginning. It shows
+        # the curves right then, but how a trial ended as it first read it.
+        self._name = f"{_EVENTS}.{time.time_ns()}"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        for trial in record.trials:
+            if trial.reports:
+                self._append(trial, [_curves(trial, report) for report in trial.reports])
+            if trial.is_over:
+                self._conclude(trial)
+        self._write_study()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for trial in self._record.trials:
+            if trial.attempts and trial.number not in self._concluded:
+                self._conclude(trial)
+        self._write_study()
 
     def started(self, trial: TrialRecord) -> None:
-        run = self._folder / run_name(trial)
-        self._writers[trial.number] = SummaryWriter(str(run))
+        pass
 
     def reported(self, trial: TrialRecord, report: Report) -> None:
-        values = {
-            "dev/score": report.score,
-            **{f"dev/{task}": score for task, score in report.scores.items()},
-            **{f"loss/{task}": loss for task, loss in report.losses.items()},
-            "train/lr": report.lr,
-            "train/grad_norm": report.grad_norm,
-            "train/negatives": report.negatives,
-            "train/tokens_per_second": report.tokens_per_second,
-        }
-        writer = self._writers[trial.number]
-        for tag, value in values.items():
-            writer.add_scalar(tag, value, report.examples)
-        # A person may be watching.
-        writer.flush()
+        self._append(trial, [_curves(trial, report)])
 
-    def set_aside(self, trial: TrialRecord, reason: str) -> None:  # noqa: ARG002
-        # Many trials may be paused; each open writer is a thread.
-        if (writer := self._writers.pop(trial.number, None)) is not None:
-            writer.close()
+    def set_aside(self, trial: TrialRecord, reason: str) -> None:
+        pass
 
     def ended(self, trial: TrialRecord) -> None:
-        writer: Any = self._writers.pop(trial.number, None)
-        if writer is None and not trial.reports:
-            return
-        # A trial that ends while it is paused has none open.
-        writer = writer or SummaryWriter(str(self._folder / run_name(trial)))
-        if trial.kept is not None:
-            metrics: dict[str, float] = dict(trial.kept.scores) | {"score": trial.kept.score}
-            summaries = hparams(_hyperparameters(trial), metrics)  # type: ignore[no-untyped-call]  # torch's own
-            for summary in summaries:
-                writer.file_writer.add_summary(summary)
-            for tag, value in metrics.items():
-                writer.add_scalar(tag, value, trial.kept.examples)
-        writer.close()
+        self._conclude(trial)
+        if time.monotonic() - self._last_picture > _SECONDS_BETWEEN_PICTURES:
+            self._write_study()
+
+    def _append(self, trial: TrialRecord, events: Iterable[Any]) -> None:
+        folder = self._folder / run_name(trial)
+        folder.mkdir(exist_ok=True)
+        _write_events(folder / self._name, events)
+
+    def _conclude(self, trial: TrialRecord) -> None:
+        """Write what came of a trial: a row of the HParams tab and a text."""
+        self._concluded.add(trial.number)
+        kept, at = trial.kept, _last_sign(trial)
+        answers = None if kept is None else self._answers.read(trial.number, kept.step)
+        metrics: dict[str, float] = {} if kept is None else {"score": kept.score} | kept.scores
+        metrics["epochs"] = trial.reports[-1].epoch if trial.reports else 0.0
+        metrics["seconds"] = trial.seconds
+        summaries = [
+            _scalars({_metric_tag(name): value for name, value in metrics.items()}),
+            hparams.hparams_pb(
+                self._hyperparameters(trial),
+                trial_id=run_name(trial),
+                start_time_secs=trial.attempts[0].at if trial.attempts else at,
+            ),
+            text_pb("trial", trial_text(trial, self._texts, answers)),
+        ]
+        if trial.is_over:
+            summaries.append(_session_end(failed=trial.state == "failed", at=at))
+        values = [value for summary in summaries for value in summary.value]
+        step = 0 if kept is None else kept.examples
+        self._append(trial, [_event(Summary(value=values), step, at)])
+
+    def _hyperparameters(self, trial: TrialRecord) -> dict[str, bool | int | float | str]:
+        columns = [] if was_refused(trial) else self._columns
+        return {column: value_of(trial, column) for column in columns} | {"ended": trial.state}
+
+    def _write_study(self) -> None:
+        """Write what concerns all trials, in place of what was written before."""
+        trials = self._record.trials
+        possible = [*self._possible, *trials]
+        domains = {
+            column: domain_of([value_of(trial, column) for trial in possible])
+            if column not in GREEK.values()
+            else hparams.RealInterval(0.0, 1.0)
+            for column in self._columns
+        }
+        domains["ended"] = hparams.Discrete(_ENDS)
+        summary = _experiment(domains, ("score", *self._texts.tasks, "epochs", "seconds"))
+        reports = sum(len(trial.reports) for trial in trials)
+        if reports:
+            png, width, height = study_picture(self._record, self._front, self._texts.tasks)
+            image = Summary.Image(encoded_image_string=png, width=width, height=height)
+            summary.value.add(tag="study", image=image)
+        before, name = self._study_file, f"{_EVENTS}.{time.time_ns()}"
+        self._study_file = self._folder / name
+        _write_events(self._study_file, [_event(summary, reports, time.time())])
+        if before is not None:
+            before.unlink(missing_ok=True)
+        self._last_picture = time.monotonic()
 
 
 def run_name(trial: TrialRecord) -> str:
-    """Name of a trial's run: its number and what is particular to it."""
+    """Name of a trial's run: its number and what is particular to it; safe as a folder's."""
     words = re.sub(r"[^\w.=,+-]+", " ", trial.name).strip()
-    return f"{trial.number:03d} {words}"[:80]
+    short = re.sub(r"e-0(?=\d)", "e-", re.sub(r"\b0(?=\.\d)", "", words))
+    return textwrap.shorten(f"{trial.number:03d} {short}", _LONGEST_NAME, placeholder="")
 
 
-def _hyperparameters(trial: TrialRecord) -> dict[str, Any]:
-    """Fields that depart from the recipe, loss weights as three numbers, and how it ended."""
-    values: dict[str, Any] = {"ended": trial.state}
-    for name in trial.fields:
-        value = getattr(trial.config, name)
-        if name == "loss_weights":
-            values |= {f"weight_{task}": share for task, share in trial.weights.items()}
-        else:
-            values[name] = value if isinstance(value, int | float | str) else str(value)
-    return values
+def domain_of(values: Sequence[bool | int | float | str]) -> Any:
+    """The domain of a hyperparameter, one of TensorBoard's, that just holds the values.
+
+    Args:
+        values: all of one type.
+    """
+    kind = type(values[0])
+    if kind is int:
+        return hparams.IntInterval(min(values), max(values))
+    if kind is float:
+        return hparams.RealInterval(min(values), max(values))
+    return hparams.Discrete(set(values))
+
+
+def _curves(trial: TrialRecord, report: Report) -> Any:
+    values = {
+        "dev/score": report.score,
+        **{f"dev/{task}": score for task, score in report.scores.items()},
+        **{f"loss/{task}": loss for task, loss in report.losses.items()},
+        "train/lr": report.lr,
+        "train/grad_norm": report.grad_norm,
+        "train/negatives": report.negatives,
+        "train/tokens_per_second": report.tokens_per_second,
+    }
+    return _event(_scalars(values), report.examples, trial.decisions[report.step - 1].at)
+
+
+def _experiment(domains: Mapping[str, Any], metrics: Iterable[str]) -> Any:
+    """What the HParams tab shows: hyperparameters, and metrics by their names."""
+    infos = []
+    for name, domain in domains.items():
+        # TensorBoard puts those first of which it is told that they differ between trials.
+        info = api_pb2.HParamInfo(name=name, differs=name in _SHOWN_FIRST)
+        domain.update_hparam_info(info)
+        infos.append(info)
+    shown = [hparams.Metric(_metric_tag(name), display_name=name).as_proto() for name in metrics]
+    experiment = api_pb2.Experiment(hparam_infos=infos, metric_infos=shown)
+    return _about_hparams(metadata.EXPERIMENT_TAG, experiment=experiment)
+
+
+def _metric_tag(name: str) -> str:
+    return f"result/{name}"
+
+
+def _last_sign(trial: TrialRecord) -> float:
+    """When the record last says something of a trial, in seconds since the epoch."""
+    signs = [decision.at for decision in trial.decisions]
+    signs += [attempt.at for attempt in trial.attempts]
+    return max(signs, default=0.0)
+
+
+def _scalars(values: dict[str, float]) -> Any:
+    return Summary(value=[Summary.Value(tag=tag, simple_value=v) for tag, v in values.items()])
+
+
+def _session_end(*, failed: bool, at: float) -> Any:
+    status = api_pb2.STATUS_FAILURE if failed else api_pb2.STATUS_SUCCESS
+    end = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=at)
+    return _about_hparams(metadata.SESSION_END_INFO_TAG, session_end_info=end)
+
+
+def _about_hparams(tag: str, **content: Any) -> Any:
+    about = metadata.create_summary_metadata(plugin_data_pb2.HParamsPluginData(**content))
+    value = Summary.Value(tag=tag, metadata=about, tensor=metadata.NULL_TENSOR)
+    return Summary(value=[value])
+
+
+def _event(summary: Any, step: int, at: float) -> Any:
+    return Event(summary=summary, step=step, wall_time=at)
+
+
+def _write_events(path: Path, events: Iterable[Any]) -> None:
+    """Put events at the end of a file, which is made where there is none."""
+    with path.open("ab") as file:
+        writer = RecordWriter(file)
+        if file.tell() == 0:
+            writer.write(Event(file_version="brain.Event:2").SerializeToString())
+        for event in events:
+            writer.write(event.SerializeToString())

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from minbert.report import Report
 from minbert.tasks import TASK_NAMES, TASKS, Task
+from search.noise import Noise, noise_in_words
 from search.record import GREEK, OVER, SearchRecord, TrialRecord, field_texts
 
 # Rows of the live table; the rest of the trials are counted below it.
@@ -56,7 +57,7 @@ class PlainLines:
         self._say(trial, f"{trial.state}{why} ({over} of {self._record.planned} over{leads})")
 
     def _say(self, trial: TrialRecord, text: str) -> None:
-        line = f"{_clock(time.monotonic() - self._start):>7}  trial {trial.number:>2}  {text}"
+        line = f"{clock(time.monotonic() - self._start):>7}  trial {trial.number:>2}  {text}"
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -103,26 +104,29 @@ class LiveTable:
             f"{over} of {self._record.planned} trials over",
             *([f"{paused} paused"] if paused else []),
             f"{running} of {self._slots} slots busy",
-            _clock(passed),
+            clock(passed),
         ]
-        left = self._seconds_left(passed)
-        if left is not None:
-            parts.append(f"about {_clock(left)} left")
-        return Group(trials_table(self._record, rows=_ROWS), Text(", ".join(parts)))
+        if self._time_budget is not None:
+            parts.append(f"{clock(max(0.0, self._time_budget - passed))} of the budget left")
+        elif (left := self._seconds_left()) is not None:
+            parts.append(f"about {clock(left)} left")
+        lines = [", ".join(parts)]
+        best = self._record.best("running", "paused", "finished", "stopped", "cut short")
+        if best is not None and best.score is not None:
+            lines.append(f"Highest so far: {best.score:.3f}, trial {best.number}, {best.name}")
+        table = trials_table(self._record, rows=_ROWS)
+        return Group(table, *(Text(line, overflow="ellipsis", no_wrap=True) for line in lines))
 
-    def _seconds_left(self, passed: float) -> float | None:
-        """From the mean length of the trials that are over, and what is left of the time budget."""
+    def _seconds_left(self) -> float | None:
+        """From the mean length of the trials that are over."""
         ended = ("finished", "stopped", "paused")
         over = [trial for trial in self._record.trials if trial.state in ended]
-        left = []
-        if self._time_budget is not None:
-            left.append(self._time_budget - passed)
-        if over:
-            to_do = self._record.planned - len(over) - self._record.count("failed")
-            mean = sum(trial.seconds for trial in over) / len(over)
-            spent = sum(t.seconds for t in self._record.trials if t.state == "running")
-            left.append((to_do * mean - spent) / self._slots)
-        return max(0.0, min(left)) if left else None
+        if not over:
+            return None
+        to_do = self._record.planned - len(over) - self._record.count("failed")
+        mean = sum(trial.seconds for trial in over) / len(over)
+        spent = sum(t.seconds for t in self._record.trials if t.state == "running")
+        return max(0.0, (to_do * mean - spent) / self._slots)
 
 
 def trials_table(record: SearchRecord, rows: int | None = None) -> Table:
@@ -159,8 +163,13 @@ def trials_table(record: SearchRecord, rows: int | None = None) -> Table:
     return table
 
 
-def outcome(record: SearchRecord) -> Sequence[RenderableType]:
-    """The winner beside the recipe, in words that the data carry, and what failed."""
+def outcome(record: SearchRecord, noise: Noise | None = None) -> Sequence[RenderableType]:
+    """The winner beside the recipe, in words that the data carry, and what failed.
+
+    Args:
+        record: the trials.
+        noise: what chance does to the winner's lead, where that is known.
+    """
     winner, baseline = record.winner, record.baseline
     parts: list[RenderableType] = []
     for trial in record.trials:
@@ -186,6 +195,8 @@ def outcome(record: SearchRecord) -> Sequence[RenderableType]:
             "seeds or data have not confirmed it."
         )
     )
+    if noise is not None:
+        parts.append(Text(" ".join(noise_in_words(noise, winner)[1:])))
     return parts
 
 
@@ -210,7 +221,7 @@ def _score(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,66 @@
+"""How large and how fast the review of a large study is.
+
+    python -m bench.review [--trials 2000] [--space full]
+
+A study of synthetic trials with dev answers of 1,200 examples a report, without training. The page
+is opened in headless Chromium (Debian's packages chromium and chromium-driver): it is usable when
+the table is filled and the first figure drawn.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.browser import open_browser
+
+from .synthetic import rising, synthetic_run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--trials", type=int, default=2000)
+    parser.add_argument("--space", default="full")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = synthetic_run(
+            Path(temporary) / "run",
+            rising,
+            space=arguments.space,
+            trials=arguments.trials,
+            epochs=9,
+            sampler="random",
+        )
+        reports = len(list(folder.answers.folder.glob("*/*.npz")))
+        print(f"{arguments.trials} trials, {reports} reports")
+        run = str(folder.path)
+        print(f"search.review: {_seconds(run):.1f} s")
+        print(f"search.review --trial 7: {_seconds(run, '--trial', '7'):.1f} s")
+        print(f"search.review --html: {_seconds(run, '--html'):.1f} s")
+        print(f"report.html: {folder.page.stat().st_size / 1e6:.1f} MB")
+        with open_browser(Path(temporary) / "chromium") as browser:
+            browser.open("about:blank")
+            start = time.perf_counter()
+            browser.open(folder.page.as_uri())
+            filled = (
+                "return document.querySelectorAll('#table tbody tr').length === arguments[0]"
+                " && drawn.size > 0"
+            )
+            # The first figure is drawn when it comes near the window.
+            browser.run("elements[0].scrollIntoView()")
+            browser.wait(lambda: browser.run(filled, arguments.trials), what="the page")
+            print(f"usable in Chromium: {time.perf_counter() - start:.1f} s")
+
+
+def _seconds(*arguments: str) -> float:
+    start = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-m", "search.review", *arguments], check=True, stdout=subprocess.DEVNULL
+    )
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()

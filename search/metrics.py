@@ -1,0 +1,153 @@
+"""How a running search stands, as metrics that Prometheus scrapes (docs/monitoring.md).
+
+Ray's exporter shows a gauge for two of its report intervals (20 s) after it was last set. So what
+still holds is set again and again, and the series of a trial that no longer runs lapses by itself.
+"""
+
+import functools
+import logging
+import math
+import time
+from collections import Counter as Tally
+from collections.abc import Callable
+from typing import Any, Concatenate, ParamSpec, get_args
+
+from ray.util.metrics import Counter, Gauge, Metric
+
+from minbert.report import Report
+
+from .record import SearchRecord, State, TrialRecord
+
+# Less than the shortest sensible report interval of Ray's.
+_SECONDS_BETWEEN_REFRESHES = 2.0
+
+# Of the metrics' names; Ray puts ``ray_`` before them.
+_HELP = {
+    "minbert_trial_score": "Score of the trial's last report.",
+    "minbert_trial_task_score": "Dev score of a task in the trial's last report.",
+    "minbert_trial_progress_ratio": "Reports of the trial so far, as a share of all it can make.",
+    "minbert_trial_tokens_per_second": "Training tokens a second up to the trial's last report.",
+    "minbert_trial_resident_memory_bytes": "Resident memory of the worker that runs the trial.",
+    "minbert_trial_cuda_max_memory_bytes": "Most GPU memory that tensors of the attempt took.",
+    "minbert_reports_total": "Reports since the search was started or resumed.",
+    "minbert_best_score": "Highest score that a trial keeps so far; failed trials do not count.",
+    "minbert_trials": "Trials in a state.",
+    "minbert_trials_planned": "Trials there will be if nothing ends the search early.",
+    "minbert_slots": "Trials that can run at once.",
+    "minbert_slots_busy": "Trials that run.",
+}
+_SPELT_OUT = str.maketrans({"α": "alpha", "β": "beta", "γ": "gamma"})
+
+_Arguments = ParamSpec("_Arguments")
+_Method = Callable[Concatenate["SearchMetrics", _Arguments], None]
+
+
+def _never_raises(method: _Method[_Arguments]) -> _Method[_Arguments]:
+    """The first error turns the metrics off, so that it does not reach the search."""
+
+    @functools.wraps(method)
+    def guarded(
+        self: "SearchMetrics", /, *args: _Arguments.args, **kwargs: _Arguments.kwargs
+    ) -> None:
+        if self.are_off:
+            return
+        try:
+            method(self, *args, **kwargs)
+        except Exception as error:
+            self.are_off = True
+            logging.getLogger(__name__).warning("no metrics from here on: %r", error)
+
+    return guarded
+
+
+class SearchMetrics:
+    """A watcher that keeps Ray's metrics of a search up to date.
+
+    Args:
+        study: name of the study, a tag of every metric.
+        record: of the search, read at each refresh.
+        slots: trials that can run at once.
+
+    Attributes:
+        are_off: something went wrong with the metrics, and none is set any more.
+    """
+
+    def __init__(self, study: str, record: SearchRecord, slots: int):
+        self._study, self._record, self._slots = study, record, slots
+        self._metrics: dict[str, Metric] = {}
+        self._memory: dict[int, tuple[int, int]] = {}
+        self._last_refresh = -math.inf
+        self.are_off = False
+
+    def started(self, trial: TrialRecord) -> None:
+        pass
+
+    @_never_raises
+    def reported(self, trial: TrialRecord, report: Report) -> None:
+        # At once, and not at the next refresh: the trial may be over by then.
+        self._set_trial(trial, report)
+        self._metric(Counter, "minbert_reports_total", ("study",)).inc(
+            tags={"study": _ascii(self._study)}
+        )
+
+    def set_aside(self, trial: TrialRecord, reason: str) -> None:  # noqa: ARG002
+        self.ended(trial)
+
+    def ended(self, trial: TrialRecord) -> None:
+        self._memory.pop(trial.number, None)
+
+    def used(self, number: int, resident: int, cuda: int) -> None:
+        """Note the memory of a running trial, in bytes; 0 where there is none or none is known."""
+        self._memory[number] = resident, cuda
+
+    @_never_raises
+    def refresh(self) -> None:
+        """Set what holds, unless that was done a moment ago; to be called often."""
+        now = time.monotonic()
+        if now - self._last_refresh < _SECONDS_BETWEEN_REFRESHES:
+            return
+        self._last_refresh = now
+        for trial in self._record.trials:
+            if trial.state == "running":
+                self._set_trial(trial, trial.reports[-1] if trial.reports else None)
+        tally = Tally(trial.state for trial in self._record.trials)
+        states: tuple[State, ...] = get_args(State)
+        for state in states:
+            self._set("minbert_trials", tally[state], state=state)
+        self._set("minbert_trials_planned", self._record.planned)
+        best = self._record.best(*(state for state in states if state != "failed"))
+        if best is not None and best.score is not None:
+            self._set("minbert_best_score", best.score)
+        self._set("minbert_slots", self._slots)
+        self._set("minbert_slots_busy", tally["running"])
+
+    def _set_trial(self, trial: TrialRecord, report: Report | None) -> None:
+        tags = {"trial": str(trial.number), "configuration": trial.name}
+        values = {"progress_ratio": len(trial.reports) / trial.reports_in_all}
+        if report is not None:
+            values |= {"score": report.score, "tokens_per_second": report.tokens_per_second}
+            for task, score in report.scores.items():
+                self._set("minbert_trial_task_score", score, **tags, task=task)
+        resident, cuda = self._memory.get(trial.number, (0, 0))
+        if resident:
+            values["resident_memory_bytes"] = resident
+        if cuda:
+            values["cuda_max_memory_bytes"] = cuda
+        for name, value in values.items():
+            self._set(f"minbert_trial_{name}", value, **tags)
+
+    def _set(self, name: str, value: float, **tags: str) -> None:
+        if not math.isfinite(value):
+            return
+        texts = {key: _ascii(text) for key, text in {"study": self._study, **tags}.items()}
+        self._metric(Gauge, name, tuple(texts)).set(value, texts)
+
+    def _metric(self, kind: type[Metric], name: str, tags: tuple[str, ...]) -> Any:
+        if name not in self._metrics:
+            self._metrics[name] = kind(name, _HELP[name], tags)
+        return self._metrics[name]
+
+
+def _ascii(text: str) -> str:
+    """A tag, of which Ray takes ASCII alone: ``α=0.52`` as ``alpha=0.52``."""
+    return text.translate(_SPELT_OUT).encode("ascii", "backslashreplace").decode()

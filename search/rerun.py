@@ -1,0 +1,39 @@
+"""A trial as a command line that trains it again, alone."""
+
+import shlex
+from typing import Any
+
+from minbert.config import InputSettings, TrainConfig, recipe
+from minbert.settings import Settings
+
+
+def train_command(inputs: InputSettings, recipe_name: str, python: str = "python") -> str:
+    """The part of the command that all trials of a study share."""
+    options = _options(inputs, InputSettings())
+    return f"{python} -m minbert train {shlex.join(['--recipe', recipe_name, *options])}"
+
+
+def train_options(config: TrainConfig, recipe_name: str) -> str:
+    """The options of ``python -m minbert train`` that turn a recipe into a configuration."""
+    return shlex.join(_options(config, recipe(recipe_name)))
+
+
+def _options(settings: Settings, usual: Settings) -> list[str]:
+    options = []
+    for name, value in settings:
+        if value == getattr(usual, name):
+            continue
+        option = name.replace("_", "-")
+        if isinstance(value, bool):
+            options.append(f"--{option}" if value else f"--no-{option}")
+        else:
+            options += [f"--{option}", _as_argument(value)]
+    return options
+
+
+def _as_argument(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, tuple):
+        return ",".join(map(str, value) if isinstance(value[0], str) else map(repr, value))
+    return repr(value) if isinstance(value, float) else str(value)

@@ -1,0 +1,74 @@
+"""The page, written again and again while a search runs."""
+
+import threading
+import time
+from typing import Self
+
+from minbert.report import Report
+from search.folder import RunFolder
+from search.record import TrialRecord
+
+# The first page comes soon; later ones take at most about a twentieth of one core.
+_SECONDS_TO_FIRST = 10.0
+_SECONDS_BETWEEN = 60.0
+_SHARE = 20
+
+
+class LivePage:
+    """Writes the page of a run in a thread, from the study as its storage holds it.
+
+    Attributes:
+        problem: why the page could not be written, the last time that it could not. The search
+            goes on without it.
+    """
+
+    def __init__(self, folder: RunFolder):
+        self._folder = folder
+        self._changed, self._over = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._work, name="report.html", daemon=True)
+        self.problem: str | None = None
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def started(self, trial: TrialRecord) -> None:
+        pass
+
+    def reported(self, trial: TrialRecord, report: Report) -> None:  # noqa: ARG002
+        self._changed.set()
+
+    def set_aside(self, trial: TrialRecord, reason: str) -> None:
+        pass
+
+    def ended(self, trial: TrialRecord) -> None:  # noqa: ARG002
+        self._changed.set()
+
+    def _work(self) -> None:
+        pause = _SECONDS_TO_FIRST
+        while not self._over.wait(pause):
+            if not self._changed.is_set():
+                continue
+            self._changed.clear()
+            begin = time.monotonic()
+            try:
+                self._write()
+            # Whatever it is, the search is worth more than the page.
+            except Exception as error:
+                self.problem = " ".join(f"{type(error).__name__}: {error}".split())
+            pause = max(_SECONDS_BETWEEN, _SHARE * (time.monotonic() - begin))
+
+    def _write(self) -> None:
+        # Plotly takes a while to import, which need not hold up the search.
+        from .reading import read_run
+        from .report import write_page
+
+        study = self._folder.load_study()
+        try:
+            write_page(read_run(self._folder, study, is_running=True))
+        finally:
+            study.close()

@@ -1,0 +1,410 @@
+"""report.html: one file that says what a search found, how sure that is, and how to repeat it."""
+
+import datetime
+import json
+import math
+import time
+from importlib.resources import files
+from itertools import cycle
+from typing import Any
+
+import jinja2
+import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
+
+from minbert.card import MINILM_CAVEAT
+from minbert.checkpoint import write_whole
+from minbert.tasks import TASK_NAMES, TASKS
+from search.noise import noise_in_words
+from search.record import GREEK, OVER, SearchRecord, TrialRecord, field_texts
+from search.rerun import train_command, train_options
+from search.results import strict_json
+from search.spaces import built_in_spaces, load_space
+from search.weighting import KEEP_RULES, replay
+
+from . import figures
+from .experiments import ExperimentRow, experiment_rows
+from .reading import Run
+from .terminal import clock
+from .timeline import Timeline, make_timeline
+from .triangle import Region, regions
+from .varied import value_of, varied_columns
+from .weightings import hidden_in_words
+
+# Okabe and Ito's colours, which colour-blind people tell apart, and shades of them.
+_REGION_COLOURS = (
+    *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56789a", "#a6761d", "#7b5ea7", "#4d4d4d"),
+    *("#3b8ea5", "#b5523b", "#5f8f3e", "#9c4f72", "#6a7fdb", "#8c6d31"),
+)
+# The table of keep rules shows so many; its summary counts all.
+_MOST_KEEP_RULES = 50
+
+
+def write_page(run: Run) -> None:
+    """Write ``report.html`` into a run's folder, from its record."""
+    write_whole(run.folder.page, page(run).encode())
+
+
+def page(run: Run) -> str:
+    """The page as HTML that asks the network for nothing."""
+    record, now = run.record, time.time()
+    winner = record.winner
+    timeline = make_timeline(record, run.driver_runs, now)
+    divided = regions(record.trials)
+    drawn = _figures(record, timeline)
+    recipe = str(run.setup["recipe"])
+    command = train_command(run.inputs, recipe)
+    data = {
+        "figures": {each["id"]: json.loads(each["figure"].to_json()) for each in drawn},
+        "regions": _regions(divided, run),
+        "table": _table(record, recipe),
+        "winner": None if winner is None else winner.number,
+        "command": command,
+    }
+    source = files(__package__)
+    template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    return template.from_string(source.joinpath("report.html.j2").read_text("utf-8")).render(
+        css=source.joinpath("report.css").read_text("utf-8"),
+        js=source.joinpath("report.js").read_text("utf-8"),
+        plotly=get_plotlyjs(),
+        data=_as_script(data),
+        figures=drawn,
+        name=run.folder.name,
+        folder=run.folder.path,
+        about=_about(run),
+        state=_state(run, now),
+        is_running=run.is_running,
+        **_answer(record, winner, command, recipe),
+        noise=_noise(run, winner),
+        caveat=MINILM_CAVEAT if _is_minilm_on_real_data(run) else "",
+        spent=_spent(record, timeline),
+        failures=[
+            f"Trial {trial.number} ({trial.name}): {trial.error}"
+            for trial in record.trials
+            if trial.error
+        ],
+        experiments=_experiments(run),
+        has_triangle=bool(divided),
+        greek=[(GREEK[task], task) for task in TASK_NAMES],
+        objective_weights={task: run.objective.of(task) for task in TASK_NAMES},
+        hidden=hidden_in_words(record, run.objective),
+        keep_rules=_keep_rules(record),
+        facts=_facts(run),
+        data_notes=run.driver_runs[-1].data["notes"] if run.driver_runs else [],
+        data_files=list(run.setup["data files"].items()),
+        setup=_setup(run),
+        runs=[each.command for each in run.driver_runs],
+    )
+
+
+def _as_script(data: Any) -> str:
+    """JSON that stands in a script element, where ``<`` could end it."""
+    text = json.dumps(strict_json(data), ensure_ascii=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c")
+
+
+# What is said
+
+
+def _about(run: Run) -> str:
+    tasks = ", ".join(TASKS[task].title for task in run.inputs.tasks)
+    encoder = run.setup["encoder"]
+    layers = f"{encoder['layers']} layers"
+    return (
+        f"Space {run.setup['space']}, recipe {run.setup['recipe']}; {tasks} on "
+        f"{run.inputs.data}; {encoder['name']}, {layers}."
+    )
+
+
+def _state(run: Run, now: float) -> str:
+    record = run.record
+    written = f"{datetime.datetime.fromtimestamp(now).astimezone():%Y-%m-%d %H:%M}"
+    if run.is_running:
+        over = record.count(*OVER)
+        return (
+            f"The search is running: {over} of {record.planned} trials are over. Written "
+            f"{written}; it is written again from time to time, so reload the page."
+        )
+    left = record.count("cut short", "waiting", "paused") + record.planned - len(record.trials)
+    done = "It is done." if not left else f"It is not done: {left} trials can be gone on with."
+    return f"{len(record.trials)} trials. {done} Written {written}."
+
+
+def _answer(
+    record: SearchRecord, winner: TrialRecord | None, command: str, recipe: str
+) -> dict[str, Any]:
+    """The chosen configuration, and its scores beside those of the recipe."""
+    if winner is None or winner.kept is None:
+        return {"winner": None}
+    baseline = record.baseline.kept if record.baseline else None
+    ours, theirs = winner.kept.scores, baseline.scores if baseline else {}
+    rows = [
+        (f"{TASKS[t].title} ({TASKS[t].metric})", theirs.get(t), ours[t])
+        for t in TASK_NAMES
+        if t in ours
+    ]
+    rows.append(("score", baseline.score if baseline else None, winner.kept.score))
+    objective = winner.config.objective.normalised(1.0, list(ours))
+    is_recipe = winner is record.baseline
+    return {
+        "winner": winner,
+        "is_recipe": is_recipe,
+        "chosen_lead": "The recipe itself scored highest:" if is_recipe else "Scored highest:",
+        "trials_with_score": sum(trial.kept is not None for trial in record.trials),
+        "beside": [
+            {
+                "name": name,
+                "recipe": _decimals(before),
+                "winner": _decimals(after),
+                "difference": "" if before is None else f"{after - before:+.3f}",
+            }
+            for name, before, after in rows
+        ],
+        "objective": ", ".join(f"{share:.2f} {task}" for task, share in objective.items()),
+        "chosen": [
+            ("loss weights α, β, γ", ", ".join(f"{w:.3f}" for w in winner.weights.values())),
+            ("report kept", f"{winner.kept.step} of {winner.reports_in_all}"),
+            ("how it ended", f"{winner.state}{f': {winner.why}' if winner.why else ''}"),
+            (
+                "departs from the recipe in",
+                ", ".join(field_texts(winner.fields)) or "nothing",
+            ),
+        ],
+        "winner_command": f"{command} {train_options(winner.config, recipe)} --out winner",
+    }
+
+
+def _decimals(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _noise(run: Run, winner: TrialRecord | None) -> list[str]:
+    if winner is None:
+        return ["There is nothing to reckon with yet."]
+    noise = run.noise
+    if noise is None:
+        return [
+            "There are no stored dev answers of the recipe and of other trials yet, so how much of "
+            "a difference is chance cannot be reckoned."
+        ]
+    return [
+        *noise_in_words(noise, winner),
+        "Reckoned by a paired bootstrap over the dev examples and, for the choice, the reality "
+        "check of White (2000).",
+    ]
+
+
+def _is_minilm_on_real_data(run: Run) -> bool:
+    return "minilm" in run.inputs.encoder.lower() and run.inputs.data != "toy"
+
+
+def _spent(record: SearchRecord, timeline: Timeline | None) -> list[tuple[str, str]]:
+    epochs = sum(trial.reports[-1].epoch for trial in record.trials if trial.reports)
+    begun = [trial for trial in record.trials if trial.attempts]
+    in_full = float(sum(trial.config.epochs for trial in begun))
+    seconds = sum(trial.seconds for trial in record.trials)
+    saved = sum(
+        trial.seconds / len(trial.reports) * (trial.reports_in_all - len(trial.reports))
+        for trial in record.trials
+        if trial.reports and trial.state == "stopped"
+    )
+    counts = [
+        f"{count} {state}"
+        for state in ("finished", "stopped", "failed", "paused", "running", "cut short", "waiting")
+        if (count := record.count(state))
+    ]
+    facts = [
+        ("trials", f"{len(record.trials)} of {record.planned}: {', '.join(counts)}"),
+        ("epochs trained", f"{epochs:.1f} of the {in_full:.0f} that the trials ask for"),
+        ("training and dev evaluation", clock(seconds)),
+        ("saved by stopping early", f"about {clock(saved)} of it" if saved else "nothing"),
+    ]
+    if timeline is not None:
+        facts += [
+            ("time of the search", clock(timeline.seconds)),
+            ("slots busy", f"{timeline.busy:.0%} of {timeline.slots} slots' time"),
+        ]
+    return facts
+
+
+def _experiments(run: Run) -> list[ExperimentRow]:
+    name = str(run.setup["space"])
+    if name not in built_in_spaces():
+        return []
+    return experiment_rows(load_space(name).experiments, run.record.trials)
+
+
+def _keep_rules(record: SearchRecord) -> dict[str, Any] | None:
+    trials = [trial for trial in record.ranked if trial.reports and trial.state != "failed"]
+    if not trials or not any(len(trial.reports) > 1 for trial in trials):
+        return None
+    rows: list[dict[str, Any]] = []
+    differences: list[float] = []
+    for trial in trials:
+        kept = [replay(trial, rule) for rule in KEEP_RULES]
+        differences.append(kept[1].score - kept[0].score)
+        cells = [text for one in kept for text in (f"{one.epoch:.2f}", f"{one.score:.3f}")]
+        rows.append({"trial": f"{trial.number} {trial.name}", "cells": cells})
+        rows[-1]["cells"] += [f"{differences[-1]:+.3f}"]
+    above, below = sum(d > 0 for d in differences), sum(d < 0 for d in differences)
+    summary = ""
+    if len(rows) > _MOST_KEEP_RULES:
+        summary = f"The first {_MOST_KEEP_RULES} of {len(rows)} trials are shown. "
+    return {
+        "rules": KEEP_RULES,
+        "rows": rows[:_MOST_KEEP_RULES],
+        "summary": f"{summary}The {KEEP_RULES[1]} rule scores above the {KEEP_RULES[0]} rule in "
+        f"{above} trials, below it in {below}, and the same in {len(rows) - above - below}.",
+    }
+
+
+def _facts(run: Run) -> list[tuple[str, str]]:
+    facts = [("run", str(run.folder.path)), ("seed", str(run.record.trials[0].config.seed))]
+    for last in run.driver_runs[-1:]:
+        hardware = last.hardware
+        began = datetime.datetime.fromtimestamp(run.driver_runs[0].at).astimezone()
+        facts += [
+            ("begun", f"{began:%Y-%m-%d %H:%M %Z}"),
+            ("times gone on with", str(len(run.driver_runs) - 1)),
+            ("trials at once", str(last.slots)),
+            (
+                "hardware",
+                f"{hardware['machines']} machines, {hardware['cpus']} CPUs, "
+                f"{hardware['gpus']:g} GPUs; the driver has {hardware['processor']}",
+            ),
+            *((f"{name} version", version) for name, version in last.versions.items()),
+        ]
+        for task, by_split in last.data["sizes"].items():
+            counts = ", ".join(f"{size:,} {split}" for split, size in by_split.items())
+            facts.append((f"{task} examples", counts))
+    return facts
+
+
+def _setup(run: Run) -> list[tuple[str, str]]:
+    settings = []
+    for name, value in run.setup.items():
+        inner = value.items() if isinstance(value, dict) else [("", value)]
+        if name != "data files":
+            settings += [(f"{name} {key}".strip(), _as_text(each)) for key, each in inner]
+    return settings
+
+
+def _as_text(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+# What is drawn
+
+
+def _figures(record: SearchRecord, timeline: Timeline | None) -> list[dict[str, Any]]:
+    """The figures that there is something to draw for, with what is said of each."""
+    columns = figures.Columns(record)
+    importances = columns.importances()
+    stopped = "Stopped trials stand with the score that they had, after fewer epochs."
+    wide = 110 * len(columns.values)
+    drawn: list[dict[str, Any]] = []
+
+    def add(name: str, title: str, text: str, figure: go.Figure | None, width: int = 0) -> None:
+        if figure is not None:
+            height = int(figure.layout.height)
+            about = {"id": name, "title": title, "text": text, "height": height, "width": width}
+            drawn.append({**about, "figure": figure})
+
+    if not any(trial.reports for trial in record.trials):
+        return []
+    add(
+        "curves",
+        "Learning curves",
+        "The score at each dev evaluation, and what was decided there. Point at a curve for the "
+        "trial and the reason; click a name above to hide it.",
+        figures.learning_curves(record),
+    )
+    if columns.values and len(columns.trials) > 1:
+        add(
+            "parallel",
+            "Configurations and scores",
+            f"A line a trial. Drag along an axis to pick a range, or move the axes. {stopped}",
+            figures.parallel_coordinates(columns),
+            wide,
+        )
+        if importances:
+            add(
+                "importances",
+                "What mattered",
+                "Importance of each choice for reaching the highest tenth of the scores, by "
+                f"Optuna's PED-ANOVA, from {len(columns.trials)} trials. With few trials it is "
+                f"rough, and α, β, γ add up to 1, so they share theirs. {stopped}",
+                figures.importance_bars(importances),
+            )
+        add(
+            "slices",
+            "Score against each choice",
+            f"A point a trial; blue ones finished. {stopped}",
+            figures.slices(columns, importances),
+            720 if len(columns.values) > 1 else 0,
+        )
+    add(
+        "front",
+        "Scores of the tasks",
+        "Every checkpoint by its dev scores. To those on the front no other is equal "
+        "or above on all tasks at once; whatever the tasks weigh, the highest score is among them.",
+        figures.front_views(record),
+        760,
+    )
+    if timeline is not None:
+        add(
+            "timeline",
+            "Who ran when",
+            f"Attempts by slot; empty is idle. The slots were busy for {timeline.busy:.0%} of the "
+            "time. Dotted lines: the search was gone on with.",
+            figures.timeline_bars(timeline),
+            600,
+        )
+    return drawn
+
+
+def _regions(divided: list[Region], run: Run) -> list[dict[str, Any]]:
+    numbers = dict.fromkeys(region.trial.number for region in divided)
+    colours = dict(zip(numbers, cycle(_REGION_COLOURS), strict=False))
+    return [
+        {
+            "trial": region.trial.number,
+            "name": region.trial.name,
+            "state": region.trial.state,
+            "report": region.report.step,
+            "scores": [region.report.scores[task] for task in TASK_NAMES],
+            "kept": run.is_kept(region.trial.number, region.report.step),
+            "corners": region.corners,
+            "share": region.share,
+            "colour": colours[region.trial.number],
+        }
+        for region in divided
+    ]
+
+
+def _table(record: SearchRecord, recipe: str) -> dict[str, Any]:
+    varied = varied_columns(record.trials)
+    names = ["trial", "name", "state", "score", *TASK_NAMES, "epochs", "seconds", *varied]
+    rows = []
+    for trial in record.ranked:
+        kept = trial.kept
+        numbers = [trial.score, *(kept.scores.get(t) if kept else None for t in TASK_NAMES)]
+        epochs = trial.reports[-1].epoch if trial.reports else 0.0
+        values = [value_of(trial, column) for column in varied]
+        cells = [trial.number, trial.name, trial.state, *numbers, epochs, trial.seconds, *values]
+        rows.append(
+            {
+                "cells": [_short(cell) for cell in cells],
+                "why": trial.why,
+                "origin": trial.origin,
+                "options": train_options(trial.config, recipe),
+            }
+        )
+    return {"columns": names, "rows": rows}
+
+
+def _short(value: Any) -> Any:
+    """Numbers to six digits, which is more than the page shows; the command has all of them."""
+    if isinstance(value, float) and math.isfinite(value):
+        return float(f"{value:.6g}")
+    return value if not isinstance(value, bool) else str(value)

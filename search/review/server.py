@@ -1,0 +1,106 @@
+"""A TensorBoard server beside a search."""
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from minbert.errors import InputError
+
+_HOST = "127.0.0.1"
+_PORTS = range(6006, 6106)
+_SECONDS_TO_START = 60.0
+_SECONDS_TO_END = 5.0
+
+
+@contextmanager
+def tensorboard_server(logdir: Path, log: Path) -> Iterator[str]:
+    """Run TensorBoard on this machine alone, for as long as the context lasts.
+
+    Args:
+        logdir: what it shows; may be empty so far.
+        log: file for what it prints.
+
+    Yields:
+        Its address.
+
+    Raises:
+        InputError: it does not start.
+    """
+    port = _free_port()
+    options = {"--logdir": str(logdir), "--host": _HOST, "--port": str(port)}
+    arguments = [word for option in options.items() for word in option]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tensorboard.main", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            # A session of its own: Ctrl-C in the terminal is for the search, which then ends this.
+            start_new_session=True,
+        )
+    try:
+        _wait(process, port, log)
+        yield f"http://{_HOST}:{port}/"
+    finally:
+        _end(process)
+
+
+def _free_port() -> int:
+    for port in _PORTS:
+        with socket.socket() as probe:
+            # As servers do, so that a port counts as free soon after its last server ended.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((_HOST, port))
+            except OSError:
+                continue
+            return port
+    raise InputError(f"TensorBoard: no port is free from {_PORTS[0]} to {_PORTS[-1]}")
+
+
+def _wait(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
+    """Wait until it answers; InputError where it ends before, or never does."""
+    end = time.monotonic() + _SECONDS_TO_START
+    while time.monotonic() < end:
+        if (code := process.poll()) is not None:
+            lines = log.read_text(errors="replace").split("\n")
+            said = [line.strip() for line in lines if line.strip()]
+            why = said[-1] if said else f"exit status {code}"
+            raise InputError(f"TensorBoard does not start: {why} (see {log})")
+        if _answers(port):
+            return
+        time.sleep(0.1)
+    raise InputError(f"TensorBoard does not answer within {_SECONDS_TO_START:g} s (see {log})")
+
+
+def _answers(port: int) -> bool:
+    # Not urllib: that would ask a proxy.
+    connection = http.client.HTTPConnection(_HOST, port, timeout=5)
+    try:
+        connection.request("GET", "/")
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """End the server with all that it started."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            break
+        try:
+            process.wait(_SECONDS_TO_END)
+        except subprocess.TimeoutExpired:
+            continue
+    process.wait()

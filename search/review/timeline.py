@@ -1,0 +1,132 @@
+"""Who ran when: every attempt of a search on the slot that it had."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from search.provenance import DriverRun
+from search.record import SearchRecord, TrialRecord, Verdict
+
+_OUTCOMES: dict[Verdict, str] = {
+    "pause": "paused",
+    "stop": "stopped",
+    "prune": "stopped",
+    "finish": "finished",
+    "fail": "failed",
+}
+
+
+@dataclass(frozen=True)
+class Stay:
+    """An attempt on its slot.
+
+    Attributes:
+        start: in seconds of searching; the time between a driver's runs is left out.
+        end: as ``start``.
+        outcome: how the attempt ended, in a word.
+    """
+
+    trial: TrialRecord
+    attempt: int
+    slot: int
+    start: float
+    end: float
+    outcome: str
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """All attempts of a search.
+
+    Attributes:
+        stays: in the order of their starts.
+        slots: of the run that had most.
+        seconds: of searching.
+        busy: share of the slots' time in which an attempt ran.
+        resumed: when the search was gone on with, in seconds of searching.
+    """
+
+    stays: tuple[Stay, ...]
+    slots: int
+    seconds: float
+    busy: float
+    resumed: tuple[float, ...]
+
+
+def make_timeline(record: SearchRecord, runs: Sequence[DriverRun], now: float) -> Timeline | None:
+    """Put a record's attempts on slots; None where nothing ran, or no run was noted.
+
+    Args:
+        record: the trials.
+        runs: of the driver, in their order.
+        now: seconds since the epoch, at which what runs ends for now.
+    """
+    spans = [
+        (attempt.at, *_end_of(trial, index, now), trial, attempt.number)
+        for trial in record.trials
+        for index, attempt in enumerate(trial.attempts)
+    ]
+    spans.sort(key=lambda span: span[0])
+    if not spans or not runs:
+        return None
+    clock = _Clock(runs, [moment for span in spans for moment in (span[0], span[1])], now)
+    free_at: list[float] = []
+    stays = []
+    for begin, end, outcome, trial, number in spans:
+        start, stop = clock.seconds(begin), clock.seconds(end)
+        # A moment may pass between an end and the start that follows it.
+        slot = next((i for i, free in enumerate(free_at) if free <= start), len(free_at))
+        free_at[slot : slot + 1] = [stop]
+        stays.append(Stay(trial, number, slot, start, stop, outcome))
+    used = sum(stay.end - stay.start for stay in stays)
+    offered = sum(run.slots * length for run, length in zip(runs, clock.lengths, strict=True))
+    return Timeline(
+        stays=tuple(stays),
+        slots=max(len(free_at), *(run.slots for run in runs)),
+        seconds=sum(clock.lengths),
+        busy=min(1.0, used / offered) if offered else 0.0,
+        resumed=tuple(clock.offsets[1:]),
+    )
+
+
+class _Clock:
+    """Seconds of searching: time passes only while a driver runs."""
+
+    def __init__(self, runs: Sequence[DriverRun], moments: Sequence[float], now: float):
+        self._starts = [run.at for run in runs]
+        self.offsets: list[float] = []
+        self.lengths: list[float] = []
+        total = 0.0
+        for index, run in enumerate(runs):
+            following = runs[index + 1].at if index + 1 < len(runs) else now
+            # After a kill no end was noted; what is known is when something last happened.
+            happened = [moment for moment in moments if run.at <= moment <= following]
+            end = run.until or max(happened, default=run.at)
+            self.offsets.append(total)
+            self.lengths.append(max(0.0, end - run.at))
+            total += self.lengths[-1]
+
+    def seconds(self, moment: float) -> float:
+        run = max((i for i, at in enumerate(self._starts) if at <= moment), default=0)
+        passed = min(max(0.0, moment - self._starts[run]), self.lengths[run])
+        return self.offsets[run] + passed
+
+
+def _end_of(trial: TrialRecord, index: int, now: float) -> tuple[float, str]:
+    """When an attempt ended, as far as it is known, and how."""
+    attempt = trial.attempts[index]
+    is_last = index + 1 == len(trial.attempts)
+    if is_last and trial.state == "running":
+        return now, "running"
+    failure = trial.failures.get(attempt.number)
+    if failure is not None:
+        return failure.at or attempt.at, "failed"
+    if is_last and trial.state == "failed" and trial.ended_at is not None:
+        return trial.ended_at, "failed"
+    decisions = [d for d in trial.decisions if d.attempt == attempt.number]
+    if not decisions:
+        return attempt.at, "cut short"
+    outcome = _OUTCOMES.get(decisions[-1].verdict, "cut short")
+    step = trial.decisions.index(decisions[-1]) + 1
+    if outcome == "paused" and any(each.rung == step for each in trial.attempts):
+        outcome = "promoted"
+    return decisions[-1].at, outcome

@@ -1,0 +1,131 @@
+"""What there is to say of a trial, in words, for TensorBoard's Text tab."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from minbert.tasks import TASKS, Task
+from search.record import TrialRecord, field_texts
+
+from .mistakes import DevTexts, Mistake
+
+# Mistakes that are shown of each task.
+_MOST = 5
+
+
+def trial_text(
+    trial: TrialRecord, texts: DevTexts, answers: Mapping[Task, np.ndarray] | None
+) -> str:
+    """A trial's configuration, attempts, decisions and worst dev mistakes as markdown.
+
+    Args:
+        trial: the trial as it stands.
+        texts: the dev examples.
+        answers: (examples,) a task, of the checkpoint that the trial keeps; None if there are none.
+    """
+    parts = [f"## Trial {trial.number}", *_standing(trial)]
+    if trial.attempts:
+        parts += ["### Attempts and decisions", _list(_history(trial))]
+    if trial.kept is not None and answers is not None:
+        parts += [f"### Worst dev mistakes, report {trial.kept.step}"]
+        for task in texts.tasks:
+            parts += _mistakes(task, texts, answers[task])
+    if not was_refused(trial):
+        rest = {name: v for name, v in trial.config if name not in trial.fields and v is not None}
+        parts += ["### The rest of its configuration", _fields(rest)]
+    return "\n\n".join(parts)
+
+
+def was_refused(trial: TrialRecord) -> bool:
+    """The space's function failed, so that the trial has no configuration of its own."""
+    return trial.error is not None and not trial.attempts
+
+
+def escaped(text: str) -> str:
+    """Text that markdown and HTML leave as it is, on one line; it may come from anyone."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return re.sub(r"[^\w ,]|_", lambda match: f"&#{ord(match[0])};", line)
+
+
+def _standing(trial: TrialRecord) -> Iterator[str]:
+    why = f": {escaped(trial.why)}" if trial.why else ""
+    yield f"**{trial.state}**{why}"
+    kept = trial.kept
+    if kept is None:
+        yield "It keeps no checkpoint."
+    else:
+        scores = ", ".join(f"{task} {score:.3f}" for task, score in kept.scores.items())
+        yield (
+            f"It keeps the checkpoint of report {kept.step} of {trial.reports_in_all}: "
+            f"score {kept.score:.3f} ({scores})."
+        )
+    origin = f" ({escaped(trial.origin)})" if trial.origin else ""
+    if trial.fields:
+        yield f"Where it departs from the recipe{origin}: {_fields(trial.fields)}"
+    elif not was_refused(trial):
+        yield "It is the recipe itself."
+
+
+def _fields(fields: dict[str, Any]) -> str:
+    return ", ".join(map(escaped, field_texts(fields)))
+
+
+def _history(trial: TrialRecord) -> Iterator[str]:
+    """Attempts, each with the decisions on its reports that say something new."""
+    said = None
+    for attempt in trial.attempts:
+        more = f": {escaped(attempt.reason)}" if attempt.reason else ""
+        batch = f", {attempt.micro_batch} examples at once" if attempt.micro_batch else ""
+        yield f"Attempt {attempt.number}, {attempt.why}{batch}{more}"
+        for step, decision in enumerate(trial.decisions, start=1):
+            new = (decision.verdict, decision.reason)
+            if decision.attempt == attempt.number and decision.reason and new != said:
+                yield f"Report {step}, {decision.verdict}: {escaped(decision.reason)}"
+                said = new
+
+
+def _mistakes(task: Task, texts: DevTexts, answers: np.ndarray) -> Iterator[str]:
+    title = TASKS[task].title.capitalize()
+    worst = texts.worst(task, answers, _MOST)
+    if not worst:
+        yield f"**{title}**: none."
+        return
+    yield f"**{title}**"
+    if TASKS[task].is_pair:
+        head = ["sentence", "sentence", "label", "answer", "shared words"]
+    else:
+        head = ["sentence", "label", "answer"]
+    yield _table(head, [_row(task, mistake) for mistake in worst])
+    if task == "para":
+        wrongly_yes, rightly_no = texts.false_friends(answers)
+        yield (
+            "Of the pairs that are no paraphrases, those that were taken for one share "
+            f"{_share(wrongly_yes)} of their words on average, the others {_share(rightly_no)}."
+        )
+
+
+def _row(task: Task, mistake: Mistake) -> list[str]:
+    cells = [*map(escaped, mistake.sentences)]
+    cells += [_value(task, mistake.label), _value(task, mistake.answer)]
+    return cells if mistake.overlap is None else [*cells, _share(mistake.overlap)]
+
+
+def _value(task: Task, value: float) -> str:
+    """A label or an answer as people read it."""
+    if task == "para":
+        return "yes" if value else "no"
+    return f"{value:.0f}" if TASKS[task].whole_labels else f"{value:.1f}"
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.0f} %"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows))
+
+
+def _list(items: Iterable[str]) -> str:
+    return "\n".join(f"- {item}" for item in items)

@@ -1,0 +1,121 @@
+"""One trial from close by, and two side by side."""
+
+from rich import box
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from minbert.errors import InputError
+from minbert.settings import this_python
+from minbert.tasks import TASK_NAMES, TASKS
+from search.noise import Difference, paired_difference
+from search.record import Attempt, TrialRecord, field_texts
+from search.rerun import train_command, train_options
+
+from .reading import Run
+from .terminal import clock
+
+
+def show_trial(run: Run, trial: TrialRecord) -> list[RenderableType]:
+    """Its configuration, its attempts, its reports with what was decided, and its errors."""
+    state = f"{trial.state}: {trial.why}" if trial.why else trial.state
+    recipe = str(run.setup["recipe"])
+    lines: list[RenderableType] = [
+        Text(f"Trial {trial.number}, {trial.name}", style="bold"),
+        Text(state),
+        Text(f"Comes from: {trial.origin}; {clock(trial.seconds)} of training and evaluation"),
+        Text(f"Departs from the recipe {recipe} in: {_departures(trial)}"),
+    ]
+    if trial.reports:
+        lines.append(_reports_table(run, trial))
+    for attempt in trial.attempts:
+        lines.append(Text(_attempt_in_words(attempt)))
+        if (failure := trial.failures.get(attempt.number)) is not None:
+            lines.append(Text(f"  failed: {failure.reason}"))
+    if trial.error is not None:
+        lines.append(Text(f"Error: {trial.error}"))
+    command = train_command(run.inputs, recipe, python=this_python())
+    return [
+        *lines,
+        Text("To train it again, alone:"),
+        Text(f"  {command} {train_options(trial.config, recipe)} --out trial-{trial.number}"),
+    ]
+
+
+def _departures(trial: TrialRecord) -> str:
+    return ", ".join(field_texts(trial.fields)) or "nothing"
+
+
+def _attempt_in_words(attempt: Attempt) -> str:
+    parts = [f"Attempt {attempt.number}: {attempt.why}"]
+    if attempt.reason:
+        parts.append(attempt.reason)
+    if attempt.micro_batch is not None:
+        parts.append(f"at most {attempt.micro_batch} examples at once")
+    return "; ".join(parts)
+
+
+def _reports_table(run: Run, trial: TrialRecord) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("report", "epoch", "score", *TASK_NAMES):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("decision")
+    table.add_column("model", no_wrap=True)
+    for report, decision in zip(trial.reports, trial.decisions, strict=True):
+        reason = f": {decision.reason}" if decision.reason else ""
+        table.add_row(
+            f"{report.step}/{trial.reports_in_all}",
+            f"{report.epoch:.2f}",
+            f"{report.score:.3f}",
+            *(f"{report.scores[t]:.3f}" if t in report.scores else "" for t in TASK_NAMES),
+            f"{decision.verdict}{reason}",
+            "kept" if run.is_kept(trial.number, report.step) else "",
+        )
+    return table
+
+
+def compare(run: Run, first: TrialRecord, second: TrialRecord) -> list[RenderableType]:
+    """Two trials, each by the checkpoint that it keeps, with the paired difference on dev.
+
+    Raises:
+        InputError: one of them has no report.
+    """
+    for trial in (first, second):
+        if trial.kept is None:
+            raise InputError(f"--compare: trial {trial.number} has no report to compare")
+    assert first.kept is not None
+    assert second.kept is not None
+    labels = run.answers.labels()
+    ours = run.answers.read(first.number, first.kept.step)
+    theirs = run.answers.read(second.number, second.kept.step)
+    found: dict[str, Difference] = {}
+    if labels is not None and ours is not None and theirs is not None:
+        found = {**paired_difference(labels, ours, theirs, run.objective)}
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("dev")
+    for heading in (f"trial {first.number}", f"trial {second.number}", "difference"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("95 % interval", justify="right", no_wrap=True)
+    tasks = [task for task in TASK_NAMES if task in first.kept.scores]
+    rows = [
+        (task, TASKS[task].title, first.kept.scores[task], second.kept.scores[task])
+        for task in tasks
+    ]
+    for key, title, before, after in [
+        *rows,
+        ("score", "score", first.kept.score, second.kept.score),
+    ]:
+        interval = found.get(key)
+        shown = "" if interval is None else f"{interval.low:+.3f} to {interval.high:+.3f}"
+        table.add_row(title, f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f}", shown)
+    names = [Text(f"Trial {t.number}, {t.name}: {_departures(t)}") for t in (first, second)]
+    return [*names, table, Text(_caution(found))]
+
+
+def _caution(found: dict[str, Difference]) -> str:
+    if not found:
+        return "The dev answers of the two are not stored, so how much is chance is not known."
+    return (
+        "The interval is the paired bootstrap's over dev examples. It does not allow for how the "
+        "two were chosen, nor for other seeds of the same training."
+    )

@@ -1,0 +1,96 @@
+"""What other weights of the tasks, or another keep rule, would have chosen."""
+
+import shlex
+
+from rich import box
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from minbert.tasks import TASK_NAMES
+from minbert.weights import Weights
+from search.record import SearchRecord
+from search.weighting import KEEP_RULES, hidden, rank, replay
+
+from .reading import Run
+
+
+def under_weights(run: Run, weights: Weights) -> list[RenderableType]:
+    """What the record says under other weights, in words that it carries."""
+    ranked = rank(run.record.trials, weights)
+    if not ranked:
+        return [Text("No trial came to a report yet.")]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("#", justify="right")
+    table.add_column("trial")
+    for heading in ("score", *TASK_NAMES, "report"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    table.add_column("model", no_wrap=True)
+    for one in ranked:
+        table.add_row(
+            str(one.trial.number),
+            Text(one.trial.name, no_wrap=True, overflow="ellipsis"),
+            f"{one.score:.3f}",
+            *(f"{one.report.scores[t]:.3f}" if t in one.report.scores else "" for t in TASK_NAMES),
+            f"{one.report.step}/{one.trial.reports_in_all}",
+            one.trial.state,
+            "kept" if run.is_kept(one.trial.number, one.report.step) else "",
+        )
+    best = ranked[0]
+    there = "is kept" if run.is_kept(best.trial.number, best.report.step) else "is no longer kept"
+    folder = shlex.quote(str(run.folder.path))
+    lines = [
+        f"Under weights {weights}: trial {best.trial.number} ({best.trial.name}) at report "
+        f"{best.report.step} scores highest, {best.score:.3f}; its model {there}.",
+        hidden_in_words(run.record, weights),
+        "Chosen on these dev data, so optimistic. To save the model:",
+        f"  python -m search.export {folder} --weights {weights} --to DIR",
+    ]
+    return [table, *(Text(line) for line in lines)]
+
+
+def hidden_in_words(record: SearchRecord, weights: Weights) -> str:
+    """How far stopped trials may hide a higher score under the weights."""
+    found = hidden(record.trials, weights)
+    objective = record.trials[0].config.objective
+    if not found.stopped:
+        return "No trial was stopped early."
+    text = f"{found.stopped} trials were stopped early, by the study's objective {objective}. "
+    if not found.finished:
+        return text + "None was trained to its end, so what they might have reached is unknown."
+    gain = f"the most that the {found.finished} finished ones gained after the same report"
+    if not found.could:
+        return text + f"With {gain} (up to {found.most_gain:+.3f}) none would come above it."
+    numbers = ", ".join(str(trial.number) for trial, _ in found.could[:8])
+    more = " and more" if len(found.could) > 8 else ""
+    return text + (
+        f"With {gain}, {len(found.could)} of them could come above it, up to "
+        f"{found.could[0][1]:.3f}: trial {numbers}{more}."
+    )
+
+
+def keep_rules_table(record: SearchRecord) -> Table:
+    """What the course report's two keep rules would each have kept, trial by trial."""
+    table = Table(
+        title="What each keep rule keeps",
+        caption="Scores are under the study's objective; the weighted rule goes by each trial's "
+        "keep weights.",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    table.add_column("#", justify="right")
+    table.add_column("trial")
+    for rule in KEEP_RULES:
+        table.add_column(f"{rule}: epoch", justify="right")
+        table.add_column("score", justify="right")
+    table.add_column("difference", justify="right")
+    for trial in record.ranked:
+        if not trial.reports or trial.state == "failed":
+            continue
+        kept = [replay(trial, rule) for rule in KEEP_RULES]
+        cells = [text for one in kept for text in (f"{one.epoch:.2f}", f"{one.score:.3f}")]
+        name = Text(trial.name, no_wrap=True, overflow="ellipsis")
+        difference = f"{kept[1].score - kept[0].score:+.3f}"
+        table.add_row(str(trial.number), name, *cells, difference)
+    return table

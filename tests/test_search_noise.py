@@ -1,0 +1,143 @@
+"""How much is chance: exact values, parity with grading, and honesty over many searches."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.synthetic import CLASSES, draw_answers, draw_labels
+from minbert.evaluate import grade
+from minbert.tasks import TASK_NAMES, Task
+from minbert.weights import EQUAL_WEIGHTS, Weights
+from search.answers import DevAnswers, TaskArrays, pack_answers
+from search.noise import Bootstrap, noise_in_words, noise_of, paired_difference
+from search.record import SearchRecord, TrialRecord
+
+from .test_search_review import report, trial
+
+
+def test_resampled_scores_are_those_of_the_repeated_examples() -> None:
+    draw = np.random.default_rng(1)
+    labels = draw_labels(50, draw)
+    answers = [draw_answers(labels, skill, draw) for skill in (0.5, 0.9)]
+    bootstrap = Bootstrap(labels, resamples=20)
+    counts: dict[Task, Any] = bootstrap._counts
+    for task in TASK_NAMES:
+        scores = bootstrap.task_scores(task, [each[task] for each in answers])
+        assert scores.shape == (21, 2)
+        assert counts[task][0].tolist() == [1] * 50
+        assert counts[task][1:].sum(axis=1).tolist() == [50] * 20
+        for row, count in enumerate(counts[task]):
+            examples = np.repeat(np.arange(50), count)
+            for column, given_answers in enumerate(answers):
+                right = grade(task, given_answers[task][examples], labels[task][examples], CLASSES)
+                assert scores[row, column] == pytest.approx(right.score, abs=1e-5)
+
+
+def test_constant_answers_correlate_with_nothing() -> None:
+    labels: TaskArrays = {"sts": np.arange(5, dtype=np.float32)}
+    constant = np.full(5, 2.5, dtype=np.float32)
+    assert Bootstrap(labels, 10).task_scores("sts", [constant]).tolist() == [[0.0]] * 11
+
+
+def test_difference_of_a_checkpoint_with_itself_is_nothing() -> None:
+    draw = np.random.default_rng(2)
+    labels = draw_labels(40, draw)
+    answers = draw_answers(labels, 0.7, draw)
+    for difference in paired_difference(labels, answers, answers, EQUAL_WEIGHTS).values():
+        assert (difference.value, difference.low, difference.high) == (0.0, 0.0, 0.0)
+
+
+@given(st.integers(0, 20), st.integers(0, 20))
+def test_difference_in_accuracy_is_a_count(first: int, second: int) -> None:
+    labels: TaskArrays = {"para": np.ones(20, dtype=np.float32)}
+
+    def right(count: int) -> TaskArrays:
+        return {"para": (np.arange(20) < count).astype(np.uint8)}
+
+    found = paired_difference(labels, right(first), right(second), Weights(0, 1, 0))
+    assert found["para"].value == pytest.approx((second - first) / 20)
+    assert found["score"] == found["para"]
+    assert found["para"].low <= found["para"].value <= found["para"].high
+
+
+def search_of(
+    skills: list[list[float]], folder: Any, *, examples: int = 300, seed: int = 0
+) -> tuple[SearchRecord, DevAnswers]:
+    """A finished search whose trials answer at random with these skills at their reports."""
+    draw = np.random.default_rng(seed)
+    labels = draw_labels(examples, draw)
+    answers = DevAnswers(folder)
+    folder.mkdir(exist_ok=True)
+    (folder / "labels.npz").write_bytes(_as_npz(labels))
+    trials: list[TrialRecord] = []
+    for number, steps in enumerate(skills):
+        reports = []
+        for step, skill in enumerate(steps, start=1):
+            given_answers = draw_answers(labels, skill, draw)
+            answers.write(number, step, pack_answers(given_answers))
+            scores = [grade(t, given_answers[t], labels[t], CLASSES).score for t in TASK_NAMES]
+            reports.append(report(step, *scores))
+        trials.append(trial(number, reports))
+    return SearchRecord(len(trials), trials), answers
+
+
+def _as_npz(labels: TaskArrays) -> bytes:
+    import io
+
+    buffer = io.BytesIO()
+    np.savez(buffer, **labels)  # type: ignore[arg-type]  # the stubs know no names
+    return buffer.getvalue()
+
+
+def test_a_lead_among_equals_is_called_luck(tmp_path: Any) -> None:
+    record, answers = search_of([[0.6]] * 12, tmp_path)
+    noise = noise_of(record, answers)
+    assert noise is not None
+    assert record.winner is not None
+    assert noise.reports == 12
+    assert noise.examples == 900
+    assert 0 < noise.luck < noise.most_luck
+    assert not noise.beyond_chance
+    words = " ".join(noise_in_words(noise, record.winner))
+    assert "may well be luck" in words or "The recipe itself scored highest" in words
+
+
+def test_a_real_lead_is_more_than_chance_and_still_not_called_confirmed(tmp_path: Any) -> None:
+    record, answers = search_of([[0.5], [0.5], [0.8], [0.55]], tmp_path)
+    noise = noise_of(record, answers)
+    assert noise is not None
+    assert record.winner is record.trials[2]
+    assert noise.probability < 0.01
+    assert 0 < noise.least_lead < noise.lead
+    words = " ".join(noise_in_words(noise, record.winner))
+    assert "more than dev noise and the choice explain" in words
+    assert "other seeds have not confirmed it" in words
+    assert "better" not in words
+
+
+def test_choosing_from_more_takes_more_to_lead(tmp_path: Any) -> None:
+    few, more = (noise_of(*search_of([[0.6]] * count, tmp_path / str(count))) for count in (3, 40))
+    assert few is not None
+    assert more is not None
+    assert more.most_luck > few.most_luck
+
+
+def test_trials_that_are_far_below_do_not_count_as_luck(tmp_path: Any) -> None:
+    alone, crowded = (
+        noise_of(*search_of([[0.6], [0.6], *[[0.1]] * bad], tmp_path / str(bad))) for bad in (0, 30)
+    )
+    assert alone is not None
+    assert crowded is not None
+    assert crowded.most_luck == pytest.approx(alone.most_luck, abs=0.01)
+
+
+def test_nothing_is_said_without_labels_or_answers(tmp_path: Any) -> None:
+    record, answers = search_of([[0.5], [0.6]], tmp_path)
+    (tmp_path / "0001" / "0001.npz").write_bytes(b"torn")
+    assert noise_of(record, answers) is None
+    (tmp_path / "labels.npz").unlink()
+    assert answers.labels() is None
+    assert noise_of(record, answers) is None

@@ -1,0 +1,386 @@
+"""report.html: what it says, what it draws in a browser, and what it never does."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.synthetic import rising, synthetic_run
+from minbert.config import RECIPES, InputSettings, TrainConfig
+from minbert.settings import add_options, make_parser
+from minbert.settings import given as given_options
+from minbert.weights import Weights, weighted_score
+from search.folder import RunFolder
+from search.provenance import DriverRun, command_line
+from search.record import Attempt, Decision, Failure, SearchRecord, TrialRecord
+from search.rerun import train_command, train_options
+from search.review import live
+from search.review.live import LivePage
+from search.review.reading import read_run
+from search.review.report import page, write_page
+from search.review.timeline import make_timeline
+from search.review.triangle import regions
+from search.spaces import explore, load_space
+from search.weighting import rank
+
+from .browser import Browser
+from .test_search_review import report, trial
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A finished search of 24 trials; the page is written."""
+    path = tmp_path_factory.mktemp("report") / "a <b>run</b>"
+    folder = synthetic_run(path, rising, space="optimizer", trials=24, epochs=9)
+    write_page(read_run(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def record(folder: RunFolder) -> SearchRecord:
+    return read_run(folder).record
+
+
+def address(folder: RunFolder) -> str:
+    return folder.page.as_uri()
+
+
+# The browser
+
+
+def test_page_asks_for_nothing_and_draws_everything(folder: RunFolder, browser: Browser) -> None:
+    browser.open(address(folder))
+    browser.wait_for("The answer", "How much is chance", "All trials", "What was run")
+    assert browser.run("elements.forEach(draw); return elements.length") == 6
+    drawn = "return document.querySelectorAll('.figure .main-svg, .figure canvas').length"
+    browser.wait(lambda: browser.run(drawn) >= 6, what="figures")
+    assert browser.requests() == [address(folder)]
+    assert browser.complaints() == []
+
+
+def test_page_is_readable_on_a_phone(folder: RunFolder, browser: Browser) -> None:
+    browser.open(address(folder), width=500, height=800)
+    browser.wait_for("All trials")
+    browser.run("elements.forEach(draw)")
+    wide, shown = browser.run(
+        "return [document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+    )
+    # Wide things scroll within themselves.
+    assert wide == shown
+
+
+def test_table_is_sorted_filtered_and_opened(
+    folder: RunFolder, record: SearchRecord, browser: Browser
+) -> None:
+    browser.open(address(folder))
+    cells = (
+        "return [...document.querySelectorAll('#table tbody tr')].map(r => r.cells[0].innerText)"
+    )
+    assert browser.run(cells) == [str(trial.number) for trial in record.ranked]
+    click = (
+        "[...document.querySelectorAll('#table th')]"
+        ".find((heading) => heading.innerText === arguments[0]).click()"
+    )
+    browser.run(click, "lr")
+    by_lr = sorted(record.trials, key=lambda trial: (-trial.config.lr, trial.number))
+    assert browser.run(cells) == [str(trial.number) for trial in by_lr]
+    browser.run(click, "lr")
+    by_lr = sorted(record.trials, key=lambda trial: (trial.config.lr, trial.number))
+    assert browser.run(cells) == [str(trial.number) for trial in by_lr]
+    filter_by = (
+        "filter.value = arguments[0]; filter.dispatchEvent(new Event('input'));"
+        "return document.getElementById('shown').innerText"
+    )
+    radam = [t for t in record.trials if t.config.optimizer == "radam" and t.config.lr > 1e-4]
+    assert 0 < len(radam) < 24
+    assert browser.run(filter_by, "radam lr>1e-4") == f"{len(radam)} of 24 trials"
+    assert browser.run(filter_by, "optimizer=radam lr>1e-4") == f"{len(radam)} of 24 trials"
+    assert browser.run(filter_by, "") == "24 of 24 trials"
+    browser.run("document.querySelector('#table tbody tr').click()")
+    detail = browser.run("return document.querySelector('#table tr.detail').innerText")
+    first = by_lr[0]
+    assert first.why in detail
+    assert train_options(first.config, "strong") in detail
+
+
+def test_triangle_is_right_at_random_points(
+    folder: RunFolder, record: SearchRecord, browser: Browser
+) -> None:
+    browser.open(address(folder))
+    draw = np.random.default_rng(3)
+    for weights in draw.dirichlet([1, 1, 1], size=50):
+        best = rank(record.trials, Weights(*weights))[0]
+        said = browser.run("return winnerAt(arguments[0])", weights.tolist())
+        assert (said["trial"], said["report"]) == (best.trial.number, best.report.step)
+        assert said["score"] == pytest.approx(best.score, abs=1e-9)
+        # What a person sees who points there.
+        browser.run(
+            "const at = new DOMPoint(...place(arguments[0])).matrixTransform(map.getScreenCTM());"
+            "map.dispatchEvent(new PointerEvent('pointermove', {clientX: at.x, clientY: at.y}))",
+            weights.tolist(),
+        )
+        seen = browser.run("return document.getElementById('triangle-says').innerText")
+        assert f"trial {best.trial.number}, {best.trial.name}" in seen
+        assert f"report {best.report.step}, {best.trial.state}: score {best.score:.4f}" in seen
+    # And who types weights of another scale.
+    browser.run(
+        "document.querySelectorAll('#weights input').forEach((input, i) => {"
+        "  input.value = [2, 6, 2][i]; input.dispatchEvent(new Event('input')) })"
+    )
+    seen = browser.run("return document.getElementById('triangle-says').innerText")
+    best = rank(record.trials, Weights(2, 6, 2))[0]
+    assert "α 0.20, β 0.60, γ 0.20" in seen
+    assert f"trial {best.trial.number}, " in seen
+
+
+def test_markup_in_names_and_errors_is_shown_as_text(
+    tmp_path: Path, folder: RunFolder, browser: Browser
+) -> None:
+    run = read_run(folder)
+    hostile = "</script><img src=x onerror=document.title='taken'>"
+    run.record.trials[3].name = hostile
+    run.record.trials[4].state, run.record.trials[4].error = "failed", hostile
+    (tmp_path / "page.html").write_text(page(run))
+    browser.open((tmp_path / "page.html").as_uri())
+    assert hostile in browser.wait_for(hostile)
+    browser.run("elements.forEach(draw)")
+    assert browser.run("return document.querySelectorAll('section img').length") == 0
+    assert "taken" not in browser.driver.title
+    assert browser.complaints() == []
+
+
+# What it says
+
+
+def test_page_says_what_was_chosen_and_no_more(folder: RunFolder, record: SearchRecord) -> None:
+    text = page(read_run(folder))
+    winner, baseline = record.winner, record.baseline
+    assert winner is not None
+    assert winner is not baseline
+    assert f"<b>trial {winner.number}, {winner.name}</b>" in text
+    assert baseline is not None
+    assert winner.score is not None
+    assert baseline.score is not None
+    assert f"{winner.score - baseline.score:+.3f}" in text
+    assert "Chosen on these dev data from 24 trials, so optimistic." in text
+    assert "a &lt;b&gt;run&lt;/b&gt;" in text
+    assert "would lead the recipe by" in text
+    ours = re.sub(r"<script>.*?</script>|<style>.*?</style>", "", text, flags=re.DOTALL)
+    assert not re.search("better|superior|improve|outperform", ours, flags=re.IGNORECASE)
+
+
+def test_page_of_a_search_that_runs_says_so(folder: RunFolder) -> None:
+    with folder.locked():
+        assert "The search is running: 24 of 24 trials are over" in page(read_run(folder))
+    assert "The search is running" not in page(read_run(folder))
+
+
+def test_page_before_the_first_report(tmp_path: Path) -> None:
+    folder = synthetic_run(tmp_path / "run", rising, space="lr", trials=1, epochs=1)
+    run = read_run(folder)
+    first = run.record.trials[0]
+    first.reports.clear()
+    first.decisions.clear()
+    first.state = "running"
+    assert "No trial came to a first report" in page(run)
+
+
+def test_page_of_two_tasks_has_no_triangle(folder: RunFolder) -> None:
+    run = read_run(folder)
+    for one in run.record.trials:
+        one.reports[:] = [
+            made.replace(scores={task: made.scores[task] for task in ("sst", "sts")})
+            for made in one.reports
+        ]
+    text = page(run)
+    assert 'id="triangle"' not in text
+    assert 'data-figure="front"' in text
+
+
+def test_page_is_written_while_the_search_runs(
+    folder: RunFolder, record: SearchRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "_SECONDS_TO_FIRST", 0.01)
+    folder.page.unlink()
+    with LivePage(folder) as watcher:
+        watcher.reported(record.trials[0], record.trials[0].reports[0])
+        for _ in range(200):
+            if folder.page.exists():
+                break
+            watcher._over.wait(0.05)
+    assert watcher.problem is None
+    assert "The search is running" in folder.page.read_text()
+    write_page(read_run(folder))
+
+
+def test_a_page_that_fails_does_not_end_the_search(
+    record: SearchRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "_SECONDS_TO_FIRST", 0.01)
+    with LivePage(RunFolder(tmp_path / "gone")) as watcher:
+        watcher.ended(record.trials[0])
+        for _ in range(200):
+            if watcher.problem:
+                break
+            watcher._over.wait(0.05)
+    assert watcher.problem is not None
+    assert "holds no run" in watcher.problem
+
+
+# The triangle
+
+
+scores = st.floats(0, 1).map(lambda value: round(value, 2))
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.tuples(scores, scores, scores), min_size=1, max_size=8), st.integers(0, 2**32 - 1)
+)
+def test_regions_cover_the_simplex_and_name_the_highest(points: Any, seed: int) -> None:
+    trials = [trial(number, [report(1, *each)]) for number, each in enumerate(points)]
+    for number, each in enumerate(trials):
+        each.decisions[0] = each.decisions[0].replace(order=number)
+    divided = regions(trials)
+    assert sum(region.share for region in divided) == pytest.approx(1, abs=1e-6)
+    for drawn in np.random.default_rng(seed).dirichlet([1, 1, 1], size=20):
+        weights = Weights(*drawn)
+        highest = rank(trials, weights)[0].score
+        inside = [region for region in divided if _contains(region.corners, weights)]
+        assert inside
+        for region in inside:
+            score = weighted_score(region.report.scores, weights)
+            assert score == pytest.approx(highest, abs=1e-6)
+
+
+def _contains(corners: Any, weights: Weights) -> bool:
+    sides = []
+    for index, (x, y, _) in enumerate(corners):
+        before_x, before_y, _ = corners[index - 1]
+        sides.append((x - before_x) * (weights[1] - y) - (y - before_y) * (weights[0] - x))
+    return bool(min(sides) >= -1e-9 or max(sides) <= 1e-9)
+
+
+def test_regions_worked_out_by_hand() -> None:
+    # On sst the first leads by .2, on para the second by .2, on sts they are equal.
+    trials = [trial(0, [report(1, 0.8, 0.6, 0.5)]), trial(1, [report(1, 0.6, 0.8, 0.5)])]
+    first, second = regions(trials)
+    assert {first.trial.number, second.trial.number} == {0, 1}
+    assert [first.share, second.share] == pytest.approx([0.5, 0.5])
+    middle = (0.5, 0.5, 0.0)
+    assert any(corner == pytest.approx(middle) for corner in first.corners)
+
+
+# The timeline
+
+
+def decided(verdict: Any, attempt: int, at: float) -> Decision:
+    return Decision(verdict=verdict, reason="", attempt=attempt, order=0, at=at)
+
+
+def driver_run(at: float, until: float | None, slots: int = 2) -> DriverRun:
+    nothing: dict[str, Any] = {}
+    return DriverRun(
+        at=at, until=until, slots=slots, command="", versions={}, hardware=nothing, data=nothing
+    )
+
+
+def test_timeline_worked_out_by_hand() -> None:
+    """Two slots; a retry; a promotion; a kill at 130; the search goes on at 1000."""
+    made = [report(1, 0.5, 0.5, 0.5), report(2, 0.5, 0.5, 0.5)]
+    paused = trial(0, list(made))
+    paused.attempts = [
+        Attempt(number=1, why="start", at=100),
+        Attempt(number=2, why="promoted", rung=1, at=120),
+    ]
+    paused.decisions = [decided("pause", 1, 110), decided("finish", 2, 130)]
+    retried = trial(1, made[:1])
+    retried.attempts = [
+        Attempt(number=1, why="start", at=100),
+        Attempt(number=2, why="retry", at=106),
+        Attempt(number=3, why="resumed", at=1000),
+    ]
+    retried.failures = {1: Failure(next="retry", reason="", micro_batch=None, at=105)}
+    retried.decisions = [decided("stop", 3, 1030)]
+    timeline = make_timeline(
+        SearchRecord(2, [paused, retried]), [driver_run(100, None), driver_run(990, 1040)], 2000
+    )
+    assert timeline is not None
+    stays = [
+        (stay.trial.number, stay.attempt, stay.slot, stay.start, stay.end, stay.outcome)
+        for stay in timeline.stays
+    ]
+    assert stays == [
+        (0, 1, 0, 0, 10, "promoted"),
+        (1, 1, 1, 0, 5, "failed"),
+        (1, 2, 1, 6, 6, "cut short"),
+        (0, 2, 0, 20, 30, "finished"),
+        # The first run was seen to last 30 s; ten seconds into the next this attempt began.
+        (1, 3, 0, 40, 70, "stopped"),
+    ]
+    assert timeline.slots == 2
+    assert timeline.seconds == 80
+    assert timeline.resumed == (30,)
+    assert timeline.busy == pytest.approx((10 + 5 + 0 + 10 + 30) / (2 * 80))
+
+
+# Commands
+
+
+@pytest.mark.parametrize("space", ["full", "weights", "paper"])
+def test_options_turn_the_recipe_into_the_configuration(space: str) -> None:
+    loaded = load_space(space)
+    name = loaded.recipe or "strong"
+    base = RECIPES[name].replace(objective=(1, 2, 1), seed=3)
+    for fields in explore(loaded).proposals:
+        config = base.replace(**fields)
+        parser = make_parser("", "")
+        add_options(parser, TrainConfig)
+        arguments = parser.parse_args(shlex.split(train_options(config, name)))
+        read = RECIPES[name].replace(**given_options(arguments, TrainConfig))
+        assert read == config
+
+
+def test_command_names_the_inputs() -> None:
+    inputs = InputSettings(data="my data", layers=2, strict=True, tasks=("sst", "sts"))
+    assert train_command(inputs, "paper") == (
+        "python -m minbert train --recipe paper --data 'my data' --layers 2 --tasks sst,sts "
+        "--strict"
+    )
+
+
+def test_no_password_is_noted() -> None:
+    with_password = ["--storage", "postgresql://me:secret@db/x", "--storage=mysql://me:secret@y/z"]
+    noted = command_line(["--space", "lr", *with_password])
+    assert "secret" not in noted
+    assert "--space lr --storage" in noted
+    assert "db/x" in noted
+
+
+def test_table_holds_what_the_record_holds(folder: RunFolder, record: SearchRecord) -> None:
+    text = folder.page.read_text()
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
+    assert found is not None
+    data = json.loads(found[1])
+    columns = data["table"]["columns"]
+    assert columns[:4] == ["trial", "name", "state", "score"]
+    for row, one in zip(data["table"]["rows"], record.ranked, strict=True):
+        cells = dict(zip(columns, row["cells"], strict=True))
+        assert (cells["trial"], cells["state"]) == (one.number, one.state)
+        assert cells["score"] == pytest.approx(one.score, rel=1e-5)
+        assert cells["lr"] == pytest.approx(one.config.lr, rel=1e-5)
+
+
+def test_no_trial_record_is_changed_by_reading(folder: RunFolder) -> None:
+    def dump(trials: list[TrialRecord]) -> list[Any]:
+        return [(t.number, t.state, [r.score for r in t.reports]) for t in trials]
+
+    before = dump(read_run(folder).record.trials)
+    write_page(read_run(folder))
+    assert dump(read_run(folder).record.trials) == before
