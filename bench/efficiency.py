@@ -38,7 +38,6 @@ from optuna.storages import InMemoryStorage
 from rich.console import Console
 from rich.table import Table
 
-import cluster  # noqa: F401  # before Ray
 from minbert.config import InputSettings, TrainConfig
 from minbert.tasks import Task
 from search.answers import DevAnswers

@@ -54,6 +54,8 @@ class InstantTrial(tune.Trainable):
             "report": report.model_dump_json(),
             # As much as a real report has.
             "answers": bytes(6_000),
+            "resident_memory": 0,
+            "cuda_memory": 0,
         }
 
 
@@ -93,6 +95,7 @@ def main() -> None:
             driver,
             None,  # type: ignore[arg-type]  # nothing is trained
             None,  # type: ignore[arg-type]  # nor read
+            study="bench",
             folder=folder.checkpoints,
             scratch=folder.path / "ray",
             slots=machines.cpus,

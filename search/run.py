@@ -326,6 +326,8 @@ def _introduction(
         yield f"Dashboard {machines.dashboard}"
         if machines.tunnel:
             yield f"          from another machine: {machines.tunnel}"
+        if machines.asks_for_token:
+            yield f"          it asks for a token: {_ray_command()} get-auth-token"
     yield f"Curves    {tensorboard or _tensorboard(folder)}"
     yield f"Results   {folder.path}; the page to read is {folder.page.name} in it"
 
@@ -385,6 +387,12 @@ def _finish(
     if left and not out_of_time and driver.ended_because is None:
         return _INTERRUPTED
     return 0 if record.winner is not None else 1
+
+
+def _ray_command() -> str:
+    """How a person at this prompt calls Ray's own command, which lies beside the interpreter."""
+    (python,) = shlex.split(this_python())
+    return shlex.quote(str(Path(python).with_name("ray")))
 
 
 def _tensorboard(folder: RunFolder) -> str:

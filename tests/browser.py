@@ -28,6 +28,21 @@ _ARGUMENTS = (
 )
 
 
+# All that a person reads on a page; ``innerText`` leaves out what lies in shadow roots.
+_READ = """
+    const read = (node) => {
+        if (node.nodeType === Node.TEXT_NODE) return node.textContent;
+        if (node.nodeType !== Node.ELEMENT_NODE && !(node instanceof ShadowRoot)) return "";
+        if (["STYLE", "SCRIPT", "NOSCRIPT"].includes(node.tagName)) return "";
+        if (node instanceof Element && getComputedStyle(node).display === "none") return "";
+        const inner = node.shadowRoot || node;
+        const nodes = inner.tagName === "SLOT" ? inner.assignedNodes() : inner.childNodes;
+        return [...nodes].map(read).join(" ");
+    };
+    return read(document.body).replace(/\\s+/g, " ");
+"""
+
+
 class Browser:
     """Chromium, and what tests ask of it."""
 
@@ -61,6 +76,15 @@ class Browser:
         """Wait until the page reads all of the words; returns all that it reads."""
         self.wait(lambda: all(word in self.text for word in words), seconds, ", ".join(words))
         return self.text
+
+    def wait_to_read(self, *words: str, seconds: float = 30) -> str:
+        """As ``wait_for``, on pages of web components; runs of blanks are one blank."""
+
+        def all_there() -> str | None:
+            text: str = self.run(_READ)
+            return text if all(word in text for word in words) else None
+
+        return str(self.wait(all_there, seconds, what=", ".join(words)))
 
     def picture(self, path: Path) -> None:
         """Save a picture of the whole page."""

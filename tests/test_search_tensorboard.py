@@ -658,29 +658,6 @@ def test_ctrl_c_ends_the_server_and_prints_nothing_of_it(tmp_path: Path) -> None
     assert not answers_at(address)
 
 
-# All that a person reads on the page; ``innerText`` leaves out what lies in shadow roots.
-READ = """
-    const read = (node) => {
-        if (node.nodeType === Node.TEXT_NODE) return node.textContent;
-        if (node.nodeType !== Node.ELEMENT_NODE && !(node instanceof ShadowRoot)) return "";
-        if (["STYLE", "SCRIPT", "NOSCRIPT"].includes(node.tagName)) return "";
-        if (node instanceof Element && getComputedStyle(node).display === "none") return "";
-        const inner = node.shadowRoot || node;
-        const nodes = inner.tagName === "SLOT" ? inner.assignedNodes() : inner.childNodes;
-        return [...nodes].map(read).join(" ");
-    };
-    return read(document.body).replace(/\\s+/g, " ");
-"""
-
-
-def wait_to_read(browser: Browser, *words: str) -> None:
-    def all_there() -> bool:
-        text = browser.run(READ)
-        return all(word in text for word in words)
-
-    browser.wait(all_there, what=", ".join(words))
-
-
 def test_a_person_sees_curves_and_the_table_of_trials(
     search: Callable[..., Search], browser: Browser, tmp_path: Path
 ) -> None:
@@ -699,12 +676,12 @@ def test_a_person_sees_curves_and_the_table_of_trials(
         assert re.fullmatch(r"http://127\.0\.0\.1:6\d\d\d/", address)
         browser.open(f"{address}#timeseries")
         # Below a chart stands the last point of each run: smoothed, its value, its step.
-        wait_to_read(browser, "/score", "000 recipe 0.2578 0.26 300")
+        browser.wait_to_read("/score", "000 recipe 0.2578 0.26 300")
         # Another query, as the page would not be loaded anew; wide, so that no column is hidden.
         browser.open(f"{address}?#hparams", width=3000)
         heading = "Trial ID Show Metrics ended lr α β γ score sst para sts epochs"
-        wait_to_read(browser, f"{heading} {' '.join(rows)} ")
+        browser.wait_to_read(f"{heading} {' '.join(rows)} ")
         # Text has its values to choose from, numbers have a range.
-        wait_to_read(browser, "ended cut short failed finished paused stopped lr Min")
-        wait_to_read(browser, "optimizer adamw radam Metrics", "session groups: 5")
+        browser.wait_to_read("ended cut short failed finished paused stopped lr Min")
+        browser.wait_to_read("optimizer adamw radam Metrics", "session groups: 5")
     assert not answers_at(address)

@@ -108,6 +108,7 @@ def search(dataset: Dataset, tiny: Pretrained, folder: Path, **settings: Any) ->
             gpus_per_trial=0,
             report_timeout=checked.report_timeout,
             time_budget=None,
+            study="s",
         )
     return Searched(driver, folder, storage, processes)
 
