@@ -52,6 +52,7 @@ class Browser:
     def open(self, url: str, width: int = 1280, height: int = 900) -> None:
         self.driver.set_window_size(width, height)
         self._drain()
+        self.complaints()
         self.driver.get(url)
 
     @property

@@ -72,7 +72,13 @@ def _laid_out(figure: go.Figure, height: int, **more: Any) -> go.Figure:
         **more,
     )
     for axes in (figure.update_xaxes, figure.update_yaxes):
-        axes(gridcolor="#e3e8ee", zeroline=False, linecolor="#b8c1cc", automargin=True)
+        axes(
+            gridcolor="#e3e8ee",
+            zeroline=False,
+            linecolor="#b8c1cc",
+            automargin=True,
+            exponentformat="e",
+        )
     return figure
 
 
@@ -254,7 +260,7 @@ def _axis(name: str, values: Sequence[Any], columns: Columns) -> dict[str, Any]:
 
 def importance_bars(importances: dict[str, float]) -> go.Figure:
     """Importances as bars, the largest at the top."""
-    names = list(importances)[::-1]
+    names = list(importances)[:_MOST_SLICES][::-1]
     shares = [importances[name] for name in names]
     bars = go.Bar(
         x=_numbers(shares),

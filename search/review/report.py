@@ -109,7 +109,7 @@ def _as_script(data: Any) -> str:
 def _about(run: Run) -> str:
     tasks = ", ".join(TASKS[task].title for task in run.inputs.tasks)
     encoder = run.setup["encoder"]
-    layers = f"{encoder['layers']} layers"
+    layers = f"{encoder['layers']} layer{'s' * (encoder['layers'] != 1)}"
     return (
         f"Space {run.setup['space']}, recipe {run.setup['recipe']}; {tasks} on "
         f"{run.inputs.data}; {encoder['name']}, {layers}."
@@ -217,7 +217,7 @@ def _spent(record: SearchRecord, timeline: Timeline | None) -> list[tuple[str, s
         ("trials", f"{len(record.trials)} of {record.planned}: {', '.join(counts)}"),
         ("epochs trained", f"{epochs:.1f} of the {in_full:.0f} that the trials ask for"),
         ("training and dev evaluation", clock(seconds)),
-        ("saved by stopping early", f"about {clock(saved)} of it" if saved else "nothing"),
+        ("saved by stopping early", f"about {clock(saved)} more" if saved else "nothing"),
     ]
     if timeline is not None:
         facts += [

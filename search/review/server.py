@@ -14,6 +14,13 @@ from pathlib import Path
 from minbert.errors import InputError
 
 _HOST = "127.0.0.1"
+# TensorBoard, ended when the pipe to the search closes, so that it outlives no kill of the search.
+_PROGRAM = """\
+import os, sys, threading
+threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
+from tensorboard.main import run_main
+run_main()
+"""
 _PORTS = range(6006, 6106)
 _SECONDS_TO_START = 60.0
 _SECONDS_TO_END = 5.0
@@ -38,8 +45,8 @@ def tensorboard_server(logdir: Path, log: Path) -> Iterator[str]:
     arguments = [word for option in options.items() for word in option]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tensorboard.main", *arguments],
-            stdin=subprocess.DEVNULL,
+            [sys.executable, "-c", _PROGRAM, *arguments],
+            stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
             # A session of its own: Ctrl-C in the terminal is for the search, which then ends this.
