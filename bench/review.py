@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.browser import open_browser
+from tests.browser import open_browser, what_is_missing
 
 from .synthetic import rising, synthetic_run
 
@@ -24,6 +24,8 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=2000)
     parser.add_argument("--space", default="full")
     arguments = parser.parse_args()
+    if (missing := what_is_missing()) is not None:
+        parser.error(missing)
     with tempfile.TemporaryDirectory() as temporary:
         folder = synthetic_run(
             Path(temporary) / "run",

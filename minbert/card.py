@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .config import InputSettings
 from .tasks import TASKS
 
 if TYPE_CHECKING:
@@ -12,6 +13,12 @@ MINILM_CAVEAT = (
     "all-MiniLM-L6-v2 was itself trained on sentence pairs that include Quora's duplicate "
     "questions, so the paraphrase and similarity scores here are flattered."
 )
+
+
+def caveat_of(inputs: InputSettings) -> str | None:
+    """What is to be said of scores with an encoder that may have seen the data."""
+    saw_them = "minilm" in inputs.encoder.lower() and inputs.data != "toy"
+    return MINILM_CAVEAT if saw_them else None
 
 
 def model_card(info: "ModelInfo") -> str:

@@ -164,11 +164,15 @@ def write_whole(path: Path, content: bytes) -> None:
 def _replacing(path: Path) -> Iterator[BinaryIO]:
     """A file beside ``path`` that takes its place once it is written and on the disk."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _sha256(content: bytes) -> str:

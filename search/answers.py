@@ -6,6 +6,7 @@ both in the run's folder, questions about chance are answered without the data.
 
 import io
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -85,5 +86,9 @@ def _read(path: Path) -> TaskArrays | None:
     try:
         with np.load(path, allow_pickle=False) as file:
             return {task: file[task] for task in TASK_NAMES if task in file}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+    # What a damaged archive raises, each by where the damage is.
+    except (
+        *(OSError, ValueError, EOFError, KeyError, NotImplementedError),
+        *(zipfile.BadZipFile, zlib.error),
+    ):
         return None

@@ -437,7 +437,7 @@ class Driver:
         """End the search when the target is reached or patience is out."""
         if self.settings.target is None and self.settings.patience is None:
             return
-        best = self.record.best("running", "paused", "finished", "stopped", "cut short")
+        best = self.record.winner
         if best is None or best.kept is None:
             return
         target, patience = self.settings.target, self.settings.patience

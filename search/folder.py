@@ -13,6 +13,7 @@ trials.csv, summary.json
 
 import fcntl
 import json
+import re
 import threading
 import time
 import uuid
@@ -87,7 +88,7 @@ class RunFolder:
             raise InputError(f"{path} is damaged; name the study's place with --storage") from None
         if where is None:
             return f"sqlite:///{(self.path / 'study.db').resolve()}"
-        if ":***@" in where:
+        if "***" in where:
             raise InputError(f"the study is at {where}; give --storage with the password")
         return where
 
@@ -230,9 +231,13 @@ def _lasting(storage: str) -> str:
 
 
 def without_password(url: str) -> str:
-    """A database URL that can be shown and stored."""
-    parts = urlsplit(url)
-    if parts.password is None:
+    """A database URL that can be shown and stored; any other text as it is."""
+    if "://" not in url:
         return url
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{parts.username}:***@{host}"))
+    parts = urlsplit(url)
+    query = re.sub(r"(?i)((?:^|&)[^=&]*pass[^=&]*=)[^&]*", r"\1***", parts.query)
+    parts = parts._replace(query=query)
+    if parts.password is not None:
+        host = parts.netloc.rpartition("@")[2]
+        parts = parts._replace(netloc=f"{parts.username}:***@{host}")
+    return urlunsplit(parts)

@@ -4,18 +4,16 @@ Ray's exporter shows a gauge for two of its report intervals (20 s) after it was
 still holds is set again and again, and the series of a trial that no longer runs lapses by itself.
 """
 
-import functools
-import logging
 import math
 import time
 from collections import Counter as Tally
-from collections.abc import Callable
-from typing import Any, Concatenate, ParamSpec, get_args
+from typing import Any, get_args
 
 from ray.util.metrics import Counter, Gauge, Metric
 
 from minbert.report import Report
 
+from .guard import Guarded, guarded
 from .record import SearchRecord, State, TrialRecord
 
 # Less than the shortest sensible report interval of Ray's.
@@ -38,51 +36,28 @@ _HELP = {
 }
 _SPELT_OUT = str.maketrans({"α": "alpha", "β": "beta", "γ": "gamma"})
 
-_Arguments = ParamSpec("_Arguments")
-_Method = Callable[Concatenate["SearchMetrics", _Arguments], None]
 
-
-def _never_raises(method: _Method[_Arguments]) -> _Method[_Arguments]:
-    """The first error turns the metrics off, so that it does not reach the search."""
-
-    @functools.wraps(method)
-    def guarded(
-        self: "SearchMetrics", /, *args: _Arguments.args, **kwargs: _Arguments.kwargs
-    ) -> None:
-        if self.are_off:
-            return
-        try:
-            method(self, *args, **kwargs)
-        except Exception as error:
-            self.are_off = True
-            logging.getLogger(__name__).warning("no metrics from here on: %r", error)
-
-    return guarded
-
-
-class SearchMetrics:
+class SearchMetrics(Guarded):
     """A watcher that keeps Ray's metrics of a search up to date.
 
     Args:
         study: name of the study, a tag of every metric.
         record: of the search, read at each refresh.
         slots: trials that can run at once.
-
-    Attributes:
-        are_off: something went wrong with the metrics, and none is set any more.
     """
+
+    what = "the metrics"
 
     def __init__(self, study: str, record: SearchRecord, slots: int):
         self._study, self._record, self._slots = study, record, slots
         self._metrics: dict[str, Metric] = {}
         self._memory: dict[int, tuple[int, int]] = {}
         self._last_refresh = -math.inf
-        self.are_off = False
 
     def started(self, trial: TrialRecord) -> None:
         pass
 
-    @_never_raises
+    @guarded
     def reported(self, trial: TrialRecord, report: Report) -> None:
         # At once, and not at the next refresh: the trial may be over by then.
         self._set_trial(trial, report)
@@ -100,7 +75,7 @@ class SearchMetrics:
         """Note the memory of a running trial, in bytes; 0 where there is none or none is known."""
         self._memory[number] = resident, cuda
 
-    @_never_raises
+    @guarded
     def refresh(self) -> None:
         """Set what holds, unless that was done a moment ago; to be called often."""
         now = time.monotonic()

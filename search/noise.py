@@ -6,8 +6,9 @@ An Introduction to the Bootstrap). It tells of these dev examples alone: other s
 training can differ by more.
 """
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,7 +78,8 @@ class Bootstrap:
 
 def _accuracy(weights: np.ndarray, answers: np.ndarray, labels: np.ndarray) -> np.ndarray:
     right = (answers == labels[:, None]).astype(np.float32)
-    shares: np.ndarray = weights @ right / len(labels)
+    # Counts are exact in float32; their shares need not be.
+    shares: np.ndarray = (weights @ right).astype(np.float64) / len(labels)
     return shares
 
 
@@ -136,13 +138,13 @@ class Noise:
     """What chance does to the lead of a search's winner over its baseline.
 
     Attributes:
-        reports: dev evaluations that the winner was chosen from.
-        examples: dev examples of all tasks.
+        reports: of other trials than the baseline, any of which could have been chosen.
+        examples: dev examples of the tasks that the objective weighs.
         error: standard error of the score of one checkpoint, the baseline's.
         lead: of the winner's score over the baseline's.
-        luck: what the one that scores highest of equal configurations leads by, in the median
+        luck: largest lead of any of the reports if all configurations were equal, in the median
             search.
-        most_luck: the same in the one search of 20 where it leads most.
+        most_luck: the same in the one search of 20 where it is largest.
         probability: of a lead as large as the winner's among equal configurations.
     """
 
@@ -169,40 +171,34 @@ def noise_of(record: SearchRecord, answers: DevAnswers) -> Noise | None:
     """Reckon the noise in a search's choice; None without baseline, rivals, or stored answers.
 
     The winner was chosen from every report of every trial, so its lead is held against the largest
-    lead of any of them by chance: the reality check of White (2000, Econometrica 68). Reports so
-    far below the baseline that luck would not bring them to the top are left out, as by Hansen
-    (2005, Journal of Business & Economic Statistics 23, section 3).
+    lead that any of them has by chance: the reality check of White (2000, Econometrica 68).
     """
     baseline, winner, labels = record.baseline, record.winner, answers.labels()
-    if labels is None or baseline is None or winner is None:
+    if labels is None or baseline is None or baseline.kept is None or winner is None:
         return None
-    ours = _kept_answers(baseline, answers)
-    if ours is None or baseline.kept is None or winner.kept is None:
+    ours = answers.read(baseline.number, baseline.kept.step)
+    if ours is None or winner.kept is None:
         return None
-    rivals = [
-        given
-        for trial in record.trials[1:]
-        if trial.state != "failed"
-        for report in trial.reports
-        if math.isfinite(report.score)
-        and (given := answers.read(trial.number, report.step)) is not None
-    ]
-    if not rivals:
-        return None
-    scores = Bootstrap(labels, _RESAMPLES).scores([ours, *rivals], baseline.config.objective)
-    leads = scores[:, 1:] - scores[:, :1]
-    examples = sum(map(len, labels.values()))
-    chance = leads[1:] - leads[0]
-    far_below = leads[0] < -chance.std(axis=0) * math.sqrt(2 * math.log(math.log(examples)))
-    chance[:, far_below] = -np.inf
+    objective = baseline.config.objective
+    weighed = {task: given for task, given in labels.items() if objective.of(task)}
+    bootstrap = Bootstrap(weighed, _RESAMPLES)
+    baseline_scores = bootstrap.scores([ours], objective)
     # The baseline itself is among the configurations, with a lead of 0.
-    largest = np.maximum(chance.max(axis=1), 0.0)
+    largest = np.zeros(_RESAMPLES)
+    reports = 0
+    for block in _in_blocks(_rivals(record, answers), _CHECKPOINTS_AT_ONCE):
+        leads = bootstrap.scores(block, objective) - baseline_scores
+        largest = np.maximum(largest, (leads[1:] - leads[0]).max(axis=1))
+        reports += len(block)
+    if not reports:
+        return None
     lead = winner.kept.score - baseline.kept.score
-    as_large = int((largest >= lead).sum())
+    # Correlations of resamples have the precision of float32.
+    as_large = int((largest >= lead - 1e-6).sum())
     return Noise(
-        reports=sum(len(trial.reports) for trial in record.trials),
-        examples=examples,
-        error=float(scores[1:, 0].std()),
+        reports=reports,
+        examples=sum(map(len, weighed.values())),
+        error=float(baseline_scores[1:].std()),
         lead=lead,
         luck=float(np.quantile(largest, 0.5)),
         most_luck=float(np.quantile(largest, 1 - SIGNIFICANCE)),
@@ -210,8 +206,20 @@ def noise_of(record: SearchRecord, answers: DevAnswers) -> Noise | None:
     )
 
 
-def _kept_answers(trial: TrialRecord, answers: DevAnswers) -> TaskArrays | None:
-    return None if trial.kept is None else answers.read(trial.number, trial.kept.step)
+def _rivals(record: SearchRecord, answers: DevAnswers) -> Iterator[TaskArrays]:
+    """Answers of every report that could have been chosen in place of the baseline's."""
+    for trial in record.trials[1:]:
+        for report in trial.reports if trial.state != "failed" else ():
+            if math.isfinite(report.score):
+                given = answers.read(trial.number, report.step)
+                if given is not None:
+                    yield given
+
+
+def _in_blocks(items: Iterable[TaskArrays], size: int) -> Iterator[list[TaskArrays]]:
+    rest = iter(items)
+    while block := list(itertools.islice(rest, size)):
+        yield block
 
 
 def noise_in_words(noise: Noise, winner: TrialRecord) -> list[str]:
@@ -219,17 +227,17 @@ def noise_in_words(noise: Noise, winner: TrialRecord) -> list[str]:
     sentences = [
         f"One configuration's score is known to ±{2 * noise.error:.3f} from these "
         f"{noise.examples:,} dev examples.",
-        f"If all configurations were equal, the one that scores highest of {noise.reports} dev "
-        f"evaluations would lead the recipe by {noise.luck:+.3f} in the median search, and by "
-        f"{noise.most_luck:+.3f} or more in one of 20.",
+        f"If all configurations were equal, the highest of {noise.reports} dev evaluations would "
+        f"lead the recipe by {noise.luck:.3f} in the median search, and by {noise.most_luck:.3f} "
+        "or more in one of 20.",
     ]
     if winner.number == 0:
         return [*sentences, "The recipe itself scored highest."]
     if not noise.beyond_chance:
-        return [*sentences, f"So the lead of {noise.lead:+.3f} may well be luck."]
+        return [*sentences, f"So the lead of {noise.lead:.3f} may well be luck."]
     return [
         *sentences,
-        f"The lead of {noise.lead:+.3f} is more than dev noise and the choice explain (p = "
-        f"{noise.probability:.3f}; at least {noise.least_lead:+.3f} with 95 % confidence). That "
+        f"The lead of {noise.lead:.3f} is more than dev noise and the choice explain (p = "
+        f"{noise.probability:.3f}; at least {noise.least_lead:.3f} with 95 % confidence). That "
         "holds for this one training run of each: other seeds have not confirmed it.",
     ]

@@ -1,8 +1,10 @@
 """What a study was run with: enough to repeat it."""
 
+import contextlib
 import importlib.metadata
 import platform
 import shlex
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -80,11 +82,9 @@ def command_line(arguments: Sequence[str]) -> str:
     shown = []
     for argument in arguments:
         option, equals, value = argument.partition("=")
-        is_url = "://" in (value or argument)
-        if is_url and equals and option.startswith("--"):
-            shown.append(f"{option}={without_password(value)}")
-        else:
-            shown.append(without_password(argument) if is_url else argument)
+        if not argument.startswith("--"):
+            option, equals, value = "", "", argument
+        shown.append(f"{option}{equals}{without_password(value)}")
     return shlex.join(["python", "-m", "search.run", *shown])
 
 
@@ -97,7 +97,31 @@ def sizes(dataset: Dataset) -> dict[str, dict[str, int]]:
 
 
 def _versions() -> dict[str, str]:
-    return {name: importlib.metadata.version(name) for name in _PACKAGES}
+    found = {"commit": _commit()}
+    for name in _PACKAGES:
+        # A checkout may be used without being installed.
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def _commit() -> str:
+    """Commit of our own code, where it lies in a git repository."""
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(
+            ["git", *arguments], cwd=here, capture_output=True, text=True, check=True, timeout=10
+        )
+        return done.stdout.strip()
+
+    try:
+        if git("rev-parse", "--show-toplevel") != str(here.parent):
+            return "unknown"
+        changed = " with changes" if git("status", "--porcelain") else ""
+        return git("rev-parse", "HEAD") + changed
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
 
 
 def _processor() -> str:

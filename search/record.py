@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from minbert.config import TrainConfig
 from minbert.report import Report
@@ -108,6 +108,11 @@ class TrialRecord:
         return self.failures.get(len(self.attempts))
 
     @property
+    def was_refused(self) -> bool:
+        """The space's function failed, so that the trial has no configuration of its own."""
+        return self.error is not None and not self.attempts
+
+    @property
     def why(self) -> str:
         """Why it stands as it does, in words."""
         last = self.decisions[-1].reason if self.decisions else ""
@@ -184,8 +189,18 @@ class SearchRecord:
 
     @property
     def winner(self) -> TrialRecord | None:
-        """The trial that scores highest of those that do not run and did not fail."""
-        return self.best("finished", "stopped", "cut short", "paused")
+        """The trial that scores highest so far, of those that did not fail."""
+        return self.best("running", "finished", "stopped", "cut short", "paused")
+
+    @property
+    def left(self) -> int:
+        """Trials that are not over, or not begun, of those that there will be."""
+        return self.planned - self.count(*OVER)
+
+    @property
+    def counts(self) -> dict[State, int]:
+        """Trials in each state that there is any in."""
+        return {state: n for state in get_args(State) if (n := self.count(state))}
 
     @property
     def baseline(self) -> TrialRecord | None:

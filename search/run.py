@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 import cluster
-from minbert.card import MINILM_CAVEAT
+from minbert.card import caveat_of
 from minbert.config import InputSettings
 from minbert.data import Dataset, load_dataset
 from minbert.errors import InputError
@@ -166,9 +166,15 @@ def _run(
     # Plotly takes a while to import.
     from .review.report import write_page
 
+    if not driver.lost:
+        driver.study.note("ended_because", driver.ended_because)
     run = read_run(folder, driver.study, is_running=False)
-    write_page(run)
-    return _finish(settings, inputs, plan, driver, run, console, about["seconds"])
+    status = _finish(settings, inputs, plan, driver, run, console, about["seconds"])
+    try:
+        write_page(run)
+    except OSError as error:
+        raise InputError(f"{folder.page} cannot be written: {error.strerror}") from None
+    return status
 
 
 def _train(
@@ -225,7 +231,8 @@ def _train(
                 view = LiveTable(console, driver.record, slots, settings.time_budget)
             stack.enter_context(view)
             driver.watchers.append(view)
-        driver.watchers += [log, stack.enter_context(LivePage(folder))]
+        page = stack.enter_context(LivePage(folder))
+        driver.watchers += [log, page]
         run_trials(
             driver,
             dataset,
@@ -350,17 +357,16 @@ def _finish(
         console.print(trials_table(record))
     for part in outcome(record, run.noise):
         console.print(part, highlight=False)
-    if "minilm" in inputs.encoder.lower() and inputs.data != "toy":
-        console.print(MINILM_CAVEAT, style="italic", highlight=False)
-    left = record.count("cut short", "waiting", "paused")
+    if (caveat := caveat_of(inputs)) is not None:
+        console.print(caveat, style="italic", highlight=False)
     out_of_time = settings.time_budget is not None and seconds >= settings.time_budget
     if driver.ended_because is not None:
         console.print(f"The search ended early: {driver.ended_because}.", highlight=False)
-    elif left or record.planned > len(record.trials):
+    elif record.left:
         why = "the time was up" if out_of_time else "it was interrupted"
         console.print(
-            f"The search is not done: {why}, and {left} trials can be gone on with. To go on, give "
-            f"the same command with --name {shlex.quote(folder.name)} --resume.",
+            f"The search is not done: {why}, and {record.left} trials can be gone on with. To go "
+            f"on, give the same command with --name {shlex.quote(folder.name)} --resume.",
             highlight=False,
             soft_wrap=True,
         )
@@ -384,7 +390,7 @@ def _finish(
             console.print(f"  {command}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"To read and to look at: {folder.page}", highlight=False, soft_wrap=True)
     console.print(f"Everything is in {folder.path} ({seconds:.0f} s).", highlight=False)
-    if left and not out_of_time and driver.ended_because is None:
+    if record.left and not out_of_time and driver.ended_because is None:
         return _INTERRUPTED
     return 0 if record.winner is not None else 1
 

@@ -56,14 +56,15 @@ class Hidden:
     Attributes:
         stopped: trials that were not trained to their end.
         finished: trials that were, from which the rest is reckoned.
-        most_gain: the most that a finished trial gained after a report at which one was stopped.
+        most_gain: the most that a finished trial gained after a report at which one was stopped;
+            None where none was trained beyond such a report.
         could: stopped trials that would come above the best with the gain that the finished
             trial which gained most had from the same report on, and what they would score.
     """
 
     stopped: int
     finished: int
-    most_gain: float
+    most_gain: float | None
     could: tuple[tuple[TrialRecord, float], ...]
 
 
@@ -89,7 +90,7 @@ def hidden(trials: Sequence[TrialRecord], weights: Weights) -> Hidden:
             if reach > ranked[0].score:
                 could.append((trial, reach))
     could.sort(key=lambda pair: -pair[1])
-    most = max((gain for gain in gains.values() if gain is not None), default=0.0)
+    most = max((gain for gain in gains.values() if gain is not None), default=None)
     return Hidden(len(stopped), len(finished), most, tuple(could))
 
 

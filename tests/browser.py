@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
@@ -71,7 +70,9 @@ class Browser:
             if value := condition():
                 return value
             time.sleep(0.1)
-        pytest.fail(f"not within {seconds:g} s: {what}; the page reads: {self.text[:3000]}")
+        raise AssertionError(
+            f"not within {seconds:g} s: {what}; the page reads: {self.text[:3000]}"
+        )
 
     def wait_for(self, *words: str, seconds: float = 30) -> str:
         """Wait until the page reads all of the words; returns all that it reads."""
@@ -113,21 +114,25 @@ class Browser:
         return list(self.driver.get_log("performance"))  # type: ignore[no-untyped-call]
 
 
+def what_is_missing() -> str | None:
+    """Why there can be no browser here, None where there can."""
+    if shutil.which("chromium") and shutil.which("chromedriver"):
+        return None
+    return "needs Debian's packages chromium and chromium-driver"
+
+
 @contextmanager
 def open_browser(folder: Path) -> Iterator[Browser]:
-    """Start Chromium with a profile in ``folder``; skip the test where there is no Chromium."""
-    chromium, chromedriver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or chromedriver is None:
-        pytest.skip("needs Debian's packages chromium and chromium-driver")
+    """Start Chromium, where none of it is missing, with a profile in ``folder``."""
     options = webdriver.ChromeOptions()
-    options.binary_location = chromium
+    options.binary_location = shutil.which("chromium") or ""
     for argument in (*_ARGUMENTS, f"--user-data-dir={folder}"):
         options.add_argument(argument)
     if os.geteuid() == 0:
         # Chromium's sandbox refuses to run as root.
         options.add_argument("--no-sandbox")
     options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(chromedriver))
+    driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
     try:
         yield Browser(driver)
     finally:

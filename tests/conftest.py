@@ -12,7 +12,7 @@ from minbert.config import InputSettings
 from minbert.data import Dataset, load_dataset
 from minbert.hub import Pretrained, load_pretrained
 
-from .browser import Browser, open_browser
+from .browser import Browser, open_browser, what_is_missing
 
 SUBJECTS = ("dog", "cat", "child", "woman", "man", "bird", "horse", "girl")
 VERBS = ("sees", "likes", "finds", "hears", "wants", "paints")
@@ -76,5 +76,7 @@ def dataset(course_folder: Path, tiny: Pretrained) -> Dataset:
 
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    if (missing := what_is_missing()) is not None:
+        pytest.skip(missing)
     with open_browser(tmp_path_factory.mktemp("chromium")) as opened:
         yield opened

@@ -232,7 +232,7 @@ def test_a_score_that_is_no_number_is_not_shown(shown: Shown) -> None:
     assert shown.states == {"failed": 1}
     # A trial that failed cannot win.
     assert shown.of("minbert_best_score") is None
-    assert not metrics.are_off
+    assert metrics.problem is None
 
 
 def test_an_error_of_the_metrics_does_not_reach_the_search(
@@ -245,7 +245,7 @@ def test_an_error_of_the_metrics_does_not_reach_the_search(
     driver, metrics = open_search(trials=2)
     baseline = begin(driver)
     assert report(driver, baseline, 0.2, 0.2, 0.2)
-    assert metrics.are_off
+    assert metrics.problem is not None
     metrics.refresh()
     assert report(driver, baseline, 0.2, 0.2, 0.2)
     assert caplog.messages == ["no metrics from here on: RuntimeError('no exporter')"]
@@ -262,7 +262,7 @@ def test_tags_are_spelt_in_ascii(shown: Shown) -> None:
     assert re.fullmatch(r"alpha=\d\.\d\d beta=\d\.\d\d gamma=\d\.\d\d", configuration)
     SearchMetrics("zoë", SearchRecord(0), slots=1).refresh()
     assert ("minbert_slots", frozenset({("study", r"zo\xeb")})) in shown.values
-    assert not metrics.are_off
+    assert metrics.problem is None
 
 
 def test_refreshing_often_costs_little(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,11 @@
-"""What a person sees of one search on the toy data, in a browser, while it runs and after it."""
+"""What a person sees of one search on the toy data, in a browser, while it runs and after it.
+
+The search has more epochs than any machine trains in the meantime, and is then interrupted.
+"""
 
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -20,7 +24,7 @@ from search.review.tensorboard import run_name
 from .browser import Browser
 
 ROOT = Path(run.__file__).parent.parent
-TRIALS = 8
+TRIALS = 4
 
 
 class Search:
@@ -29,7 +33,7 @@ class Search:
     def __init__(self, folder: Path):
         self.folder = RunFolder(folder / "seen")
         self._log = folder / "log"
-        options = ["--data", "toy", "--encoder", "tiny", "--train-limit", "600", "--epochs", "9"]
+        options = ["--data", "toy", "--encoder", "tiny", "--train-limit", "600", "--epochs", "900"]
         options += ["--space", "optimizer", "--trials", str(TRIALS), "--tensorboard"]
         options += ["--no-dashboard", "--out", str(folder), "--name", "seen"]
         with self._log.open("w") as output:
@@ -107,17 +111,23 @@ def test_pages_while_the_search_runs(
 def test_pages_after_the_search(
     search: Search, optuna_dashboard: str, browser: Browser, tmp_path: Path
 ) -> None:
-    search.wait_for("Everything is in", 180)
-    assert search.process.wait(timeout=30) == 0
+    search.wait_for(r"trial +2  report 1/", 120)
+    search.process.send_signal(signal.SIGINT)
+    search.wait_for("Everything is in", 60)
+    assert search.process.wait(timeout=30) == 130
     record = read_run(search.folder).record
+    begun = len(record.trials)
     with tensorboard_server(search.folder.tensorboard, tmp_path / "log") as address:
         browser.open(f"{address}?#hparams", width=3000)
         rows = [f"{run_name(trial)} {trial.state}" for trial in record.trials]
-        browser.wait_to_read(*rows, f"session groups: {TRIALS}", "optimizer adamw radam")
+        browser.wait_to_read(*rows, f"session groups: {begun}", "optimizer adamw radam")
     browser.open(f"{optuna_dashboard}dashboard/studies/1/trials")
-    browser.wait_for(f"{TRIALS} Trials", "Complete", "Pruned")
+    browser.wait_for(f"{begun} Trials", "Waiting")
     browser.open(search.folder.page.as_uri())
-    browser.wait_for(f"{TRIALS} trials. It is done.", f"{TRIALS} of {TRIALS} trials")
+    browser.wait_for(
+        f"{begun} trials. It is not done: {record.left} trials can be gone on with",
+        f"{begun} of {begun} trials",
+    )
     browser.run("elements.forEach(draw)")
     assert browser.requests() == [search.folder.page.as_uri()]
     assert browser.complaints() == []

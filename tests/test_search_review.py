@@ -104,10 +104,13 @@ def test_a_trials_score_is_that_of_the_checkpoint_it_keeps(record: SearchRecord)
     assert record.trials[0].score == pytest.approx(0.5)
 
 
-def test_failed_and_running_trials_do_not_win(record: SearchRecord) -> None:
+def test_failed_trials_do_not_win(record: SearchRecord) -> None:
     # Trial 3 scored higher and failed.
     assert record.winner is record.trials[4]
     record.trials[4].state = "running"
+    # What it has reached so far stands, or a lower trial would be called the highest.
+    assert record.winner is record.trials[4]
+    record.trials[4].state = "failed"
     assert record.winner is record.trials[1]
 
 
@@ -158,14 +161,21 @@ def test_outcome_sets_the_winner_beside_the_recipe_and_claims_no_more(
     record: SearchRecord,
 ) -> None:
     record.trials[3].error = "it diverged"
-    record.trials[4].state = "running"
+    record.trials[4].state = "failed"
     text = text_of(list(outcome(record)))
     assert "Trial 3 (lr=1) failed: it diverged" in text
     assert "Winner: trial 1" in text
     assert "α 0.50  β 0.25  γ 0.25" in text
     assert "similarity Pearson     0.500    0.600       +0.100" in text
-    assert "Chosen on these dev data from 5 trials, so optimistic" in text
+    assert "Chosen on these dev data from 3 trials, so optimistic" in text
     assert "better" not in text
+
+
+def test_outcome_of_a_search_that_runs_names_no_winner(record: SearchRecord) -> None:
+    record.trials[4].state = "running"
+    text = text_of(list(outcome(record)))
+    assert "Highest so far: trial 4" in text
+    assert "Winner" not in text
 
 
 def test_outcome_says_so_when_the_recipe_wins() -> None:

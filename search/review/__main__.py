@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from minbert.errors import InputError
 from minbert.settings import make_parser, run_command
 from minbert.weights import Weights
 from search.folder import RunFolder
@@ -43,20 +44,31 @@ def main() -> int:
         metavar=("A", "B"),
         help="show what trial B scores above trial A, and how sure that is",
     )
-    what.add_argument("--weights", help="rank by these weights of sst, para and sts: 1.5,1,1.5")
     what.add_argument("--html", action="store_true", help="write report.html, the page to read")
+    what.add_argument("--json", action="store_true", help="one JSON object, for programs")
+    parser.add_argument("--weights", help="rank by these weights of sst, para and sts: 1.5,1,1.5")
     parser.add_argument(
         "--keep-rules", action="store_true", help="replay the course report's two keep rules"
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object, for programs")
     arguments = parser.parse_args()
+    alone = {
+        "--trial": arguments.trial is not None,
+        "--compare": arguments.compare is not None,
+        "--html": arguments.html,
+    }
+    for option, is_given in alone.items():
+        if is_given and (arguments.weights is not None or arguments.keep_rules):
+            parser.error(f"{option} goes with neither --weights nor --keep-rules")
     run = read_run(RunFolder(Path(arguments.run), arguments.storage))
     weights = None if arguments.weights is None else parse_weights(arguments.weights, run)
     if arguments.html:
         # Not before: plotly takes a while to import.
         from .report import write_page
 
-        write_page(run)
+        try:
+            write_page(run)
+        except OSError as error:
+            raise InputError(f"{run.folder.page} cannot be written: {error.strerror}") from None
         print(f"Written: {run.folder.page}")
         return 0
     if arguments.json:
@@ -82,11 +94,7 @@ def main() -> int:
 
 def _head(run: Run) -> RenderableType:
     record = run.record
-    counts = [
-        f"{count} {state}"
-        for state in ("running", "paused", "waiting", "finished", "stopped", "failed", "cut short")
-        if (count := record.count(state))
-    ]
+    counts = [f"{count} {state}" for state, count in record.counts.items()]
     lines = [
         f"{run.folder.name}: {len(record.trials)} of {record.planned} trials ({', '.join(counts)})"
     ]

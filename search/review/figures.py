@@ -27,7 +27,7 @@ from search.record import GREEK, SearchRecord, State, TrialRecord, Verdict
 from .timeline import Timeline
 from .varied import value_of, varied_columns
 
-BLUE, ORANGE, GREY = "#2563a8", "#d97706", "#8a94a3"
+BLUE, ORANGE, GREY, INK = "#2563a8", "#d97706", "#8a94a3", "#1f2933"
 _COLOURS: dict[State, str] = {
     "finished": BLUE,
     "stopped": GREY,
@@ -54,7 +54,7 @@ _OUTCOME_COLOURS = {
     "running": "#86efac",
 }
 # Small diagrams side by side; more would be too small to read.
-_MOST_SLICES = 12
+MOST_SLICES = 12
 _SLICES_A_ROW = 4
 
 
@@ -64,7 +64,7 @@ def _laid_out(figure: go.Figure, height: int, **more: Any) -> go.Figure:
         template=None,
         height=height,
         margin={"l": 55, "r": 15, "t": 30, "b": 45},
-        font={"family": "system-ui, sans-serif", "size": 13, "color": "#1f2933"},
+        font={"family": "system-ui, sans-serif", "size": 13, "color": INK},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         hovermode="closest",
@@ -90,19 +90,18 @@ def _numbers(values: Sequence[Any]) -> np.ndarray:
 def learning_curves(record: SearchRecord) -> go.Figure:
     """Score at each report of every trial, with what was decided there."""
     figure = go.Figure()
-    highlighted = [t for t in (record.baseline, record.winner) if t is not None and t.reports]
+    winner, baseline = record.winner, record.baseline
+    highlighted = [t for t in (baseline, winner) if t is not None and t.reports]
     for state, colour in _COLOURS.items():
         trials = [t for t in record.trials if t.state == state and t not in highlighted]
         if curves := [trial for trial in trials if trial.reports]:
             _add_curves(figure, curves, state, line={"color": colour, "width": 1})
-    for trial in dict.fromkeys(map(id, highlighted)):
-        chosen = next(each for each in highlighted if id(each) == trial)
-        is_winner = chosen is record.winner
-        name = "the recipe, which scored highest" if is_winner else "the recipe"
-        if chosen is not record.baseline:
-            name = f"trial {chosen.number}, which scored highest"
-        colour = ORANGE if is_winner else "#1f2933"
-        _add_curves(figure, [chosen], name, line={"color": colour, "width": 3})
+    if baseline is not None and baseline is not winner and baseline.reports:
+        _add_curves(figure, [baseline], "the recipe", line={"color": INK, "width": 3})
+    if winner is not None:
+        name = "the recipe" if winner is baseline else f"trial {winner.number}"
+        line = {"color": ORANGE, "width": 3}
+        _add_curves(figure, [winner], f"{name}, which scored highest", line)
     for verdict, (name, symbol, colour) in _MARKS.items():
         at = [
             (report, trial)
@@ -197,6 +196,9 @@ class Columns:
         Returns:
             Shares that add up to 1; empty where there are too few trials to say.
         """
+        # There is no telling the highest tenth from the rest of few, or of equal ones.
+        if len(self.trials) < 10 or not self.values or np.ptp(self.scores) == 0:
+            return {}
         study = optuna.create_study(direction="maximize")
         distributions = {name: self._distribution(name) for name in self.values}
         for index, trial in enumerate(self.trials):
@@ -207,9 +209,6 @@ class Columns:
                     value=trial.score,
                 )
             )
-        # With fewer there is no telling the highest tenth from the rest.
-        if len(self.trials) < 10 or not distributions:
-            return {}
         found = optuna.importance.get_param_importances(study)
         return found if all(map(math.isfinite, found.values())) else {}
 
@@ -260,7 +259,7 @@ def _axis(name: str, values: Sequence[Any], columns: Columns) -> dict[str, Any]:
 
 def importance_bars(importances: dict[str, float]) -> go.Figure:
     """Importances as bars, the largest at the top."""
-    names = list(importances)[:_MOST_SLICES][::-1]
+    names = list(importances)[:MOST_SLICES][::-1]
     shares = [importances[name] for name in names]
     bars = go.Bar(
         x=_numbers(shares),
@@ -276,7 +275,7 @@ def importance_bars(importances: dict[str, float]) -> go.Figure:
 
 def slices(columns: Columns, importances: dict[str, float]) -> go.Figure:
     """Score against each column, the most important first."""
-    names = sorted(columns.values, key=lambda name: -importances.get(name, 0.0))[:_MOST_SLICES]
+    names = sorted(columns.values, key=lambda name: -importances.get(name, 0.0))[:MOST_SLICES]
     across = min(len(names), _SLICES_A_ROW)
     down = math.ceil(len(names) / across)
     figure = make_subplots(rows=down, cols=across, shared_yaxes=True, vertical_spacing=0.28 / down)
@@ -333,7 +332,7 @@ def front_views(record: SearchRecord) -> go.Figure | None:
     looks = {
         "not on the front": {"color": "#c3cad3", "size": 5},
         "on the front": {"color": BLUE, "size": 8},
-        "the recipe": {"color": "#1f2933", "size": 14, "symbol": "circle-open", "line_width": 2},
+        "the recipe": {"color": INK, "size": 14, "symbol": "circle-open", "line_width": 2},
         "scored highest": {"color": ORANGE, "size": 18, "symbol": "star-open", "line_width": 2},
     }
     figure = make_subplots(rows=1, cols=len(pairs), horizontal_spacing=0.07)
@@ -385,7 +384,7 @@ def timeline_bars(timeline: Timeline) -> go.Figure:
                 marker={"color": colour, "line": {"color": "white", "width": 0.5}},
             )
     for moment in timeline.resumed:
-        figure.add_vline(x=moment / 60, line={"color": "#1f2933", "dash": "dot"})
+        figure.add_vline(x=moment / 60, line={"color": INK, "dash": "dot"})
     figure.update_yaxes(title_text="slot", dtick=1, autorange="reversed")
     height = 130 + 26 * max(timeline.slots, 2)
     return _laid_out(figure, height, barmode="overlay", xaxis_title="minutes of searching")

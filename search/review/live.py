@@ -6,27 +6,24 @@ from typing import Self
 
 from minbert.report import Report
 from search.folder import RunFolder
+from search.guard import Guarded, guarded
 from search.record import TrialRecord
 
-# The first page comes soon; later ones take at most about a twentieth of one core.
+# The first page comes soon; later ones are written for at most a twentieth of the time.
 _SECONDS_TO_FIRST = 10.0
 _SECONDS_BETWEEN = 60.0
 _SHARE = 20
 
 
-class LivePage:
-    """Writes the page of a run in a thread, from the study as its storage holds it.
+class LivePage(Guarded):
+    """Writes the page of a run in a thread, from the study as its storage holds it."""
 
-    Attributes:
-        problem: why the page could not be written, the last time that it could not. The search
-            goes on without it.
-    """
+    what = "the page that is written while the search runs"
 
     def __init__(self, folder: RunFolder):
         self._folder = folder
         self._changed, self._over = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._work, name="report.html", daemon=True)
-        self.problem: str | None = None
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -55,13 +52,10 @@ class LivePage:
                 continue
             self._changed.clear()
             begin = time.monotonic()
-            try:
-                self._write()
-            # Whatever it is, the search is worth more than the page.
-            except Exception as error:
-                self.problem = " ".join(f"{type(error).__name__}: {error}".split())
+            self._write()
             pause = max(_SECONDS_BETWEEN, _SHARE * (time.monotonic() - begin))
 
+    @guarded
     def _write(self) -> None:
         # Plotly takes a while to import, which need not hold up the search.
         from .reading import read_run

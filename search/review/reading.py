@@ -26,6 +26,7 @@ class Run:
     Attributes:
         setup: what its numbers depend on, by name.
         dropped: trial and step of the models that were on the front when its limit was met.
+        ended_because: why it ended though there was more to run; None where it did not.
         is_running: a driver is at work on it.
     """
 
@@ -36,6 +37,7 @@ class Run:
     dropped: list[tuple[int, int]]
     store: CheckpointStore
     answers: DevAnswers
+    ended_because: str | None
     is_running: bool
 
     @property
@@ -88,6 +90,7 @@ def read_run(
         dropped=[(trial, step) for trial, step in study.noted("dropped_from_front") or []],
         store=store,
         answers=folder.answers,
+        ended_because=study.noted("ended_because"),
         is_running=is_running,
     )
 

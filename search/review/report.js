@@ -118,7 +118,9 @@ const isNumber = (value) => typeof value === "number";
 function shownAs(value, column) {
   if (value === null) return "";
   if (!isNumber(value) || Number.isInteger(value)) return String(value);
-  return columns[column] === "seconds" ? fixed(value, 0) : fixed(value).replace(/^0\.000$/, value.toPrecision(3));
+  if (columns[column] === "seconds") return fixed(value, 0);
+  const isScore = ["score", "sst", "para", "sts"].includes(columns[column]);
+  return isScore || Math.abs(value) >= 0.1 ? fixed(value) : String(Number(value.toPrecision(3)));
 }
 function matches(row, filter) {
   return filter.split(/\s+/).filter(Boolean).every((word) => {
@@ -155,10 +157,13 @@ function detailOf(row) {
   const inside = cell("");
   inside.colSpan = columns.length;
   const why = document.createElement("p");
-  why.textContent = `${row.why || "No decision yet."} It comes from: ${row.origin}. To train it again, alone:`;
-  const command = document.createElement("pre");
-  command.textContent = `${page.command} ${row.options} --out trial-${row.cells[0]}`.replace(/ +/g, " ");
-  inside.append(why, command);
+  why.textContent = `${row.why || "No decision yet"}. It comes from: ${row.origin}.`;
+  inside.append(why);
+  if (row.options !== null) {
+    const command = document.createElement("pre");
+    command.textContent = `${page.command} ${row.options} --out trial-${row.cells[0]}`;
+    inside.append("To train it again, alone:", command);
+  }
   detail.append(inside);
   return detail;
 }

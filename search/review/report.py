@@ -1,8 +1,10 @@
 """report.html: one file that says what a search found, how sure that is, and how to repeat it."""
 
 import datetime
+import hashlib
 import json
 import math
+import shlex
 import time
 from importlib.resources import files
 from itertools import cycle
@@ -12,7 +14,7 @@ import jinja2
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from minbert.card import MINILM_CAVEAT
+from minbert.card import caveat_of
 from minbert.checkpoint import write_whole
 from minbert.tasks import TASK_NAMES, TASKS
 from search.noise import noise_in_words
@@ -25,7 +27,7 @@ from search.weighting import KEEP_RULES, replay
 from . import figures
 from .experiments import ExperimentRow, experiment_rows
 from .reading import Run
-from .terminal import clock
+from .terminal import clock, with_score
 from .timeline import Timeline, make_timeline
 from .triangle import Region, regions
 from .varied import value_of, varied_columns
@@ -70,13 +72,13 @@ def page(run: Run) -> str:
         data=_as_script(data),
         figures=drawn,
         name=run.folder.name,
-        folder=run.folder.path,
+        folder=shlex.quote(str(run.folder.path)),
         about=_about(run),
         state=_state(run, now),
         is_running=run.is_running,
         **_answer(record, winner, command, recipe),
         noise=_noise(run, winner),
-        caveat=MINILM_CAVEAT if _is_minilm_on_real_data(run) else "",
+        caveat=caveat_of(run.inputs),
         spent=_spent(record, timeline),
         failures=[
             f"Trial {trial.number} ({trial.name}): {trial.error}"
@@ -125,8 +127,11 @@ def _state(run: Run, now: float) -> str:
             f"The search is running: {over} of {record.planned} trials are over. Written "
             f"{written}; it is written again from time to time, so reload the page."
         )
-    left = record.count("cut short", "waiting", "paused") + record.planned - len(record.trials)
-    done = "It is done." if not left else f"It is not done: {left} trials can be gone on with."
+    done = "It is done."
+    if run.ended_because is not None:
+        done = f"It ended early: {run.ended_because}."
+    elif record.left:
+        done = f"It is not done: {record.left} trials can be gone on with."
     return f"{len(record.trials)} trials. {done} Written {written}."
 
 
@@ -149,8 +154,8 @@ def _answer(
     return {
         "winner": winner,
         "is_recipe": is_recipe,
-        "chosen_lead": "The recipe itself scored highest:" if is_recipe else "Scored highest:",
-        "trials_with_score": sum(trial.kept is not None for trial in record.trials),
+        "chosen_lead": "The recipe itself scored highest" if is_recipe else "Scored highest",
+        "trials_with_score": with_score(record),
         "beside": [
             {
                 "name": name,
@@ -189,13 +194,14 @@ def _noise(run: Run, winner: TrialRecord | None) -> list[str]:
         ]
     return [
         *noise_in_words(noise, winner),
+        *(
+            ["The sampler had learnt from an earlier search, whose choices are not counted here."]
+            if any("--start-from" in each.command for each in run.driver_runs)
+            else []
+        ),
         "Reckoned by a paired bootstrap over the dev examples and, for the choice, the reality "
         "check of White (2000).",
     ]
-
-
-def _is_minilm_on_real_data(run: Run) -> bool:
-    return "minilm" in run.inputs.encoder.lower() and run.inputs.data != "toy"
 
 
 def _spent(record: SearchRecord, timeline: Timeline | None) -> list[tuple[str, str]]:
@@ -208,11 +214,7 @@ def _spent(record: SearchRecord, timeline: Timeline | None) -> list[tuple[str, s
         for trial in record.trials
         if trial.reports and trial.state == "stopped"
     )
-    counts = [
-        f"{count} {state}"
-        for state in ("finished", "stopped", "failed", "paused", "running", "cut short", "waiting")
-        if (count := record.count(state))
-    ]
+    counts = [f"{count} {state}" for state, count in record.counts.items()]
     facts = [
         ("trials", f"{len(record.trials)} of {record.planned}: {', '.join(counts)}"),
         ("epochs trained", f"{epochs:.1f} of the {in_full:.0f} that the trials ask for"),
@@ -228,8 +230,11 @@ def _spent(record: SearchRecord, timeline: Timeline | None) -> list[tuple[str, s
 
 
 def _experiments(run: Run) -> list[ExperimentRow]:
+    """Rows where the space is one of ours; a space file of a user's is code, which is not run."""
     name = str(run.setup["space"])
-    if name not in built_in_spaces():
+    path = built_in_spaces().get(name)
+    ours = None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
+    if ours != run.setup["file of the space"]:
         return []
     return experiment_rows(load_space(name).experiments, run.record.trials)
 
@@ -331,9 +336,10 @@ def _figures(record: SearchRecord, timeline: Timeline | None) -> list[dict[str, 
             add(
                 "importances",
                 "What mattered",
-                "Importance of each choice for reaching the highest tenth of the scores, by "
-                f"Optuna's PED-ANOVA, from {len(columns.trials)} trials. With few trials it is "
-                f"rough, and α, β, γ add up to 1, so they share theirs. {stopped}",
+                "Importance of the choices for reaching the highest tenth of the scores, by "
+                f"Optuna's PED-ANOVA, at most {figures.MOST_SLICES} shown, from "
+                f"{len(columns.trials)} trials. With few trials it is rough, and α, β, γ add up to "
+                f"1, so they share theirs. {stopped}",
                 figures.importance_bars(importances),
             )
         add(
@@ -390,14 +396,14 @@ def _table(record: SearchRecord, recipe: str) -> dict[str, Any]:
         kept = trial.kept
         numbers = [trial.score, *(kept.scores.get(t) if kept else None for t in TASK_NAMES)]
         epochs = trial.reports[-1].epoch if trial.reports else 0.0
-        values = [value_of(trial, column) for column in varied]
+        values = [None if trial.was_refused else value_of(trial, c) for c in varied]
         cells = [trial.number, trial.name, trial.state, *numbers, epochs, trial.seconds, *values]
         rows.append(
             {
                 "cells": [_short(cell) for cell in cells],
                 "why": trial.why,
                 "origin": trial.origin,
-                "options": train_options(trial.config, recipe),
+                "options": None if trial.was_refused else train_options(trial.config, recipe),
             }
         )
     return {"columns": names, "rows": rows}

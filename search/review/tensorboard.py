@@ -29,13 +29,14 @@ from tensorboard.summary.writer.record_writer import (  # type: ignore[import-un
 from minbert.report import Report
 from search.answers import DevAnswers
 from search.front import Front
+from search.guard import Guarded, guarded
 from search.plan import Plan
 from search.record import GREEK, SearchRecord, State, TrialRecord
 from search.spaces import explore
 
 from .mistakes import DevTexts
 from .study_picture import study_picture
-from .trial_text import trial_text, was_refused
+from .trial_text import trial_text
 from .varied import value_of, varied_columns
 
 _SECONDS_BETWEEN_PICTURES = 60.0
@@ -51,7 +52,7 @@ _SHOWN_FIRST = (*GREEK.values(), "lr", "ended")
 _ENDS: tuple[State, ...] = ("finished", "stopped", "failed", "cut short", "paused")
 
 
-class TensorBoardLog:
+class TensorBoardLog(Guarded):
     """Writes the curves of trials as they go, what came of each, and a picture of them all.
 
     A trial that is not over when the context ends is written down as it stands then.
@@ -64,6 +65,8 @@ class TensorBoardLog:
         texts: the dev examples.
         answers: the dev answers; of a report without any, no mistakes are shown.
     """
+
+    what = "the TensorBoard log"
 
     def __init__(
         self,
@@ -107,6 +110,10 @@ class TensorBoardLog:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._conclude_all()
+
+    @guarded
+    def _conclude_all(self) -> None:
         for trial in self._record.trials:
             if trial.attempts and trial.number not in self._concluded:
                 self._conclude(trial)
@@ -115,12 +122,14 @@ class TensorBoardLog:
     def started(self, trial: TrialRecord) -> None:
         pass
 
+    @guarded
     def reported(self, trial: TrialRecord, report: Report) -> None:
         self._append(trial, [_curves(trial, report)])
 
     def set_aside(self, trial: TrialRecord, reason: str) -> None:
         pass
 
+    @guarded
     def ended(self, trial: TrialRecord) -> None:
         self._conclude(trial)
         if time.monotonic() - self._last_picture > _SECONDS_BETWEEN_PICTURES:
@@ -128,7 +137,7 @@ class TensorBoardLog:
 
     def _append(self, trial: TrialRecord, events: Iterable[Any]) -> None:
         folder = self._folder / run_name(trial)
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         _write_events(folder / self._name, events)
 
     def _conclude(self, trial: TrialRecord) -> None:
@@ -155,7 +164,7 @@ class TensorBoardLog:
         self._append(trial, [_event(Summary(value=values), step, at)])
 
     def _hyperparameters(self, trial: TrialRecord) -> dict[str, bool | int | float | str]:
-        columns = [] if was_refused(trial) else self._columns
+        columns = [] if trial.was_refused else self._columns
         return {column: value_of(trial, column) for column in columns} | {"ended": trial.state}
 
     def _write_study(self) -> None:
@@ -238,7 +247,11 @@ def _last_sign(trial: TrialRecord) -> float:
     """When the record last says something of a trial, in seconds since the epoch."""
     signs = [decision.at for decision in trial.decisions]
     signs += [attempt.at for attempt in trial.attempts]
-    return max(signs, default=0.0)
+    signs += [failure.at for failure in trial.failures.values() if failure.at is not None]
+    if trial.ended_at is not None:
+        signs.append(trial.ended_at)
+    # A trial that was refused has no moment in the record.
+    return max(signs, default=time.time())
 
 
 def _scalars(values: dict[str, float]) -> Any:

@@ -52,7 +52,7 @@ class PlainLines:
     def ended(self, trial: TrialRecord) -> None:
         why = f": {trial.why}" if trial.why and trial.is_over else ""
         over = self._record.count(*OVER)
-        best = self._record.best("finished", "stopped", "cut short")
+        best = self._record.winner
         leads = f"; best so far: trial {best.number}, {best.score:.3f}" if best else ""
         self._say(trial, f"{trial.state}{why} ({over} of {self._record.planned} over{leads})")
 
@@ -111,7 +111,7 @@ class LiveTable:
         elif (left := self._seconds_left()) is not None:
             parts.append(f"about {clock(left)} left")
         lines = [", ".join(parts)]
-        best = self._record.best("running", "paused", "finished", "stopped", "cut short")
+        best = self._record.winner
         if best is not None and best.score is not None:
             lines.append(f"Highest so far: {best.score:.3f}, trial {best.number}, {best.name}")
         table = trials_table(self._record, rows=_ROWS)
@@ -178,7 +178,9 @@ def outcome(record: SearchRecord, noise: Noise | None = None) -> Sequence[Render
     if winner is None:
         return [*parts, Text("No trial came to a first report, so there is no winner.")]
     weights = "  ".join(f"{GREEK[task]} {share:.2f}" for task, share in winner.weights.items())
-    parts.append(Text(f"Winner: trial {winner.number}, {winner.name}", style="bold"))
+    is_open = record.count("running", "paused", "waiting")
+    word = "Highest so far" if is_open else "Winner"
+    parts.append(Text(f"{word}: trial {winner.number}, {winner.name}", style="bold"))
     parts.append(Text(f"Loss weights: {weights} (sst, para, sts)"))
     others = [text for text in field_texts(winner.fields) if text[0] not in GREEK.values()]
     if others:
@@ -191,13 +193,18 @@ def outcome(record: SearchRecord, noise: Noise | None = None) -> Sequence[Render
     parts.append(_beside(winner, baseline))
     parts.append(
         Text(
-            f"Chosen on these dev data from {len(record.trials)} trials, so optimistic; other "
+            f"Chosen on these dev data from {with_score(record)} trials, so optimistic; other "
             "seeds or data have not confirmed it."
         )
     )
     if noise is not None:
         parts.append(Text(" ".join(noise_in_words(noise, winner)[1:])))
     return parts
+
+
+def with_score(record: SearchRecord) -> int:
+    """Trials that the winner was chosen from."""
+    return sum(trial.kept is not None and trial.state != "failed" for trial in record.trials)
 
 
 def _beside(winner: TrialRecord, baseline: TrialRecord) -> Table:

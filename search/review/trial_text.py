@@ -32,15 +32,10 @@ def trial_text(
         parts += [f"### Worst dev mistakes, report {trial.kept.step}"]
         for task in texts.tasks:
             parts += _mistakes(task, texts, answers[task])
-    if not was_refused(trial):
+    if not trial.was_refused:
         rest = {name: v for name, v in trial.config if name not in trial.fields and v is not None}
         parts += ["### The rest of its configuration", _fields(rest)]
     return "\n\n".join(parts)
-
-
-def was_refused(trial: TrialRecord) -> bool:
-    """The space's function failed, so that the trial has no configuration of its own."""
-    return trial.error is not None and not trial.attempts
 
 
 def escaped(text: str) -> str:
@@ -64,7 +59,7 @@ def _standing(trial: TrialRecord) -> Iterator[str]:
     origin = f" ({escaped(trial.origin)})" if trial.origin else ""
     if trial.fields:
         yield f"Where it departs from the recipe{origin}: {_fields(trial.fields)}"
-    elif not was_refused(trial):
+    elif not trial.was_refused:
         yield "It is the recipe itself."
 
 

@@ -34,6 +34,8 @@ def show_trial(run: Run, trial: TrialRecord) -> list[RenderableType]:
             lines.append(Text(f"  failed: {failure.reason}"))
     if trial.error is not None:
         lines.append(Text(f"Error: {trial.error}"))
+    if trial.was_refused:
+        return lines
     command = train_command(run.inputs, recipe, python=this_python())
     return [
         *lines,
@@ -43,6 +45,8 @@ def show_trial(run: Run, trial: TrialRecord) -> list[RenderableType]:
 
 
 def _departures(trial: TrialRecord) -> str:
+    if trial.was_refused:
+        return "what the space would not say"
     return ", ".join(field_texts(trial.fields)) or "nothing"
 
 

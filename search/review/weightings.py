@@ -55,17 +55,21 @@ def hidden_in_words(record: SearchRecord, weights: Weights) -> str:
     found = hidden(record.trials, weights)
     objective = record.trials[0].config.objective
     if not found.stopped:
-        return "No trial was stopped early."
-    text = f"{found.stopped} trials were stopped early, by the study's objective {objective}. "
-    if not found.finished:
-        return text + "None was trained to its end, so what they might have reached is unknown."
+        return "Every trial was trained to its end."
+    text = (
+        f"{found.stopped} trials were not trained to their end; halving and pruning go by the "
+        f"study's objective {objective}. "
+    )
+    if found.most_gain is None:
+        return text + "None went on from there to its end, so what they might reach is unknown."
+    best = f"the highest score under {weights}"
     gain = f"the most that the {found.finished} finished ones gained after the same report"
     if not found.could:
-        return text + f"With {gain} (up to {found.most_gain:+.3f}) none would come above it."
+        return text + f"With {gain} (up to {found.most_gain:+.3f}) none would come above {best}."
     numbers = ", ".join(str(trial.number) for trial, _ in found.could[:8])
     more = " and more" if len(found.could) > 8 else ""
     return text + (
-        f"With {gain}, {len(found.could)} of them could come above it, up to "
+        f"With {gain}, {len(found.could)} of them could come above {best}, up to "
         f"{found.could[0][1]:.3f}: trial {numbers}{more}."
     )
 
