@@ -47,12 +47,13 @@ def main() -> None:
             start = time.perf_counter()
             browser.open(folder.page.as_uri())
             filled = (
-                "return document.querySelectorAll('#table tbody tr').length === arguments[0]"
-                " && drawn.size > 0"
+                "return document.getElementById('shown').innerText === arguments[0]"
+                " && document.querySelector('#table tbody tr') && drawn.size > 0"
             )
             # The first figure is drawn when it comes near the window.
             browser.run("elements[0].scrollIntoView()")
-            browser.wait(lambda: browser.run(filled, arguments.trials), what="the page")
+            shown = f"{arguments.trials} of {arguments.trials} trials"
+            browser.wait(lambda: browser.run(filled, shown), what="the page")
             print(f"usable in Chromium: {time.perf_counter() - start:.1f} s")
 
 

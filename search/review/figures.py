@@ -53,8 +53,8 @@ _OUTCOME_COLOURS = {
     "cut short": "#c0a060",
     "running": "#86efac",
 }
-# Small diagrams side by side; more would be too small to read.
-MOST_SLICES = 12
+# More would be too small to read.
+MOST_COLUMNS = 12
 _SLICES_A_ROW = 4
 
 
@@ -212,6 +212,11 @@ class Columns:
         found = optuna.importance.get_param_importances(study)
         return found if all(map(math.isfinite, found.values())) else {}
 
+    def most_important(self, importances: dict[str, float]) -> list[str]:
+        """Columns that a figure has room for, the most important first."""
+        ranked = sorted(self.values, key=lambda name: -importances.get(name, 0.0))
+        return ranked[:MOST_COLUMNS]
+
     def _distribution(self, column: str) -> BaseDistribution:
         values = self.values[column]
         if not self.is_number(column):
@@ -222,9 +227,11 @@ class Columns:
         return FloatDistribution(min(numbers), max(numbers), log=self.is_log(column))
 
 
-def parallel_coordinates(columns: Columns) -> go.Figure:
+def parallel_coordinates(columns: Columns, importances: dict[str, float]) -> go.Figure:
     """A line for each trial through its values and its score."""
-    axes = [_axis(name, values, columns) for name, values in columns.values.items()]
+    most = columns.most_important(importances)
+    shown = [name for name in columns.values if name in most]
+    axes = [_axis(name, columns.values[name], columns) for name in shown]
     score = {"label": "score", "values": columns.scores}
     colours = {
         "color": columns.scores,
@@ -259,7 +266,7 @@ def _axis(name: str, values: Sequence[Any], columns: Columns) -> dict[str, Any]:
 
 def importance_bars(importances: dict[str, float]) -> go.Figure:
     """Importances as bars, the largest at the top."""
-    names = list(importances)[:MOST_SLICES][::-1]
+    names = list(importances)[:MOST_COLUMNS][::-1]
     shares = [importances[name] for name in names]
     bars = go.Bar(
         x=_numbers(shares),
@@ -275,7 +282,7 @@ def importance_bars(importances: dict[str, float]) -> go.Figure:
 
 def slices(columns: Columns, importances: dict[str, float]) -> go.Figure:
     """Score against each column, the most important first."""
-    names = sorted(columns.values, key=lambda name: -importances.get(name, 0.0))[:MOST_SLICES]
+    names = columns.most_important(importances)
     across = min(len(names), _SLICES_A_ROW)
     down = math.ceil(len(names) / across)
     figure = make_subplots(rows=down, cols=across, shared_yaxes=True, vertical_spacing=0.28 / down)

@@ -28,8 +28,9 @@ function draw(element) {
 }
 const elements = [...document.querySelectorAll(".figure")];
 const watcher = new IntersectionObserver(
-  (entries) => entries.filter((entry) => entry.isIntersecting).forEach((entry) => draw(entry.target)),
-  { rootMargin: "400px" },
+  // One at a time, so that the first is seen before the next is begun.
+  (entries) => entries.filter((entry) => entry.isIntersecting).forEach((entry) => setTimeout(draw, 0, entry.target)),
+  { rootMargin: "100px" },
 );
 elements.forEach((element) => watcher.observe(element));
 window.addEventListener("beforeprint", () => elements.forEach(draw));
@@ -143,6 +144,7 @@ function compare(a, b) {
   const less = isNumber(x) && isNumber(y) ? x - y : String(x).localeCompare(String(y));
   return order.down ? -less : less;
 }
+const isText = (name) => ["name", "state"].includes(name);
 const body = document.querySelector("#table tbody");
 const filter = document.getElementById("filter");
 function cell(text, className = "") {
@@ -167,22 +169,30 @@ function detailOf(row) {
   detail.append(inside);
   return detail;
 }
-function fill() {
-  const shown = rows.filter((row) => matches(row, filter.value)).sort(compare);
-  body.replaceChildren(
-    ...shown.map((row) => {
-      const line = document.createElement("tr");
-      if (row.cells[0] === page.winner) line.className = "winner";
-      line.append(...row.cells.map((value, column) => cell(shownAs(value, column), ["name", "state"].includes(columns[column]) ? columns[column] : "")));
-      line.addEventListener("click", () => {
-        const next = line.nextSibling;
-        if (next && next.className === "detail") next.remove();
-        else line.after(detailOf(row));
-      });
-      return line;
-    }),
+function lineOf(row) {
+  const line = document.createElement("tr");
+  if (row.cells[0] === page.winner) line.className = "winner";
+  line.append(
+    ...row.cells.map((value, column) => cell(shownAs(value, column), isText(columns[column]) ? columns[column] : "")),
   );
-  document.getElementById("shown").textContent = `${shown.length} of ${rows.length} trials`;
+  line.addEventListener("click", () => {
+    const next = line.nextSibling;
+    if (next && next.className === "detail") next.remove();
+    else line.after(detailOf(row));
+  });
+  return line;
+}
+// Rows are made as the table is scrolled, as thousands take seconds.
+const ROWS_AT_ONCE = 200;
+let waiting = [];
+function grow() {
+  body.append(...waiting.splice(0, ROWS_AT_ONCE).map(lineOf));
+}
+function fill() {
+  waiting = rows.filter((row) => matches(row, filter.value)).sort(compare);
+  document.getElementById("shown").textContent = `${waiting.length} of ${rows.length} trials`;
+  body.replaceChildren();
+  grow();
 }
 rows.forEach((row) => {
   row.text = [...row.cells.map((value, column) => shownAs(value, column)), row.why, row.origin].join(" ").toLowerCase();
@@ -191,7 +201,7 @@ const heading = document.createElement("tr");
 columns.forEach((name, column) => {
   const element = document.createElement("th");
   element.textContent = name;
-  if (["name", "state"].includes(name)) element.className = name;
+  if (isText(name)) element.className = name;
   element.addEventListener("click", () => {
     order.down = order.column === column ? !order.down : isNumber(rows[0]?.cells[column]) && column > 0;
     order.column = column;
@@ -202,3 +212,6 @@ columns.forEach((name, column) => {
 document.querySelector("#table thead").append(heading);
 filter.addEventListener("input", fill);
 fill();
+new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && grow(), {
+  rootMargin: "1500px",
+}).observe(document.getElementById("more"));

@@ -306,7 +306,9 @@ def _figures(record: SearchRecord, timeline: Timeline | None) -> list[dict[str, 
     columns = figures.Columns(record)
     importances = columns.importances()
     stopped = "Stopped trials stand with the score that they had, after fewer epochs."
-    wide = 110 * len(columns.values)
+    room = figures.MOST_COLUMNS
+    wide = 110 * min(len(columns.values), room)
+    some = f"The {room} most important choices. " if len(columns.values) > room else ""
     drawn: list[dict[str, Any]] = []
 
     def add(name: str, title: str, text: str, figure: go.Figure | None, width: int = 0) -> None:
@@ -328,8 +330,9 @@ def _figures(record: SearchRecord, timeline: Timeline | None) -> list[dict[str, 
         add(
             "parallel",
             "Configurations and scores",
-            f"A line a trial. Drag along an axis to pick a range, or move the axes. {stopped}",
-            figures.parallel_coordinates(columns),
+            "A line a trial. Drag along an axis to pick a range, or move the axes. "
+            f"{some}{stopped}",
+            figures.parallel_coordinates(columns, importances),
             wide,
         )
         if importances:
@@ -337,7 +340,7 @@ def _figures(record: SearchRecord, timeline: Timeline | None) -> list[dict[str, 
                 "importances",
                 "What mattered",
                 "Importance of the choices for reaching the highest tenth of the scores, by "
-                f"Optuna's PED-ANOVA, at most {figures.MOST_SLICES} shown, from "
+                f"Optuna's PED-ANOVA, at most {figures.MOST_COLUMNS} shown, from "
                 f"{len(columns.trials)} trials. With few trials it is rough, and α, β, γ add up to "
                 f"1, so they share theirs. {stopped}",
                 figures.importance_bars(importances),
@@ -345,7 +348,7 @@ def _figures(record: SearchRecord, timeline: Timeline | None) -> list[dict[str, 
         add(
             "slices",
             "Score against each choice",
-            f"A point a trial; blue ones finished. {stopped}",
+            f"{some}A point a trial; blue ones finished. {stopped}",
             figures.slices(columns, importances),
             720 if len(columns.values) > 1 else 0,
         )
