@@ -4,7 +4,7 @@ study.db          the study, unless --storage names another place
 run.json          where the study is
 lock              held by the one driver
 checkpoints/      see checkpoints.py
-answers/          dev answers: answers/0007/0003.npz are those of trial 7's third report
+answers/          see answers.py
 tensorboard/      curves
 best/             the winner's model, with predictions
 report.html       what was found, for people

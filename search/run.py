@@ -365,8 +365,9 @@ def _finish(
     elif record.left:
         why = "the time was up" if out_of_time else "it was interrupted"
         console.print(
-            f"The search is not done: {why}, and {record.left} trials can be gone on with. To go "
-            f"on, give the same command with --name {shlex.quote(folder.name)} --resume.",
+            f"The search is not done: {why}, and {record.left} of {record.planned} trials are not "
+            "over. To go on, give the same command with "
+            f"--name {shlex.quote(folder.name)} --resume.",
             highlight=False,
             soft_wrap=True,
         )

@@ -108,7 +108,8 @@ class StudySettings(Settings):
     resume: bool = False
     """go on with the run of --name, or the newest that these options fit; --trials may be more"""
     storage: str | None = None
-    """database URL or Optuna journal file for the study (default: study.db in the run's folder)"""
+    """database URL or Optuna journal file for the study (default: study.db in the run's folder);
+    a password in it shows in the list of processes and on the Ray dashboard: see docs/search.md"""
     address: Annotated[str | None, AfterValidator(_no_ray_client)] = None
     """Ray cluster to join, auto or HOST:PORT (default: this machine alone)"""
     dashboard: bool = True

@@ -125,7 +125,7 @@ def test_pages_after_the_search(
     browser.wait_for(f"{begun} Trials", "Waiting")
     browser.open(search.folder.page.as_uri())
     browser.wait_for(
-        f"{begun} trials. It is not done: {record.left} trials can be gone on with",
+        f"{begun} trials. It is not done: {record.left} of {TRIALS} are not over",
         f"{begun} of {begun} trials",
     )
     browser.run("elements.forEach(draw)")

@@ -385,3 +385,16 @@ def test_no_trial_record_is_changed_by_reading(folder: RunFolder) -> None:
     before = dump(read_run(folder).record.trials)
     write_page(read_run(folder))
     assert dump(read_run(folder).record.trials) == before
+
+
+def test_page_of_the_papers_experiments(tmp_path: Path) -> None:
+    folder = synthetic_run(tmp_path / "run", rising, space="paper", examples=60)
+    run = read_run(folder)
+    text = page(run)
+    section = re.search(r'<section id="experiments">(.*?)</section>', text, re.DOTALL)
+    assert section is not None
+    for number, experiment in enumerate(load_space("paper").experiments, start=1):
+        assert f"<th>{number} {experiment.name}</th>" in section[1]
+    # A file of a user's that only has the same name is not taken for it.
+    run.setup["file of the space"] = "0" * 64
+    assert 'id="experiments"' not in page(run)

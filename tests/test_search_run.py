@@ -401,7 +401,7 @@ def test_a_finished_search_is_extended(
     arguments = ["--data", str(course_folder), "--encoder", "tiny", "--trials", "6"]
     arguments += ["--epochs", "1", "--dev-limit", "20", "--no-dashboard", "--out", str(tmp_path)]
     done = subprocess.run(
-        command(*arguments, "--resume"),
+        command(*arguments, "--resume", "--quiet"),
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -409,6 +409,9 @@ def test_a_finished_search_is_extended(
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    # Being quiet, it says what came of it alone.
+    assert done.stdout.split()[:2] == ["#", "trial"]
+    assert "Winner: trial" in done.stdout
     before, after = (
         json.loads((each / "summary.json").read_text())["trials"] for each in (finished[0], folder)
     )
@@ -438,7 +441,7 @@ def test_ctrl_c_keeps_what_there_is(tmp_path: Path, course_folder: Path) -> None
     text = process.stdout.read()
     assert process.wait(timeout=60) == 130
     assert process.stderr.read() == ""
-    assert "The search is not done: it was interrupted, and 2 trials can be gone on with" in text
+    assert "The search is not done: it was interrupted, and 10 of 10 trials are not over" in text
     summary = json.loads((tmp_path / "cut" / "summary.json").read_text())
     assert summary["trials"][0]["state"] == "cut short"
     best = load_model(tmp_path / "cut" / "best")

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -627,7 +628,8 @@ def test_no_free_port_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.Mo
             pass
 
 
-def test_ctrl_c_ends_the_server_and_prints_nothing_of_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_the_server_ends_with_its_search_and_prints_nothing(tmp_path: Path, number: int) -> None:
     program = (
         "import sys, time\n"
         "from pathlib import Path\n"
@@ -652,10 +654,14 @@ def test_ctrl_c_ends_the_server_and_prints_nothing_of_it(tmp_path: Path) -> None
     address = process.stdout.readline().strip()
     assert answers_at(address)
     # As a terminal does it: to the whole group of processes.
-    os.killpg(process.pid, signal.SIGINT)
-    assert process.stdout.read() == "interrupted\n"
-    assert process.wait(timeout=10) == 0
-    assert not answers_at(address)
+    os.killpg(process.pid, number)
+    is_killed = number == signal.SIGKILL
+    assert process.stdout.read() == ("" if is_killed else "interrupted\n")
+    assert process.wait(timeout=10) == (-signal.SIGKILL if is_killed else 0)
+    end = time.monotonic() + 10
+    while answers_at(address):
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 def test_a_person_sees_curves_and_the_table_of_trials(

@@ -28,8 +28,9 @@ function draw(element) {
 }
 const elements = [...document.querySelectorAll(".figure")];
 const watcher = new IntersectionObserver(
-  // One at a time, so that the first is seen before the next is begun.
-  (entries) => entries.filter((entry) => entry.isIntersecting).forEach((entry) => setTimeout(draw, 0, entry.target)),
+  // With a pause between, so that the first is seen, and the page answers, before the next is begun.
+  (entries) =>
+    entries.filter((entry) => entry.isIntersecting).forEach((entry, index) => setTimeout(draw, 50 * index, entry.target)),
   { rootMargin: "100px" },
 );
 elements.forEach((element) => watcher.observe(element));

@@ -131,7 +131,7 @@ def _state(run: Run, now: float) -> str:
     if run.ended_because is not None:
         done = f"It ended early: {run.ended_because}."
     elif record.left:
-        done = f"It is not done: {record.left} trials can be gone on with."
+        done = f"It is not done: {record.left} of {record.planned} are not over."
     return f"{len(record.trials)} trials. {done} Written {written}."
 
 
