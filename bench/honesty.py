@@ -78,7 +78,7 @@ def _intervals_that_hold(pairs: int) -> dict[str, int]:
         truth["sts"] = _correlation(skills[1]) - _correlation(skills[0])
         truth["score"] = sum(truth.values()) / 3
         for name, found in paired_difference(labels, first, second, EQUAL_WEIGHTS).items():
-            held[name] += found.low <= truth[name] <= found.high
+            held[name] += bool(found.low <= truth[name] <= found.high)
     return held
 
 
