@@ -35,6 +35,6 @@ def guarded(
         # Whatever it is.
         except Exception as error:
             self.problem = " ".join(f"{type(error).__name__}: {error}".split())
-            logging.getLogger(__name__).warning("%s is off: %s", self.what, self.problem)
+            logging.getLogger(__name__).warning("%s stopped: %s", self.what, self.problem)
 
     return harmless

@@ -248,7 +248,7 @@ def test_an_error_of_the_metrics_does_not_reach_the_search(
     assert metrics.problem is not None
     metrics.refresh()
     assert report(driver, baseline, 0.2, 0.2, 0.2)
-    assert caplog.messages == ["no metrics from here on: RuntimeError('no exporter')"]
+    assert caplog.messages == ["the metrics stopped: RuntimeError: no exporter"]
 
 
 def test_tags_are_spelt_in_ascii(shown: Shown) -> None:
