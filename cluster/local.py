@@ -110,6 +110,7 @@ def ray_cluster(
             )
         else:
             context = _join(address, job)
+        guard_token()
         # What goes wrong in a trial is told by the search itself, not by Ray's log.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         resources = ray.cluster_resources()
@@ -127,6 +128,13 @@ def ray_cluster(
         ray.shutdown()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def guard_token() -> None:
+    """Let nobody else read the token: Ray makes its file as readable as any."""
+    token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token").expanduser()
+    with contextlib.suppress(OSError):
+        token.chmod(0o600)
 
 
 def remove_leftovers(parent: Path) -> None:

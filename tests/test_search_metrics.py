@@ -8,6 +8,7 @@ import secrets
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -26,7 +27,7 @@ from selenium.webdriver.common.by import By
 
 import cluster
 from bench.simulation import report_of
-from cluster.local import Cluster
+from cluster.local import Cluster, guard_token
 from minbert.config import InputSettings
 from minbert.report import Report
 from minbert.tasks import Task
@@ -291,6 +292,17 @@ def test_tunnel_to_the_dashboard(
 
 
 # One running search, as Prometheus and the dashboard show it
+
+
+def test_the_token_is_for_its_owner_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = tmp_path / "token"
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
+    # Where there is none nothing is made.
+    guard_token()
+    assert not token.exists()
+    token.touch(mode=0o644)
+    guard_token()
+    assert stat.S_IMODE(token.stat().st_mode) == 0o600
 
 
 @dataclass
