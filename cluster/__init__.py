@@ -4,6 +4,9 @@ Ray reads its environment when it is imported, so this module comes before any i
 """
 
 import os
+from pathlib import Path
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 
 _DEFAULTS = {
     # Everything that Ray starts on this machine then listens on loopback alone.
@@ -23,6 +26,27 @@ for _name, _value in _DEFAULTS.items():
     os.environ.setdefault(_name, _value)
 
 
-def use_several_machines() -> None:
-    """Let Ray use the machine's own address, to join a cluster; call before Ray is imported."""
-    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "1"
+def prepare_to_join(address: str) -> str:
+    """Let Ray use the machine's own address where the cluster does; call before Ray is imported.
+
+    Args:
+        address: of the cluster, ``HOST:PORT`` or ``auto``.
+
+    Returns:
+        ``HOST:PORT`` also for ``auto``, where it can be found out: on a cluster of several nodes on
+        one machine Ray's own ``auto`` connects, and then cancels every actor (seen with 2.60).
+    """
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS") or _started_last() or address
+    if address.rpartition(":")[0] not in LOOPBACK:
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "1"
+    return address
+
+
+def _started_last() -> str:
+    """Address of the cluster that was started last on this machine, as Ray notes it."""
+    file = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"
+    try:
+        return file.read_text().strip()
+    except OSError:
+        return ""

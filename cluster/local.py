@@ -15,10 +15,11 @@ from ray.job_config import JobConfig
 
 from minbert.errors import InputError
 
+from . import LOOPBACK
+
 # Ray's socket names must stay under 107 characters, which a long TMPDIR leaves no room for.
 _SHORT = Path("/tmp")
 _PREFIX = "minbert-ray-"
-_LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 
 
 @dataclass(frozen=True)
@@ -96,9 +97,7 @@ def ray_cluster(
     job = JobConfig(metadata=metadata)
     try:
         if address is None:
-            parent = _SHORT if _SHORT.is_dir() else Path(tempfile.gettempdir())
-            remove_leftovers(parent)
-            folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=parent))
+            folder = temporary_folder()
             context = ray.init(
                 address="local",
                 include_dashboard=dashboard,
@@ -122,12 +121,19 @@ def ray_cluster(
             dashboard=f"http://{context.dashboard_url}" if context.dashboard_url else None,
             # Set by Ray itself too, where a token is to be had.
             asks_for_token=os.environ.get("RAY_AUTH_MODE", "").lower() == "token",
-            head=None if head in _LOOPBACK else head,
+            head=None if head in LOOPBACK else head,
         )
     finally:
         ray.shutdown()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def temporary_folder() -> Path:
+    """A new folder for what a cluster of this process writes, in place of those of dead ones."""
+    parent = _SHORT if _SHORT.is_dir() else Path(tempfile.gettempdir())
+    remove_leftovers(parent)
+    return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=parent))
 
 
 def guard_token() -> None:

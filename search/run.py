@@ -188,8 +188,7 @@ def _train(
     console: Console,
 ) -> dict[str, Any]:
     """Run the trials; returns what there is to know of the run."""
-    if settings.address is not None:
-        cluster.use_several_machines()
+    address = settings.address and cluster.prepare_to_join(settings.address)
     # Not before: Ray takes seconds to import, and reads its environment then.
     from cluster.local import ray_cluster
 
@@ -211,7 +210,7 @@ def _train(
             tensorboard = stack.enter_context(server)
         machines = stack.enter_context(
             ray_cluster(
-                settings.address,
+                address,
                 dashboard=settings.dashboard,
                 metadata=_metadata(settings, inputs, plan, folder),
             )

@@ -1,0 +1,71 @@
+"""python -m cluster local: several Ray nodes on one machine, to try a cluster without one."""
+
+import shutil
+import signal
+import threading
+from pathlib import Path
+
+from minbert.errors import InputError
+from minbert.settings import make_parser, run_command, this_python
+
+_DESCRIPTION = """\
+Start a Ray cluster of several nodes on this machine, for trying and testing, until Ctrl-C.
+
+  python -m cluster local --nodes 3 --cpus 1
+
+Each node is a set of processes as on a machine of its own. All of them listen on loopback alone.
+"""
+
+
+def main() -> int:
+    parser = make_parser("python -m cluster", _DESCRIPTION)
+    commands = parser.add_subparsers(dest="command", required=True)
+    local = commands.add_parser("local", help="several nodes on this machine")
+    local.add_argument("--nodes", type=int, default=3, metavar="N", help="how many (default: 3)")
+    local.add_argument("--cpus", type=int, default=1, metavar="N", help="of each (default: 1)")
+    arguments = parser.parse_args()
+    for name in ("nodes", "cpus"):
+        if getattr(arguments, name) < 1:
+            raise InputError(f"--{name} {getattr(arguments, name)}: give at least 1")
+    run_local_cluster(arguments.nodes, arguments.cpus)
+    return 0
+
+
+def run_local_cluster(nodes: int, cpus: int) -> None:
+    """Run a cluster on this machine until SIGINT or SIGTERM.
+
+    Args:
+        nodes: how many, the head included.
+        cpus: of each node.
+    """
+    over = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: over.set())
+    # Not before: Ray takes seconds to import.
+    from ray._private.utils import get_ray_address_file
+    from ray.cluster_utils import Cluster
+
+    from .local import guard_token, temporary_folder
+
+    # Ray notes the address there, for --address auto, and would not make the folder.
+    Path(get_ray_address_file(None)).parent.mkdir(parents=True, exist_ok=True)
+    folder = temporary_folder()
+    cluster = Cluster()
+    try:
+        for index in range(nodes):
+            about = {"include_dashboard": True} if index == 0 else {}
+            cluster.add_node(num_cpus=cpus, temp_dir=str(folder), **about)
+            guard_token()
+        python = this_python()
+        print(f"Nodes: {nodes}, CPUs of each: {cpus}. Ctrl-C ends them. In another terminal:")
+        print(f"  {python} -m search.run --address {cluster.address}")
+        print(f"Dashboard http://{cluster.webui_url}", flush=True)
+        over.wait()
+    finally:
+        # Ray's own file of the cluster that was started last is removed here too.
+        cluster.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    run_command(main)
