@@ -46,11 +46,12 @@ def draw_labels(examples: int, draw: np.random.Generator) -> TaskArrays:
 def draw_answers(labels: TaskArrays, skill: float, draw: np.random.Generator) -> TaskArrays:
     """Answers that are right with probability ``skill``, and near the label the more of it."""
     answers: TaskArrays = {}
-    for task, classes in (("sst", CLASSES), ("para", 2)):
-        given = labels[task]  # type: ignore[index]  # both are tasks
+    classes_of: dict[Task, int] = {"sst": CLASSES, "para": 2}
+    for task, classes in classes_of.items():
+        given = labels[task]
         wrong = (given + draw.integers(1, classes, len(given))) % classes
         right = draw.random(len(given)) < skill
-        answers[task] = np.where(right, given, wrong).astype(np.float32)  # type: ignore[index]
+        answers[task] = np.where(right, given, wrong).astype(np.float32)
     noise = draw.normal(0, SIMILARITY_NOISE * (1 - skill), len(labels["sts"]))
     answers["sts"] = (labels["sts"] + noise).astype(np.float32)
     return answers

@@ -5,10 +5,10 @@ both in the run's folder, questions about chance are answered without the data.
 """
 
 import io
-import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from minbert.data import Dataset
 from minbert.tasks import TASK_NAMES, Task
 
 TaskArrays = dict[Task, np.ndarray]
+
+# What reading a damaged archive raises, each by where the damage is.
+_DAMAGE = (OSError, ValueError, EOFError, KeyError, NotImplementedError, BadZipFile, zlib.error)
 
 
 class DevAnswers:
@@ -86,9 +89,5 @@ def _read(path: Path) -> TaskArrays | None:
     try:
         with np.load(path, allow_pickle=False) as file:
             return {task: file[task] for task in TASK_NAMES if task in file}
-    # What a damaged archive raises, each by where the damage is.
-    except (
-        *(OSError, ValueError, EOFError, KeyError, NotImplementedError),
-        *(zipfile.BadZipFile, zlib.error),
-    ):
+    except _DAMAGE:
         return None

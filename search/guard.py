@@ -32,7 +32,7 @@ def guarded(
             return
         try:
             method(self, *args, **kwargs)
-        # Whatever it is.
+        # Whatever it is, a search is not to end for what is shown of it.
         except Exception as error:
             self.problem = " ".join(f"{type(error).__name__}: {error}".split())
             logging.getLogger(__name__).warning("%s stopped: %s", self.what, self.problem)

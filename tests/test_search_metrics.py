@@ -368,7 +368,7 @@ def running(tmp_path_factory: pytest.TempPathFactory, course_folder: Path) -> It
     token, output = secrets.token_hex(16), folder / "output.txt"
     options = ["--data", str(course_folder), "--encoder", "tiny", "--epochs", "1000"]
     options += ["--trials", "4", "--pruner", "none", "--name", "watched"]
-    options += ["--no-tensorboard", "--out", str(folder)]
+    options += ["--out", str(folder)]
     with started(
         *(sys.executable, "-m", "search.run", *options),
         log=output,

@@ -329,10 +329,11 @@ def front_views(record: SearchRecord) -> go.Figure | None:
     front = Front(limit=2**31)
     for trial, report in points:
         front.offer(Point(trial.number, report.step, report.scores))
+    on_front = front.keys
     groups: dict[str, list[Any]] = defaultdict(list)
     for trial, report in points:
-        on_front = (trial.number, report.step) in front.keys
-        groups["on the front" if on_front else "not on the front"].append((trial, report))
+        is_there = (trial.number, report.step) in on_front
+        groups["on the front" if is_there else "not on the front"].append((trial, report))
     for name, chosen in (("the recipe", record.baseline), ("scored highest", record.winner)):
         if chosen is not None and chosen.kept is not None:
             groups[name].append((chosen, chosen.kept))
