@@ -42,6 +42,7 @@ from minbert.config import InputSettings, TrainConfig
 from minbert.tasks import Task
 from search.answers import DevAnswers
 from search.checkpoints import CheckpointStore
+from search.directory import LocalDirectory
 from search.driver import Driver
 from search.plan import make_plan
 from search.record import TrialRecord
@@ -210,8 +211,9 @@ def ours(halving: str, seed: int, target: float, pruner: str) -> int:
         plan = make_plan(settings, InputSettings(), load_space(settings.space))
     # The other methods have no baseline, so ours has none here either.
     plan = replace(plan, fixed=())
+    nowhere = LocalDirectory(path.parent)
     study = Study.create(InMemoryStorage(), "bench", {})
-    driver = Driver(study, plan, settings, CheckpointStore(path.parent), DevAnswers(path.parent))
+    driver = Driver(study, plan, settings, CheckpointStore(nowhere), DevAnswers(nowhere))
 
     def curve(trial: TrialRecord, step: int) -> dict[Task, float]:
         config: TrainConfig = trial.config

@@ -21,6 +21,7 @@ from ray import tune
 from cluster.local import ray_cluster
 from minbert.config import InputSettings, TrainConfig
 from search import tuner
+from search.directory import LocalDirectory
 from search.driver import Driver
 from search.folder import RunFolder
 from search.plan import make_plan
@@ -75,7 +76,7 @@ class TimedDriver(Driver):
     def _job(self, *args: Any) -> Any:
         job = super()._job(*args)
         # Nothing is saved, so the state is only the number of the report to go on from.
-        return replace(job, state=Path(str(len(job.trial.reports))))
+        return replace(job, state=LocalDirectory(Path(str(len(job.trial.reports)))))
 
 
 def main() -> None:
@@ -96,9 +97,9 @@ def main() -> None:
             None,  # type: ignore[arg-type]  # nothing is trained
             None,  # type: ignore[arg-type]  # nor read
             study="bench",
-            folder=folder.checkpoints,
+            directory=folder.checkpoints,
             scratch=folder.path / "ray",
-            slots=machines.cpus,
+            machines=machines,
             cpus_per_trial=1,
             gpus_per_trial=0,
             report_timeout=None,

@@ -43,7 +43,7 @@ def main() -> None:
             epochs=9,
             sampler="random",
         )
-        reports = len(list(folder.answers.folder.glob("*/*.npz")))
+        reports = sum("/" in name for name in folder.answers.directory.files())
         print(f"{arguments.trials} trials, {reports} reports")
         run = str(folder.path)
         print(f"search.review: {_seconds(run):.1f} s")

@@ -10,6 +10,7 @@ import numpy as np
 import optuna
 from optuna.storages import InMemoryStorage
 
+from cluster.local import Machine
 from minbert.config import InputSettings
 from minbert.evaluate import grade
 from minbert.tasks import TASK_NAMES, Task
@@ -98,7 +99,7 @@ def synthetic_run(
     study = Study.create(storage, folder.name, setup)
     driver = Driver(study, plan, checked, folder.store(), folder.answers)
     study.note("planned", plan.trials)
-    machine: Any = SimpleNamespace(nodes=1, cpus=4, gpus=0.0)
+    machine: Any = SimpleNamespace(machines=lambda: [Machine(4, 0.0)])
     begin_run(study, dataset, machine, slots=4)
 
     @lru_cache(maxsize=64)

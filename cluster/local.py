@@ -23,20 +23,36 @@ _PREFIX = "minbert-ray-"
 
 
 @dataclass(frozen=True)
+class Machine:
+    """What a machine of a cluster has for trials."""
+
+    cpus: int
+    gpus: float
+
+    def slots(self, cpus_per_trial: int, gpus_per_trial: float) -> int:
+        """Trials that can run on it at once."""
+        by_cpu = self.cpus // cpus_per_trial
+        if not gpus_per_trial:
+            return by_cpu
+        # A trial's share of a GPU is all on one card.
+        if gpus_per_trial < 1:
+            return min(by_cpu, int(self.gpus) * int(1 / gpus_per_trial + 1e-9))
+        return min(by_cpu, int(self.gpus / gpus_per_trial))
+
+
+@dataclass(frozen=True)
 class Cluster:
     """What trials can run on.
 
     Attributes:
-        nodes: machines.
+        joined: it is not the search's own, and its machines come and go.
         dashboard: address of the Ray dashboard; None where there is none.
         asks_for_token: the dashboard does, with ``ray get-auth-token`` to answer.
         head: machine that the dashboard runs on, where the cluster is not this machine's own.
     """
 
-    nodes: int
-    cpus: int
-    gpus: float
-    dashboard: str | None
+    joined: bool = False
+    dashboard: str | None = None
     asks_for_token: bool = False
     head: str | None = None
 
@@ -51,27 +67,29 @@ class Cluster:
         host, _, port = self.dashboard.removeprefix("http://").rpartition(":")
         return f"ssh -N -L {port}:{host}:{port} {self.head}"
 
-    def slots(self, cpus_per_trial: int, gpus_per_trial: float) -> int:
-        """Trials that can run at once.
+    def machines(self) -> list[Machine]:
+        """The machines that are there now and have anything for trials."""
+        resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        machines = [Machine(int(each.get("CPU", 0)), each.get("GPU", 0.0)) for each in resources]
+        return [machine for machine in machines if machine.cpus or machine.gpus]
 
-        Raises:
-            InputError: not even one fits.
-        """
+    def slots(self, cpus_per_trial: int, gpus_per_trial: float) -> int:
+        """Trials that can run at once now."""
+        return sum(machine.slots(cpus_per_trial, gpus_per_trial) for machine in self.machines())
+
+    def check_room(self, cpus_per_trial: int, gpus_per_trial: float) -> None:
+        """Refuse what the search's own cluster never has room for; InputError says what."""
+        if self.joined:
+            return
+        (machine,) = self.machines()
         for name, wanted, there in (
-            ("cpus", cpus_per_trial, self.cpus),
-            ("gpus", gpus_per_trial, self.gpus),
+            ("cpus", cpus_per_trial, machine.cpus),
+            ("gpus", gpus_per_trial, machine.gpus),
         ):
             if wanted > there:
                 raise InputError(
                     f"--{name}-per-trial {wanted:g}: the cluster has {there:g}; ask for fewer"
                 )
-        by_cpu = self.cpus // cpus_per_trial
-        if not gpus_per_trial:
-            return by_cpu
-        # A trial's share of a GPU is all on one card.
-        if gpus_per_trial < 1:
-            return min(by_cpu, int(self.gpus) * int(1 / gpus_per_trial + 1e-9))
-        return min(by_cpu, int(self.gpus / gpus_per_trial))
 
 
 @contextmanager
@@ -112,12 +130,9 @@ def ray_cluster(
         guard_token()
         # What goes wrong in a trial is told by the search itself, not by Ray's log.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-        resources = ray.cluster_resources()
         head = ray.get_runtime_context().gcs_address.rpartition(":")[0]
         yield Cluster(
-            nodes=sum(node["Alive"] for node in ray.nodes()),
-            cpus=int(resources.get("CPU", 0)),
-            gpus=resources.get("GPU", 0.0),
+            joined=address is not None,
             dashboard=f"http://{context.dashboard_url}" if context.dashboard_url else None,
             # Set by Ray itself too, where a token is to be had.
             asks_for_token=os.environ.get("RAY_AUTH_MODE", "").lower() == "token",

@@ -11,6 +11,7 @@ with our heads beside it:
 """
 
 import hashlib
+import io
 import json
 import os
 import pickle
@@ -29,7 +30,7 @@ from tokenizers import Tokenizer
 from .card import model_card
 from .config import InputSettings, TrainConfig
 from .encoder import Encoder
-from .errors import InputError
+from .errors import DamagedError, InputError
 from .hub import load_pretrained
 from .model import MultitaskModel
 from .report import Report
@@ -145,12 +146,21 @@ def load_state(path: Path) -> dict[str, Any]:
     Raises:
         InputError: the file is missing, torn, or holds anything else.
     """
-    if not path.is_file():
-        raise InputError(f"{path} is missing; there is no interrupted run to go on with")
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        content = path.read_bytes()
+    except OSError:
+        raise InputError(f"{path} is missing; there is no interrupted run to go on with") from None
+    return read_state(content, str(path))
+
+
+def read_state(content: bytes, name: str) -> dict[str, Any]:
+    """A trainer's state from the content of a file of that name; DamagedError if it is none."""
+    try:
+        state: dict[str, Any] = torch.load(
+            io.BytesIO(content), map_location="cpu", weights_only=True
+        )
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError):
-        raise InputError(f"{path} is damaged; train anew in another folder") from None
+        raise DamagedError(f"{name} is damaged; train anew in another folder") from None
     return state
 
 

@@ -1,4 +1,4 @@
-"""The one exception a person is meant to read."""
+"""The exceptions a person is meant to read."""
 
 
 class InputError(Exception):
@@ -6,3 +6,7 @@ class InputError(Exception):
 
     Commands print it after ``error:`` and exit with status 2, without a traceback.
     """
+
+
+class DamagedError(InputError):
+    """A file of our own is torn, or is not what was written."""

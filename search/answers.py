@@ -7,14 +7,14 @@ both in the run's folder, questions about chance are answered without the data.
 import io
 import zlib
 from collections.abc import Mapping
-from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
 
-from minbert.checkpoint import write_whole
 from minbert.data import Dataset
 from minbert.tasks import TASK_NAMES, Task
+
+from .directory import Directory
 
 TaskArrays = dict[Task, np.ndarray]
 
@@ -23,19 +23,19 @@ _DAMAGE = (OSError, ValueError, EOFError, KeyError, NotImplementedError, BadZipF
 
 
 class DevAnswers:
-    """The folder of a run's dev answers.
+    """A run's dev answers.
 
     Args:
-        folder: may be missing where nothing was written yet.
+        directory: where they lie.
     """
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, directory: Directory):
+        self.directory = directory
 
     @property
     def any(self) -> bool:
         """There are answers of at least one report."""
-        return next(self.folder.glob("*/*.npz"), None) is not None
+        return any("/" in name for name in self.directory.files())
 
     def write_labels(self, dataset: Dataset) -> None:
         """Write the dev labels of all tasks."""
@@ -44,25 +44,31 @@ class DevAnswers:
             given = dataset.splits[task]["dev"].labels
             assert given is not None
             labels[task] = given
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_whole(self.folder / "labels.npz", _packed(labels))
+        self.directory.write("labels.npz", _packed(labels))
 
     def labels(self) -> TaskArrays | None:
         """Dev labels (examples,) a task; None where they were not written or are damaged."""
-        return _read(self.folder / "labels.npz")
+        return self._read("labels.npz")
 
     def write(self, number: int, step: int, content: bytes) -> None:
         """Write the answers of a report, as ``pack_answers`` gives them."""
-        path = self._path(number, step)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, content)
+        self.directory.write(_name(number, step), content)
 
     def read(self, number: int, step: int) -> TaskArrays | None:
         """Dev answers (examples,) a task of a report; None where they are missing or damaged."""
-        return _read(self._path(number, step))
+        return self._read(_name(number, step))
 
-    def _path(self, number: int, step: int) -> Path:
-        return self.folder / f"{number:04d}" / f"{step:04d}.npz"
+    def _read(self, name: str) -> TaskArrays | None:
+        try:
+            content = io.BytesIO(self.directory.read(name))
+            with np.load(content, allow_pickle=False) as file:
+                return {task: file[task] for task in TASK_NAMES if task in file}
+        except _DAMAGE:
+            return None
+
+
+def _name(number: int, step: int) -> str:
+    return f"{number:04d}/{step:04d}.npz"
 
 
 def pack_answers(answers: Mapping[Task, np.ndarray]) -> bytes:
@@ -83,11 +89,3 @@ def _packed(arrays: TaskArrays) -> bytes:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]  # the stubs know no names
     return buffer.getvalue()
-
-
-def _read(path: Path) -> TaskArrays | None:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {task: file[task] for task in TASK_NAMES if task in file}
-    except _DAMAGE:
-        return None

@@ -5,9 +5,9 @@
         state.pt                    the rest of the trainer's state, about 2 S; not always there
         checkpoint.json             sha256 of the two, by which a torn file is recognised
 
-A *model* is to be used, a *state* to go on from. A folder takes its name only when it is whole,
-and gives it up before it is removed. As a worker writes before it reports, there is no report
-without a checkpoint, whenever a kill comes.
+A *model* is to be used, a *state* to go on from. ``checkpoint.json`` is written last and removed
+first, and without it there is no checkpoint. As a worker writes before it reports, there is no
+report without a checkpoint, whenever a kill comes.
 
 What a search of N trials needs at most, for a model of S bytes: 3 S for the latest state of each
 trial that runs or is paused, S for the model that each of them keeps, S for each model of the
@@ -18,23 +18,22 @@ import contextlib
 import hashlib
 import io
 import json
-import os
-import shutil
 from collections.abc import Collection, Mapping
-from pathlib import Path
-from typing import Any
 
 import safetensors.torch
 import torch
+from safetensors import SafetensorError
 
-from minbert.checkpoint import load_state
+from minbert.checkpoint import read_state
 from minbert.config import TrainConfig
 from minbert.data import Dataset
 from minbert.encoder import Encoder
-from minbert.errors import InputError
+from minbert.errors import DamagedError, InputError
 from minbert.hub import Pretrained
 from minbert.model import MultitaskModel
 from minbert.train import Trainer
+
+from .directory import Directory
 
 _WEIGHTS, _STATE, _ABOUT = "weights.safetensors", "state.pt", "checkpoint.json"
 
@@ -43,16 +42,19 @@ Key = tuple[int, int]
 
 
 def save_checkpoint(
-    folder: Path, number: int, attempt: int, trainer: Trainer, *, with_state: bool
-) -> Path:
-    """Save a trainer that has just made a report; returns the checkpoint's folder.
+    directory: Directory, number: int, attempt: int, trainer: Trainer, *, with_state: bool
+) -> Directory:
+    """Save a trainer that has just made a report; returns the checkpoint's own directory.
 
     Args:
-        folder: of all checkpoints of the search.
+        directory: of all checkpoints of the search.
         number: of the trial.
         attempt: of the trial.
         trainer: its weights are saved.
         with_state: save the rest of its state too.
+
+    Raises:
+        OSError: it cannot be written.
     """
     state = trainer.state_dict()
     # Tied parameters would not load into a fresh model; there are none.
@@ -64,83 +66,104 @@ def save_checkpoint(
         files[_STATE] = buffer.getvalue()
     sha256 = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     files[_ABOUT] = json.dumps({"sha256": sha256}).encode()
-    target = folder / f"{number:04d}" / f"{len(trainer.reports):04d}-{attempt}"
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    target = directory / _name(number, len(trainer.reports), attempt)
     for name, content in files.items():
-        (temporary / name).write_bytes(content)
-    # The same report of the same attempt, written twice, is the same.
-    shutil.rmtree(target, ignore_errors=True)
-    temporary.rename(target)
+        target.write(name, content)
     return target
 
 
-def load_trainer(path: Path, trainer: Trainer) -> None:
+def load_trainer(checkpoint: Directory, trainer: Trainer) -> None:
     """Let a fresh trainer go on from a checkpoint that has a state.
 
     Raises:
-        InputError: a file is missing, torn, or of another configuration.
+        DamagedError: a file is missing or torn.
+        InputError: the checkpoint is of another configuration.
+        OSError: it cannot be read.
     """
-    verify(path, _WEIGHTS, _STATE)
-    state = load_state(path / _STATE)
-    state["model"] = safetensors.torch.load_file(path / _WEIGHTS)
+    files = read_verified(checkpoint, _WEIGHTS, _STATE)
+    state = read_state(files[_STATE], f"{checkpoint}/{_STATE}")
+    state["model"] = _tensors(checkpoint, files[_WEIGHTS])
     trainer.load_state_dict(state)
 
 
 def load_model(
-    path: Path, config: TrainConfig, dataset: Dataset, pretrained: Pretrained
+    checkpoint: Directory, config: TrainConfig, dataset: Dataset, pretrained: Pretrained
 ) -> MultitaskModel:
     """The model of a checkpoint, on the CPU and ready to answer.
 
     Raises:
-        InputError: a file is missing or torn.
+        InputError: a file is missing or torn, or of another model.
+        OSError: it cannot be read.
     """
-    verify(path, _WEIGHTS)
+    files = read_verified(checkpoint, _WEIGHTS)
     encoder = Encoder.from_pretrained(pretrained, config.dropout)
     model = MultitaskModel(encoder, config, dataset.tasks, dataset.classes)
-    model.load_state_dict(safetensors.torch.load_file(path / _WEIGHTS))
+    try:
+        model.load_state_dict(_tensors(checkpoint, files[_WEIGHTS]))
+    except RuntimeError as error:
+        first = str(error).splitlines()[0]
+        raise InputError(f"{checkpoint}/{_WEIGHTS} is of another model: {first}") from None
     return model.eval()
 
 
-def verify(path: Path, *names: str) -> None:
-    """Check files of a checkpoint against what is written of them; InputError names a torn one."""
+def read_verified(checkpoint: Directory, *names: str) -> dict[str, bytes]:
+    """Read files of a checkpoint.
+
+    Raises:
+        DamagedError: one is missing, or is not what is written of it, and which.
+        OSError: it cannot be read.
+    """
     try:
-        sha256: dict[str, Any] = json.loads((path / _ABOUT).read_bytes())["sha256"]
+        sha256 = dict(json.loads(checkpoint.read(_ABOUT))["sha256"])
     except FileNotFoundError:
-        raise InputError(f"{path / _ABOUT} is missing") from None
+        raise DamagedError(f"{checkpoint}/{_ABOUT} is missing") from None
     except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path / _ABOUT} is damaged") from None
+        raise DamagedError(f"{checkpoint}/{_ABOUT} is damaged") from None
+    files = {}
     for name in names:
-        if name not in sha256 or not (path / name).is_file():
-            raise InputError(f"{path / name} is missing")
-        with (path / name).open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != sha256[name]:
-                raise InputError(f"{path / name} is damaged")
+        try:
+            files[name] = checkpoint.read(name)
+        except FileNotFoundError:
+            raise DamagedError(f"{checkpoint}/{name} is missing") from None
+        if hashlib.sha256(files[name]).hexdigest() != sha256.get(name):
+            raise DamagedError(f"{checkpoint}/{name} is damaged")
+    return files
+
+
+def _tensors(checkpoint: Directory, content: bytes) -> dict[str, torch.Tensor]:
+    try:
+        return safetensors.torch.load(content)
+    except SafetensorError:
+        raise DamagedError(f"{checkpoint}/{_WEIGHTS} is damaged") from None
+
+
+def _name(number: int, step: int, attempt: int) -> str:
+    return f"{number:04d}/{step:04d}-{attempt}"
 
 
 class _Entry:
-    """One checkpoint on the disk."""
+    """One whole checkpoint.
 
-    def __init__(self, path: Path):
-        self.path = path
-        self.has_state = (path / _STATE).is_file()
+    Attributes:
+        name: of its directory.
+        has_state: it is one to go on from.
+    """
 
-    def drop_state(self) -> None:
-        (self.path / _STATE).unlink(missing_ok=True)
-        self.has_state = False
+    def __init__(self, name: str, files: Collection[str]):
+        self.name = name
+        self.has_state = _STATE in files
 
 
 class CheckpointStore:
     """The checkpoints of a search, as the driver sees them.
 
     Attributes:
-        folder: where they lie.
+        directory: where they lie.
         damaged: what was found damaged so far, in words.
     """
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, directory: Directory):
+        self.directory = directory
         self.damaged: list[str] = []
         self._entries: dict[int, dict[int, _Entry]] = {}
 
@@ -149,56 +172,50 @@ class CheckpointStore:
 
         Args:
             recorded: for each report of the study the attempt that made it.
-            sweep: remove everything else, such as what a kill left half written; only the driver
+            sweep: remove all others, such as what a kill left half written; only the driver
                 may, and only while no worker writes.
         """
         self._entries = {}
-        if not self.folder.is_dir():
-            return
-        for path in self.folder.glob("*/*"):
-            trial, (step, _, attempt) = path.parent.name, path.name.partition("-")
-            if trial.isdigit() and step.isdigit() and attempt.isdigit():
-                key = int(trial), int(step)
-                if recorded.get(key) == int(attempt):
-                    self._entries.setdefault(key[0], {})[key[1]] = _Entry(path)
-                    continue
-            if sweep:
-                shutil.rmtree(path, ignore_errors=True)
+        found: dict[str, set[str]] = {}
+        for path in self.directory.files():
+            name, _, file = path.rpartition("/")
+            if name.count("/") == 1:
+                found.setdefault(name, set()).add(file)
+        wanted = {_name(*key, attempt): key for key, attempt in recorded.items()}
+        for name, files in found.items():
+            if name in wanted and _ABOUT in files:
+                number, step = wanted[name]
+                self._entries.setdefault(number, {})[step] = _Entry(name, files)
+            elif sweep:
+                self._remove(name)
 
     def added(self, number: int, step: int, attempt: int) -> None:
         """The checkpoint of a report that is recorded now."""
-        path = self._path(number, step, attempt)
-        if path.is_dir():
-            self._entries.setdefault(number, {})[step] = _Entry(path)
+        name = _name(number, step, attempt)
+        files = (self.directory / name).files()
+        if _ABOUT in files:
+            self._entries.setdefault(number, {})[step] = _Entry(name, files)
 
     def refused(self, number: int, step: int, attempt: int) -> None:
         """Remove the checkpoint of a report that is not recorded."""
-        _remove(self._path(number, step, attempt))
+        self._remove(_name(number, step, attempt))
 
-    def _path(self, number: int, step: int, attempt: int) -> Path:
-        return self.folder / f"{number:04d}" / f"{step:04d}-{attempt}"
-
-    def model(self, number: int, step: int) -> Path | None:
-        """Folder of a report's checkpoint, None where it is not kept."""
+    def model(self, number: int, step: int) -> Directory | None:
+        """A report's checkpoint, None where it is not kept."""
         entry = self._entries.get(number, {}).get(step)
-        return entry.path if entry else None
+        return self.directory / entry.name if entry else None
 
-    def latest_state(self, number: int, steps: int) -> Path | None:
-        """The last whole state of a trial, of its first so many reports; None if there is none.
+    def latest_state(self, number: int) -> Directory | None:
+        """The last state of a trial, whole or not; None if there is none."""
+        step = max(self.steps_with_state(number), default=None)
+        return None if step is None else self.model(number, step)
 
-        Damaged ones are removed and named in ``damaged``.
-        """
-        for step, entry in sorted(self._entries.get(number, {}).items(), reverse=True):
-            if step > steps or not entry.has_state:
-                continue
-            try:
-                verify(entry.path, _WEIGHTS, _STATE)
-            except InputError as error:
-                self.damaged.append(str(error))
-                entry.drop_state()
-                continue
-            return entry.path
-        return None
+    def drop_latest_state(self, number: int, reason: str) -> None:
+        """Remove the last state of a trial, in which a worker found damage."""
+        self.damaged.append(reason)
+        step = max(self.steps_with_state(number), default=None)
+        if step is not None:
+            self._drop_state(self._entries[number][step])
 
     def steps_with_state(self, number: int) -> list[int]:
         """Steps of a trial at which there is a state, whole or not."""
@@ -212,20 +229,20 @@ class CheckpointStore:
                 if (number, step) in states:
                     continue
                 if (number, step) not in models:
-                    _remove(steps.pop(step).path)
+                    self._remove(steps.pop(step).name)
                 elif steps[step].has_state:
-                    steps[step].drop_state()
+                    self._drop_state(steps[step])
             if not steps:
                 del self._entries[number]
-                with contextlib.suppress(OSError):
-                    (self.folder / f"{number:04d}").rmdir()
 
+    # What cannot be removed now is swept away by a later scan.
 
-def _remove(path: Path) -> None:
-    gone = path.with_name(f".{path.name}.gone")
-    shutil.rmtree(gone, ignore_errors=True)
-    try:
-        path.rename(gone)
-    except FileNotFoundError:
-        return
-    shutil.rmtree(gone, ignore_errors=True)
+    def _drop_state(self, entry: _Entry) -> None:
+        with contextlib.suppress(OSError):
+            self.directory.remove(f"{entry.name}/{_STATE}")
+        entry.has_state = False
+
+    def _remove(self, name: str) -> None:
+        with contextlib.suppress(OSError):
+            self.directory.remove(f"{name}/{_ABOUT}")
+            self.directory.remove(name)

@@ -6,10 +6,10 @@ would have gone on.
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from minbert.errors import InputError
 from minbert.report import Report
@@ -17,12 +17,16 @@ from minbert.weights import kept_index
 
 from .answers import DevAnswers
 from .checkpoints import CheckpointStore, Key
+from .directory import Directory
 from .front import Front, Point
 from .halving import Rung, plan_rungs
+from .patience import StorageLostError
 from .plan import FixedTrial, Plan
 from .proposals import Proposer
+from .provenance import note_growth
 from .pruning import Pruning
 from .record import (
+    Again,
     Attempt,
     Decision,
     Failure,
@@ -36,7 +40,17 @@ from .spaces import locate
 from .study import Study
 
 # crashed: the process died or something raised; hung: no report came in time.
-FailureKind = Literal["out of memory", "crashed", "hung", "diverged", "refused"]
+FailureKind = Literal[
+    "out of memory", "crashed", "hung", "diverged", "refused", "machine lost", "state damaged"
+]
+_AGAIN: dict[FailureKind, Again] = {
+    "crashed": "retry",
+    "hung": "retry",
+    "machine lost": "machine lost",
+    "state damaged": "state damaged",
+}
+# A trial is not to blame for its machine, but one that takes each with it has to end.
+_MOST_MACHINES_LOST = 20
 
 
 class Watcher(Protocol):
@@ -63,7 +77,7 @@ class Job:
 
     trial: TrialRecord
     attempt: Attempt
-    state: Path | None
+    state: Directory | None
     rungs: tuple[int, ...]
 
 
@@ -77,11 +91,12 @@ class Driver:
         store: the checkpoints of the study.
         answers: where the dev answers of each report go.
         watchers: are told how it goes.
+        tell: is given a line where a person should hear of machines or storage.
 
     Attributes:
         record: the study's trials, and how many there will be.
         ended_because: why the search ends though there is more to run; None while it goes on.
-        lost: another driver may be at work on the study.
+        lost: nothing more may be written: storage does not answer, or another driver is at work.
     """
 
     def __init__(
@@ -92,10 +107,13 @@ class Driver:
         store: CheckpointStore,
         answers: DevAnswers,
         watchers: Sequence[Watcher] = (),
+        tell: Callable[[str], None] = lambda _: None,
     ):
         self.study, self.plan, self.settings = study, plan, settings
         self._store, self._answers = store, answers
         self.watchers = list(watchers)
+        self.tell = tell
+        self._waiting_since: dict[int, float] = {}
         self.record = SearchRecord(plan.trials, study.trials)
         self.ended_because: str | None = None
         self.lost = False
@@ -117,8 +135,8 @@ class Driver:
         """Checkpoint files that were found damaged, in words."""
         return self._store.damaged
 
-    def model(self, number: int, step: int) -> Path | None:
-        """Folder of a report's checkpoint, None where it is not kept."""
+    def model(self, number: int, step: int) -> Directory | None:
+        """A report's checkpoint, None where it is not kept."""
         return self._store.model(number, step)
 
     # Beginning and end
@@ -145,9 +163,15 @@ class Driver:
             )
         for trial, report in reports_in_order(self.study.trials):
             self.front.offer(Point(trial.number, report.step, report.scores))
-        self._store.scan(self.study.recorded(), sweep=True)
+        self._scan()
         self._tidy()
         self._check_whether_to_end()
+
+    def _scan(self) -> None:
+        self.study.patience(
+            "the checkpoints cannot be listed",
+            lambda: self._store.scan(self.study.recorded(), sweep=True),
+        )
 
     def _queue(self, wanted: FixedTrial, *, fixed: bool) -> None:
         """Put a given configuration into the queue; where it is in the space, say so."""
@@ -168,15 +192,16 @@ class Driver:
         """The driver goes: no trial stays RUNNING in the study, and all can be gone on with."""
         if self.lost:
             return
-        for trial in self.study.trials:
-            if not trial.is_over:
-                was_running = trial.state == "running"
-                self.study.suspend(trial)
-                if was_running:
-                    self._tell_ended(trial)
-        # What workers wrote last is of no report.
-        self._store.scan(self.study.recorded(), sweep=True)
-        self._tidy()
+        with self._giving_up_where_lost():
+            for trial in self.study.trials:
+                if not trial.is_over:
+                    was_running = trial.state == "running"
+                    self.study.suspend(trial)
+                    if was_running:
+                        self._tell_ended(trial)
+            # What workers wrote last is of no report.
+            self._scan()
+            self._tidy()
 
     # What to run
 
@@ -186,6 +211,11 @@ class Driver:
         Args:
             busy: other attempts are running.
         """
+        with self._giving_up_where_lost():
+            return self._next_job(busy=busy)
+        return "done"
+
+    def _next_job(self, *, busy: bool) -> Job | Literal["wait", "done"]:
         if self.ended_because is None:
             trial = self._waiting()
             if trial is not None:
@@ -267,24 +297,65 @@ class Driver:
         return None
 
     def _job(self, trial: TrialRecord, attempt: Attempt) -> Job:
-        state = self._store.latest_state(trial.number, len(trial.reports))
+        state = self._store.latest_state(trial.number)
         pauses = self.settings.halving == "promote" and not trial.fixed
         return Job(trial, attempt, state, tuple(self._rungs) if pauses else ())
 
+    @property
+    def backlog(self) -> int:
+        """Attempts that could begin now, were there room; but for promotions."""
+        if self.ended_because is not None:
+            return 0
+        trials = self.study.trials
+        waiting = sum(trial.state in ("cut short", "waiting") for trial in trials)
+        return waiting + self.record.planned - len(trials)
+
     # What becomes of it
+
+    def slots_changed(self, slots: int, hardware: dict[str, Any]) -> None:
+        """Machines have come or gone; this is what there is now."""
+        came_or_went = "came" if slots > self.record.slots else "went"
+        self.record.slots = slots
+        self.tell(f"machines {came_or_went}: {slots} trials at once")
+        with self._giving_up_where_lost():
+            note_growth(self.study, slots, hardware)
+
+    def waits(self, number: int, attempt: int, reason: str) -> bool:
+        """A worker cannot save or load; returns whether it is to try again."""
+        trial = self.study.trials[number]
+        if trial.state != "running" or attempt != trial.attempts[-1].number:
+            return False
+        now = time.monotonic()
+        if number not in self._waiting_since:
+            self._waiting_since[number] = now
+            self.tell(f"trial {number} waits for storage: {reason}")
+        if now - self._waiting_since[number] > self.settings.storage_patience:
+            self.give_up(f"checkpoints cannot be written or read: {reason}")
+        return not self.lost
 
     def started(self, number: int) -> None:
         """A worker begins an attempt."""
         for watcher in self.watchers:
             watcher.started(self.study.trials[number])
 
-    def reported(self, number: int, attempt: int, report: Report, answers: bytes) -> bool:
+    def reported(
+        self, number: int, attempt: int, report: Report, answers: bytes, machine: str = ""
+    ) -> bool:
         """Record a report and decide; returns whether the trial goes on at once.
 
         A report of an attempt that was given up is ignored. One that repeats an earlier report,
         made by an attempt that went on from a state before it, changes nothing either.
         """
+        with self._giving_up_where_lost():
+            return self._reported(number, attempt, report, answers, machine)
+        return False
+
+    def _reported(
+        self, number: int, attempt: int, report: Report, answers: bytes, machine: str
+    ) -> bool:
         trial = self.study.trials[number]
+        if self._waiting_since.pop(number, None) is not None:
+            self.tell(f"trial {number} goes on: storage answers again")
         if trial.state != "running" or attempt != trial.attempts[-1].number:
             return False
         if report.step <= len(trial.reports):
@@ -294,17 +365,24 @@ class Driver:
             # The worker's own history may differ from the recorded one.
             report = report.replace(kept=self._keeps(trial, report))
         if answers:
-            self._answers.write(number, report.step, answers)
+            self.study.patience(
+                "the dev answers cannot be written",
+                lambda: self._answers.write(number, report.step, answers),
+            )
         verdict, reason = self._decide(trial, report)
         decision = Decision(
             verdict=verdict,
             reason=reason,
             attempt=attempt,
+            machine=machine,
             order=self.study.next_order(),
             at=time.time(),
         )
         self.study.add_report(trial, report, decision)
-        self._store.added(number, report.step, attempt)
+        self.study.patience(
+            "the checkpoints cannot be listed",
+            lambda: self._store.added(number, report.step, attempt),
+        )
         if math.isfinite(report.score):
             self._offer(Point(number, report.step, report.scores))
         for watcher in self.watchers:
@@ -320,6 +398,10 @@ class Driver:
 
     def failed(self, number: int, attempt: int, kind: FailureKind, reason: str) -> None:
         """An attempt ended without a report: try again where that may help, or end the trial."""
+        with self._giving_up_where_lost():
+            self._failed(number, attempt, kind, reason)
+
+    def _failed(self, number: int, attempt: int, kind: FailureKind, reason: str) -> None:
         trial = self.study.trials[number]
         if trial.state != "running" or attempt != trial.attempts[-1].number:
             return
@@ -334,11 +416,16 @@ class Driver:
                     micro_batch=(most + 1) // 2,
                     at=time.time(),
                 )
-        elif kind in ("crashed", "hung"):
-            tried = sum(each.why == "retry" for each in trial.attempts)
-            if tried < self.settings.retries:
+        elif kind in _AGAIN:
+            again = _AGAIN[kind]
+            most = self.settings.retries if again == "retry" else _MOST_MACHINES_LOST
+            if kind == "state damaged":
+                # Which has an end: each time there is a state less.
+                most = len(trial.attempts)
+                self._store.drop_latest_state(number, reason)
+            if sum(each.why == again for each in trial.attempts) < most:
                 failure = Failure(
-                    next="retry", reason=reason, micro_batch=last.micro_batch, at=time.time()
+                    next=again, reason=reason, micro_batch=last.micro_batch, at=time.time()
                 )
         if failure is not None:
             self.study.note_failure(trial, failure)
@@ -452,8 +539,16 @@ class Driver:
             self.ended_because = f"{since} finished trials in a row did not score higher"
 
     def give_up(self, reason: str) -> None:
-        """End at once and write nothing more: the study is no longer this driver's."""
+        """End at once and write nothing more: the study cannot be had, or is another driver's."""
         self.lost, self.ended_because = True, reason
+
+    @contextmanager
+    def _giving_up_where_lost(self) -> Iterator[None]:
+        """Give up where storage does; what comes after the block then says what is left to do."""
+        try:
+            yield
+        except StorageLostError as error:
+            self.give_up(str(error))
 
     # Files
 

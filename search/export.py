@@ -34,7 +34,7 @@ def main() -> int:
     which.add_argument("--trial", type=int, metavar="N", help="the model that this trial keeps")
     parser.add_argument("--to", required=True, metavar="DIR", help="folder for the model")
     arguments = parser.parse_args()
-    folder = RunFolder(Path(arguments.run), arguments.storage)
+    folder = RunFolder(arguments.run, arguments.storage)
     run = read_run(folder)
     weights = None if arguments.weights is None else parse_weights(arguments.weights, run)
     trial, report = _choose(run, weights, arguments.trial)

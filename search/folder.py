@@ -14,62 +14,124 @@ trials.csv, summary.json
 import fcntl
 import json
 import re
-import threading
-import time
-import uuid
-from collections.abc import Callable, Iterator
+import shlex
+import shutil
+import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from minbert.checkpoint import write_whole
 from minbert.errors import InputError
 
 from .answers import DevAnswers
 from .checkpoints import CheckpointStore
+from .directory import LocalDirectory, join, open_directory
+from .lease import is_leased
+from .patience import reason_of
 from .study import Study, open_storage
 
-_LEASE_SECONDS = 30.0
-_LEASE = "lease"
+_ABOUT = "run.json"
 
 
 class RunFolder:
-    """A run's folder.
+    """A run's folder, on a disk or in an object store.
 
     Args:
-        path: of the folder; its name is the study's name.
+        where: path, or ``s3://BUCKET/PATH``; its last part is the study's name.
         storage: database URL or journal file of the study; by default what the folder says.
+
+    Attributes:
+        directory: the folder itself.
+        path: where the files for people are written: the folder itself, or what stands for an
+            object store on this machine until ``publish``.
     """
 
-    def __init__(self, path: Path, storage: str | None = None):
-        self.path = path
+    def __init__(self, where: str | Path, storage: str | None = None):
+        self.directory = open_directory(where)
         self._storage = storage
-        self.checkpoints = path / "checkpoints"
-        self.answers = DevAnswers(path / "answers")
-        self.tensorboard = path / "tensorboard"
-        self.best = path / "best"
-        self.page = path / "report.html"
+        self._published: dict[str, tuple[int, int]] = {}
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        if isinstance(self.directory, LocalDirectory):
+            self.path = self.directory.path
+        else:
+            self._temporary = tempfile.TemporaryDirectory(prefix="minbert-run-")
+            self.path = Path(self._temporary.name)
+        self.name = self.directory.where.rpartition("/")[2]
+        self.checkpoints = self.directory / "checkpoints"
+        self.answers = DevAnswers(self.directory / "answers")
+        self.tensorboard = self.path / "tensorboard"
+        self.best = self.path / "best"
+        self.page = self.path / "report.html"
+
+    def __str__(self) -> str:
+        return self.directory.where
 
     @property
-    def name(self) -> str:
-        return self.path.name
+    def is_remote(self) -> bool:
+        """It is in an object store."""
+        return self._temporary is not None
+
+    @property
+    def page_address(self) -> str:
+        """Where the page is, or will be once it is published."""
+        return join(str(self), self.page.name)
+
+    @property
+    def arguments(self) -> str:
+        """What commands on this run are to be given, for a shell."""
+        words = [self.directory.address if self.is_remote else str(self.path)]
+        if self._storage is not None and "://" in self._storage:
+            words += ["--storage", without_password(self._storage)]
+        return shlex.join(words)
 
     @property
     def exists(self) -> bool:
-        return (self.path / "run.json").is_file()
+        return self.directory.modified(_ABOUT) is not None
 
     def create(self) -> None:
         """Make the folder; InputError if it is there already or cannot be made."""
-        try:
-            self.path.mkdir(parents=True)
-        except FileExistsError:
-            raise InputError(
-                f"{self.path} is there already; give another --name, or --resume"
-            ) from None
-        except OSError as error:
-            raise InputError(f"cannot make the folder {self.path}: {error.strerror}") from None
+        there = InputError(f"{self} is there already; give another --name, or --resume")
         about = {"storage": None if self._storage is None else _lasting(self._storage)}
-        write_whole(self.path / "run.json", (json.dumps(about, indent=2) + "\n").encode())
+        try:
+            if isinstance(self.directory, LocalDirectory):
+                self.path.mkdir(parents=True)
+            elif self.exists:
+                raise there
+            self.directory.write(_ABOUT, (json.dumps(about, indent=2) + "\n").encode())
+        except FileExistsError:
+            raise there from None
+        except OSError as error:
+            raise InputError(f"cannot make the folder {self}: {reason_of(error)}") from None
+
+    def publish(self) -> None:
+        """Copy what was written for people into the object store, if the folder is in one.
+
+        Raises:
+            OSError: it cannot be reached.
+        """
+        if not self.is_remote:
+            return
+        files = [path for path in self.path.rglob("*") if path.is_file()]
+        for path in files:
+            name = path.relative_to(self.path).as_posix()
+            about = path.stat()
+            version = about.st_mtime_ns, about.st_size
+            if self._published.get(name) != version:
+                self.directory.write(name, path.read_bytes())
+                self._published[name] = version
+        # Of an earlier run of the driver, whose logs this one has written anew.
+        for folder in (self.best, self.tensorboard):
+            if folder.is_dir():
+                for name in (self.directory / folder.name).files():
+                    if not (folder / name).is_file():
+                        self.directory.remove(f"{folder.name}/{name}")
+
+    def delete(self) -> None:
+        """Remove the folder with all that is in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        if self.is_remote:
+            self.directory.remove()
 
     def storage(self) -> str:
         """Database URL or journal file of the study.
@@ -79,13 +141,15 @@ class RunFolder:
         """
         if self._storage is not None:
             return self._storage
-        path = self.path / "run.json"
+        name = f"{self}/{_ABOUT}"
         try:
-            where: str | None = json.loads(path.read_text())["storage"]
+            where: str | None = json.loads(self.directory.read(_ABOUT))["storage"]
         except FileNotFoundError:
-            raise InputError(f"{self.path} holds no run (there is no run.json in it)") from None
+            raise InputError(f"{self} holds no run (there is no {_ABOUT} in it)") from None
         except (ValueError, KeyError, TypeError):
-            raise InputError(f"{path} is damaged; name the study's place with --storage") from None
+            raise InputError(f"{name} is damaged; name the study's place with --storage") from None
+        except OSError as error:
+            raise InputError(f"{name} cannot be read: {reason_of(error)}") from None
         if where is None:
             return f"sqlite:///{(self.path / 'study.db').resolve()}"
         if "***" in where:
@@ -121,8 +185,10 @@ class RunFolder:
     def store(self) -> CheckpointStore:
         return CheckpointStore(self.checkpoints)
 
-    def is_locked(self) -> bool:
-        """A driver is at work on the run, on this machine."""
+    def is_held(self, study: Study) -> bool:
+        """A driver is at work on the run: on this machine, or by a lease on its study."""
+        if is_leased(study):
+            return True
         try:
             with (self.path / "lock").open("r") as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -134,93 +200,21 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Be the only driver of the run.
+        """Be the only driver of the run on this machine, or on those that share its disk.
 
         Raises:
             InputError: another driver is at work on it.
         """
-        with (self.path / "lock").open("w") as file:
+        try:
+            file = (self.path / "lock").open("w")
+        except OSError as error:
+            raise InputError(f"{self.path} cannot be written to: {error.strerror}") from None
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise InputError(f"another search is at work on {self.path}; wait for it") from None
+                raise InputError(f"another search is at work on {self}; wait for it") from None
             yield
-
-
-class Lease:
-    """Held by the one driver of a study.
-
-    Attributes:
-        on_lost: is called with the reason when the lease could not be renewed in time, or another
-            driver took it; nothing more may be written then.
-    """
-
-    def __init__(self) -> None:
-        self.on_lost: Callable[[str], None] = lambda reason: None  # noqa: ARG005
-
-
-@contextmanager
-def lease(study: Study, where: str) -> Iterator[Lease]:
-    """Be the only driver of a study in a database that several machines reach.
-
-    A lease of 30 s is written into the study and renewed every 10 s, so that the death of a
-    driver lets go of it. For a file of this machine the lock of the folder is enough.
-
-    Args:
-        study: to hold.
-        where: its storage.
-
-    Raises:
-        InputError: another driver holds the lease.
-    """
-    held = Lease()
-    if "://" not in where or where.startswith("sqlite"):
-        yield held
-        return
-    owner = uuid.uuid4().hex
-
-    def held_by_another() -> bool:
-        noted = study.noted(_LEASE)
-        return noted is not None and noted["owner"] != owner and noted["until"] > time.time()
-
-    def renew() -> None:
-        study.note(_LEASE, {"owner": owner, "until": time.time() + _LEASE_SECONDS})
-
-    refused = "another search is at work on this study; wait for it, or 30 s after its end"
-    if held_by_another():
-        raise InputError(refused)
-    renew()
-    # Of two that write at once the later wins, and the other sees it after this.
-    time.sleep(0.5)
-    if held_by_another():
-        raise InputError(refused)
-    over, lost = threading.Event(), threading.Event()
-
-    def keep() -> None:
-        renewed = time.time()
-        while not over.wait(_LEASE_SECONDS / 3):
-            try:
-                if not held_by_another() and time.time() - renewed < _LEASE_SECONDS:
-                    renew()
-                    renewed = time.time()
-                    continue
-            # Each database has errors of its own; what counts is that it was not renewed.
-            except Exception:
-                if time.time() - renewed < _LEASE_SECONDS:
-                    continue
-            lost.set()
-            held.on_lost("the lease on the study was lost, so another driver may be at work on it")
-            return
-
-    keeper = threading.Thread(target=keep, daemon=True)
-    keeper.start()
-    try:
-        yield held
-    finally:
-        over.set()
-        keeper.join()
-        if not lost.is_set():
-            study.note(_LEASE, None)
 
 
 def _lasting(storage: str) -> str:

@@ -43,13 +43,12 @@ class SearchMetrics(Guarded):
     Args:
         study: name of the study, a tag of every metric.
         record: of the search, read at each refresh.
-        slots: trials that can run at once.
     """
 
     what = "the metrics"
 
-    def __init__(self, study: str, record: SearchRecord, slots: int):
-        self._study, self._record, self._slots = study, record, slots
+    def __init__(self, study: str, record: SearchRecord):
+        self._study, self._record = study, record
         self._metrics: dict[str, Metric] = {}
         self._memory: dict[int, tuple[int, int]] = {}
         self._last_refresh = -math.inf
@@ -93,7 +92,7 @@ class SearchMetrics(Guarded):
         best = self._record.best(*(state for state in states if state != "failed"))
         if best is not None and best.score is not None:
             self._set("minbert_best_score", best.score)
-        self._set("minbert_slots", self._slots)
+        self._set("minbert_slots", self._record.slots)
         self._set("minbert_slots_busy", tally["running"])
 
     def _set_trial(self, trial: TrialRecord, report: Report | None) -> None:

@@ -32,13 +32,13 @@ class DriverRun(Settings):
     until: float | None = None
     """seconds since the epoch; None while it runs, and after a kill"""
     slots: int
-    """trials at once"""
+    """trials at once; the most of them where machines came and went"""
     command: str
     """as it was typed, without a password"""
     versions: dict[str, str]
     """of Python and of the packages that the numbers depend on"""
     hardware: dict[str, Any]
-    """machines, cpus, gpus of the cluster, and the processor that the driver has"""
+    """machines, cpus, gpus of the cluster when it had most slots, and the driver's processor"""
     data: dict[str, Any]
     """name, examples by task and split, and notes on dropped, doubled and cut rows"""
 
@@ -50,15 +50,29 @@ def begin_run(study: Study, dataset: Dataset, machines: "Cluster", slots: int) -
         slots=slots,
         command=command_line(sys.argv[1:]),
         versions={"python": platform.python_version(), **_versions()},
-        hardware={
-            "machines": machines.nodes,
-            "cpus": machines.cpus,
-            "gpus": machines.gpus,
-            "processor": _processor(),
-        },
+        hardware=hardware_of(machines),
         data={"name": dataset.name, "sizes": sizes(dataset), "notes": list(dataset.notes)},
     )
     study.note(_RUNS, [*_noted(study), run.model_dump(mode="json")])
+
+
+def hardware_of(machines: "Cluster") -> dict[str, Any]:
+    """What a cluster has now, and the processor of this machine."""
+    there = machines.machines()
+    return {
+        "machines": len(there),
+        "cpus": sum(machine.cpus for machine in there),
+        "gpus": sum(machine.gpus for machine in there),
+        "processor": _processor(),
+    }
+
+
+def note_growth(study: Study, slots: int, hardware: dict[str, Any]) -> None:
+    """Note of the run that was begun last that there are more slots than before."""
+    runs = _noted(study)
+    if slots > runs[-1]["slots"]:
+        runs[-1] |= {"slots": slots, "hardware": hardware}
+        study.note(_RUNS, runs)
 
 
 def end_run(study: Study) -> None:

@@ -27,6 +27,10 @@ ENDS: dict[Verdict, State] = {
     "fail": "failed",
 }
 
+# Why a failed attempt is followed by another: the trial's own process crashed or hung; its memory
+# was too small; its machine went; or what it should have gone on from is damaged.
+Again = Literal["retry", "out of memory", "machine lost", "state damaged"]
+
 GREEK: dict[Task, str] = {"sst": "α", "para": "β", "sts": "γ"}
 
 
@@ -38,6 +42,8 @@ class Decision(Settings):
     """in words, such as ``rung 1: 7th of 9, 3 go on``"""
     attempt: int
     """attempt that made the report"""
+    machine: str = ""
+    """that the attempt ran on: its name, and Ray's number of the node"""
     order: int
     """number of the report among all of the study, from 0"""
     at: float
@@ -49,7 +55,7 @@ class Attempt(Settings):
 
     number: int
     """from 1"""
-    why: Literal["start", "promoted", "resumed", "retry", "out of memory"]
+    why: Literal["start", "promoted", "resumed"] | Again
     reason: str = ""
     """in words: the standing at the rung, or what ended the attempt before"""
     rung: int | None = None
@@ -63,7 +69,7 @@ class Attempt(Settings):
 class Failure(Settings):
     """Why an attempt failed, and how the next one differs."""
 
-    next: Literal["retry", "out of memory"]
+    next: Again
     reason: str
     micro_batch: int | None
     at: float | None = None
@@ -170,10 +176,12 @@ class SearchRecord:
 
     Attributes:
         planned: trials there will be if nothing ends the search early.
+        slots: attempts that can run at once, as things stand.
     """
 
     planned: int
     trials: list[TrialRecord] = field(default_factory=list)
+    slots: int = 0
 
     @property
     def ranked(self) -> list[TrialRecord]:

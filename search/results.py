@@ -15,6 +15,7 @@ from minbert.report import Report
 from minbert.tasks import TASK_NAMES, SplitName
 
 from .checkpoints import load_model
+from .directory import Directory
 from .record import GREEK, SearchRecord, TrialRecord
 
 
@@ -106,7 +107,7 @@ def trial_as_json(trial: TrialRecord) -> dict[str, Any]:
 
 def save_trial(
     folder: Path,
-    checkpoint: Path,
+    checkpoint: Directory,
     trial: TrialRecord,
     report: Report,
     dataset: Dataset,
@@ -118,7 +119,7 @@ def save_trial(
 
     Args:
         folder: where to.
-        checkpoint: its folder.
+        checkpoint: its directory.
         trial: that it is of.
         report: that it is of.
         dataset: to answer.

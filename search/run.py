@@ -2,37 +2,37 @@
 
 import contextlib
 import datetime
-import shlex
 import shutil
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 import cluster
-from minbert.card import caveat_of
 from minbert.config import InputSettings
 from minbert.data import Dataset, load_dataset
 from minbert.errors import InputError
 from minbert.hub import Pretrained, load_pretrained
-from minbert.settings import add_options, given, make_parser, run_command, this_python
+from minbert.settings import add_options, given, make_parser, run_command
 
+from .directory import join
 from .driver import Driver
-from .folder import RunFolder, lease
+from .folder import RunFolder
+from .lease import lease, needs_lease
+from .messages import INTERRUPTED, finish, introduction
+from .patience import STORAGE_ERRORS, Patience, StorageLostError
 from .plan import Plan, make_plan
 from .proposals import trials_to_learn_from
-from .provenance import begin_run, end_run, sizes
+from .provenance import begin_run, end_run, runs_of, sizes
 from .results import save_trial, write_summary, write_table
-from .review.experiments import experiment_rows, experiments_table
 from .review.live import LivePage
 from .review.mistakes import DevTexts
 from .review.reading import Run, read_run
 from .review.server import tensorboard_server
-from .review.terminal import LiveTable, PlainLines, outcome, trials_table
+from .review.terminal import LiveTable, PlainLines
 from .settings import StudySettings
 from .setup import check_setup, extend, find_run, make_setup
 from .spaces import built_in_spaces, describe, load_space
@@ -48,9 +48,6 @@ Train many configurations, stop the hopeless ones early, and keep the model that
   python -m search.run --space lr --data DIR --trials 24      on your own files
   python -m search.run --space my_space.py --time-budget 1h   over your own space
 """
-
-# The shell's own number for a program that SIGINT ended.
-_INTERRUPTED = 130
 
 
 def main() -> int:
@@ -71,7 +68,7 @@ def main() -> int:
         return run_search(settings, inputs, console)
     except KeyboardInterrupt:
         print("interrupted; --resume goes on with what was recorded, if any", file=sys.stderr)
-        return _INTERRUPTED
+        return INTERRUPTED
 
 
 def list_spaces(console: Console) -> None:
@@ -93,7 +90,7 @@ def run_search(settings: StudySettings, inputs: InputSettings, console: Console)
     """
     plan = make_plan(settings, inputs, load_space(settings.space))
     if settings.start_from is not None:
-        earlier = RunFolder(Path(settings.start_from)).load_study()
+        earlier = RunFolder(settings.start_from).load_study()
         learnt = trials_to_learn_from(earlier, plan.space, settings.objective, inputs.tasks)
         if not learnt:
             raise InputError(
@@ -101,6 +98,7 @@ def run_search(settings: StudySettings, inputs: InputSettings, console: Console)
                 f"{plan.space.name}"
             )
         plan = replace(plan, earlier=tuple(learnt))
+    tell = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     # Made first, so that a folder that cannot be written is refused before data are read.
     new = None if settings.resume else _new_folder(settings, plan)
     study: Study | None = None
@@ -109,24 +107,39 @@ def run_search(settings: StudySettings, inputs: InputSettings, console: Console)
         dataset = load_dataset(inputs, pretrained.tokenizer())
         setup = make_setup(settings, inputs, plan, dataset, pretrained)
         folder = new or find_run(settings, plan, setup)
-        with folder.locked():
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(folder.locked())
             study = folder.create_study(setup) if new else folder.open_study(setup)
             check_setup(study, setup)
             if settings.resume:
                 plan = extend(plan, settings, study)
-            with lease(study, folder.storage()) as held:
-                # Read again what another driver may have written up to now.
-                study = folder.load_study()
-                driver = Driver(study, plan, settings, folder.store(), folder.answers)
+            held = stack.enter_context(lease(study)) if needs_lease(folder.storage()) else None
+            # Read again what another driver may have written up to now.
+            study = folder.load_study()
+            study.patience = Patience(settings.storage_patience, tell)
+            if held is not None:
+                study.guard = held.check
+            driver = Driver(study, plan, settings, folder.store(), folder.answers, tell=tell)
+            if held is not None:
                 held.on_lost = driver.give_up
-                return _run(settings, inputs, plan, driver, dataset, pretrained, folder, console)
-    except BaseException:
+            return _run(settings, inputs, plan, driver, dataset, pretrained, folder, console)
+    except BaseException as error:
         # Of a search that never came to a report nothing stays, so that the command can be mended.
-        if new is not None and not new.answers.any:
-            if study is not None:
-                study.delete()
-            shutil.rmtree(new.path, ignore_errors=True)
+        if new is not None:
+            with contextlib.suppress(*STORAGE_ERRORS):
+                if not new.answers.any:
+                    if study is not None:
+                        study.delete()
+                    new.delete()
+        if isinstance(error, StorageLostError):
+            raise _lost(str(error)) from None
         raise
+
+
+def _lost(reason: str) -> InputError:
+    return InputError(
+        f"{reason}; nothing recorded is lost: give the same command with --name and --resume"
+    )
 
 
 def _run(
@@ -139,42 +152,44 @@ def _run(
     folder: RunFolder,
     console: Console,
 ) -> int:
-    record = driver.record
-    driver.study.note("planned", record.planned)
-    folder.answers.write_labels(dataset)
+    record, study = driver.record, driver.study
+    study.note("planned", record.planned)
+    study.patience("the dev labels cannot be written", lambda: folder.answers.write_labels(dataset))
     about = _train(settings, inputs, plan, driver, dataset, pretrained, folder, console)
     for text in driver.damaged:
         console.print(f"Not used: {text}.", markup=False, highlight=False, soft_wrap=True)
-    write_table(folder.path / "trials.csv", record)
-    write_summary(folder.path / "summary.json", record, about)
-    winner = record.winner
-    if winner is not None and winner.kept is not None:
-        shutil.rmtree(folder.best, ignore_errors=True)
-        checkpoint = driver.model(winner.number, winner.kept.step)
-        if checkpoint is None:
-            raise InputError(f"the checkpoint of the winner, trial {winner.number}, is gone")
-        save_trial(
-            folder.best,
-            checkpoint,
-            winner,
-            winner.kept,
-            dataset,
-            pretrained,
-            inputs,
-            plan.recipe,
-        )
+    if driver.lost:
+        raise _lost(str(driver.ended_because))
+    study.note("ended_because", driver.ended_because)
     # Plotly takes a while to import.
     from .review.report import write_page
 
-    if not driver.lost:
-        driver.study.note("ended_because", driver.ended_because)
-    run = read_run(folder, driver.study, is_running=False)
-    status = _finish(settings, inputs, plan, driver, run, console, about["seconds"])
-    try:
+    def write_results() -> Run:
+        write_table(folder.path / "trials.csv", record)
+        write_summary(folder.path / "summary.json", record, about)
+        winner = record.winner
+        if winner is not None and winner.kept is not None:
+            shutil.rmtree(folder.best, ignore_errors=True)
+            checkpoint = driver.model(winner.number, winner.kept.step)
+            if checkpoint is None:
+                raise InputError(f"the checkpoint of the winner, trial {winner.number}, is gone")
+            save_trial(
+                folder.best,
+                checkpoint,
+                winner,
+                winner.kept,
+                dataset,
+                pretrained,
+                inputs,
+                plan.recipe,
+            )
+        run = read_run(folder, study, is_running=False)
         write_page(run)
-    except OSError as error:
-        raise InputError(f"{folder.page} cannot be written: {error.strerror}") from None
-    return status
+        folder.publish()
+        return run
+
+    run = study.patience("the results cannot be written", write_results)
+    return finish(settings, inputs, plan, driver, run, console, about["seconds"])
 
 
 def _train(
@@ -215,19 +230,25 @@ def _train(
                 metadata=_metadata(settings, inputs, plan, folder),
             )
         )
-        gpus_per_trial = settings.gpus_per_trial
-        if gpus_per_trial is None:
-            gpus_per_trial = 0.25 if machines.gpus else 0.0
-        slots = machines.slots(settings.cpus_per_trial, gpus_per_trial)
-        begin_run(driver.study, dataset, machines, slots)
+        gpus_per_trial = _gpus_per_trial(settings, machines)
+        machines.check_room(settings.cpus_per_trial, gpus_per_trial)
+        driver.record.slots = machines.slots(settings.cpus_per_trial, gpus_per_trial)
+        begin_run(driver.study, dataset, machines, driver.record.slots)
         if not settings.quiet:
-            for line in _introduction(
-                settings, plan, dataset, pretrained, machines, slots, folder, tensorboard
+            for line in introduction(
+                settings,
+                plan,
+                driver.record,
+                dataset,
+                pretrained,
+                machines,
+                folder,
+                tensorboard,
             ):
                 console.print(line, markup=False, highlight=False, soft_wrap=True)
             view: LiveTable | PlainLines = PlainLines(console, driver.record)
             if console.is_terminal:
-                view = LiveTable(console, driver.record, slots, settings.time_budget)
+                view = LiveTable(console, driver.record, settings.time_budget)
             stack.enter_context(view)
             driver.watchers.append(view)
         page = stack.enter_context(LivePage(folder))
@@ -237,9 +258,9 @@ def _train(
             dataset,
             pretrained,
             study=folder.name,
-            folder=folder.checkpoints,
+            directory=folder.checkpoints,
             scratch=scratch,
-            slots=slots,
+            machines=machines,
             cpus_per_trial=settings.cpus_per_trial,
             gpus_per_trial=gpus_per_trial,
             report_timeout=settings.report_timeout,
@@ -257,7 +278,7 @@ def _train(
         "data": {"files": dataset.files, "sizes": sizes(dataset), "notes": dataset.notes},
         "encoder": pretrained.name,
         "layers": pretrained.config.layers,
-        "hardware": {"machines": machines.nodes, "cpus": machines.cpus, "gpus": machines.gpus},
+        "hardware": runs_of(driver.study)[-1].hardware,
         "seconds": round(time.monotonic() - start, 1),
         "front": [
             {"trial": trial, "report": step}
@@ -268,6 +289,19 @@ def _train(
             {"trial": trial, "report": step} for trial, step in driver.front.dropped
         ],
     }
+
+
+def _gpus_per_trial(settings: StudySettings, machines: "Cluster") -> float:
+    """What is asked for, and where nothing is, a share of a GPU if there are any."""
+    if settings.gpus_per_trial is not None:
+        return settings.gpus_per_trial
+    there = machines.machines()
+    if not there:
+        raise InputError(
+            "the cluster has no machine for trials yet, so say whether they are to have GPUs: "
+            "--gpus-per-trial 0.25, or 0"
+        )
+    return 0.25 if any(machine.gpus for machine in there) else 0.0
 
 
 def _metadata(
@@ -289,120 +323,9 @@ def _metadata(
 def _new_folder(settings: StudySettings, plan: Plan) -> RunFolder:
     now = datetime.datetime.now().astimezone()
     name = settings.name or f"{plan.space.name}-{now:%Y%m%d-%H%M%S}"
-    folder = RunFolder(Path(settings.out) / name, settings.storage)
+    folder = RunFolder(join(settings.out, name), settings.storage)
     folder.create()
     return folder
-
-
-def _introduction(
-    settings: StudySettings,
-    plan: Plan,
-    dataset: Dataset,
-    pretrained: Pretrained,
-    machines: "Cluster",
-    slots: int,
-    folder: RunFolder,
-    tensorboard: str | None,
-) -> Iterator[str]:
-    """What the search will do, line by line."""
-    yield f"Search    {plan.space.name}: {plan.space.description}"
-    counts = ", ".join(
-        f"{task} {'/'.join(str(size) for size in by_split.values())}"
-        for task, by_split in sizes(dataset).items()
-    )
-    yield f"Data      {dataset.name}: {counts} (train/dev/test)"
-    for note in dataset.notes:
-        yield f"          {note}"
-    yield f"Encoder   {pretrained.name}, {pretrained.config.layers} layers"
-    score = " + ".join(
-        f"{share:.2f}·{task}"
-        for task, share in settings.objective.normalised(1.0, dataset.tasks).items()
-    )
-    yield f"Score     {score}, on dev"
-    epochs, reports = plan.base.epochs, plan.base.reports_per_epoch
-    ends = f"; ends after {settings.time_budget:g} s" if settings.time_budget else ""
-    yield (
-        f"Trials    {plan.trials}, recipe {plan.recipe} first "
-        f"(epochs: {epochs}, dev evaluations an epoch: {reports}){ends}"
-    )
-    gpus = f", {machines.gpus:g} GPUs" if machines.gpus else ", no GPU"
-    where = f" on {machines.nodes} machines" if machines.nodes > 1 else ""
-    yield f"Hardware  {machines.cpus} CPUs{gpus}{where}: {slots} trials at once"
-    if machines.dashboard:
-        yield f"Dashboard {machines.dashboard}"
-        if machines.tunnel:
-            yield f"          from another machine: {machines.tunnel}"
-        if machines.asks_for_token:
-            yield f"          it asks for a token: {_ray_command()} get-auth-token"
-    yield f"Curves    {tensorboard or _tensorboard(folder)}"
-    yield f"Results   {folder.path}; the page to read is {folder.page.name} in it"
-
-
-def _finish(
-    settings: StudySettings,
-    inputs: InputSettings,
-    plan: Plan,
-    driver: Driver,
-    run: Run,
-    console: Console,
-    seconds: float,
-) -> int:
-    """Print what came of the search; returns the exit status."""
-    record, folder = driver.record, run.folder
-    if plan.space.experiments:
-        rows = experiment_rows(plan.space.experiments, record.trials)
-        console.print(experiments_table(rows))
-    else:
-        console.print(trials_table(record))
-    for part in outcome(record, run.noise):
-        console.print(part, highlight=False)
-    if (caveat := caveat_of(inputs)) is not None:
-        console.print(caveat, style="italic", highlight=False)
-    out_of_time = settings.time_budget is not None and seconds >= settings.time_budget
-    if driver.ended_because is not None:
-        console.print(f"The search ended early: {driver.ended_because}.", highlight=False)
-    elif record.left:
-        why = "the time was up" if out_of_time else "it was interrupted"
-        console.print(
-            f"The search is not done: {why}, and {record.left} of {record.planned} trials are not "
-            "over. To go on, give the same command with "
-            f"--name {shlex.quote(folder.name)} --resume.",
-            highlight=False,
-            soft_wrap=True,
-        )
-    if record.planned < plan.trials:
-        console.print(
-            f"The grid has {record.planned} trials, so --trials {plan.trials} was more than there "
-            "is.",
-            highlight=False,
-        )
-    if record.winner is not None:
-        console.print("\nWhat to do next:", highlight=False)
-        best, data = shlex.quote(str(folder.best)), shlex.quote(inputs.data)
-        python = this_python()
-        limit = f" --dev-limit {inputs.dev_limit}" if inputs.dev_limit else ""
-        for command in (
-            f"{python} -m minbert evaluate --model {best} --data {data}{limit}",
-            f"{python} -m minbert predict --model {best} --text 'A sentence of your own.'",
-            f"{python} -m search.review {shlex.quote(str(folder.path))} --weights 1.5,1,1.5",
-            _tensorboard(folder),
-        ):
-            console.print(f"  {command}", markup=False, highlight=False, soft_wrap=True)
-    console.print(f"To read and to look at: {folder.page}", highlight=False, soft_wrap=True)
-    console.print(f"Everything is in {folder.path} ({seconds:.0f} s).", highlight=False)
-    if record.left and not out_of_time and driver.ended_because is None:
-        return _INTERRUPTED
-    return 0 if record.winner is not None else 1
-
-
-def _ray_command() -> str:
-    """How a person at this prompt calls Ray's own command, which lies beside the interpreter."""
-    (python,) = shlex.split(this_python())
-    return shlex.quote(str(Path(python).with_name("ray")))
-
-
-def _tensorboard(folder: RunFolder) -> str:
-    return f"{this_python()} -m tensorboard.main --logdir {shlex.quote(str(folder.tensorboard))}"
 
 
 if __name__ == "__main__":

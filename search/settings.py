@@ -10,7 +10,9 @@ from minbert.errors import InputError
 from minbert.settings import Settings
 from minbert.weights import EQUAL_WEIGHTS
 
+from .directory import is_object_store
 from .halving import HalvingMode
+from .lease import needs_lease
 from .proposals import NEED_FULL_TRIALS, SamplerName
 from .pruning import make_pruner
 
@@ -110,6 +112,8 @@ class StudySettings(Settings):
     storage: str | None = None
     """database URL or Optuna journal file for the study (default: study.db in the run's folder);
     a password in it shows in the list of processes and on the Ray dashboard: see docs/search.md"""
+    storage_patience: Annotated[float, BeforeValidator(parse_duration), Field(ge=0)] = 300.0
+    """wait this long for storage that is full or unreachable, then end; --resume goes on"""
     address: Annotated[str | None, AfterValidator(_no_ray_client)] = None
     """Ray cluster to join, auto or HOST:PORT (default: this machine alone)"""
     dashboard: bool = True
@@ -121,12 +125,17 @@ class StudySettings(Settings):
     name: Annotated[str, Field(pattern=r"^[^/\s][^/]*$")] | None = None
     """name of the run's folder (default: space, date and time)"""
     out: str = "runs"
-    """folder that the run's folder is made in"""
+    """folder that the run's folder is made in, or s3://BUCKET/PATH"""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """seed of the search, and of the training of every trial"""
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
+        if is_object_store(self.out) and not needs_lease(self.storage or ""):
+            raise ValueError(
+                f"out: {self.out.partition('?')[0]} cannot hold the study, which is a file; give "
+                "--storage postgresql://USER@HOST/DATABASE"
+            )
         if self.sampler in NEED_FULL_TRIALS and self.halving != "none":
             raise ValueError(
                 f"sampler: {self.sampler} learns from finished trials alone; give --halving none"

@@ -2,7 +2,6 @@
 
 import hashlib
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from minbert.config import InputSettings
@@ -10,6 +9,7 @@ from minbert.data import Dataset
 from minbert.errors import InputError
 from minbert.hub import Pretrained
 
+from .directory import join, open_directory
 from .folder import RunFolder
 from .plan import Plan
 from .settings import StudySettings
@@ -85,15 +85,16 @@ def find_run(settings: StudySettings, plan: Plan, setup: dict[str, Any]) -> RunF
     Raises:
         InputError: there is none.
     """
-    out = Path(settings.out)
+    out = open_directory(settings.out)
     if settings.name is not None:
-        folder = RunFolder(out / settings.name, settings.storage)
+        folder = RunFolder(join(settings.out, settings.name), settings.storage)
         if not folder.exists:
-            raise InputError(f"{folder.path} holds no run to resume")
+            raise InputError(f"{folder} holds no run to resume")
         return folder
-    folders = sorted(out.glob("*/run.json"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in folders:
-        folder = RunFolder(path.parent, settings.storage)
+    written = {name: out.modified(f"{name}/run.json") for name in out.directories()}
+    names = sorted((at, name) for name, at in written.items() if at is not None)
+    for _, name in reversed(names):
+        folder = RunFolder(join(settings.out, name), settings.storage)
         try:
             study = folder.load_study()
             check_setup(study, setup)

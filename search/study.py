@@ -15,7 +15,7 @@ so a search goes on from the study and its checkpoints after any end. In Optuna'
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import optuna
@@ -30,6 +30,7 @@ from minbert.config import TrainConfig
 from minbert.errors import InputError
 from minbert.report import Report
 
+from .patience import STORAGE_ERRORS, Patience, Result, reason_of
 from .record import ENDS, Attempt, Decision, Failure, State, TrialRecord
 
 _OPTUNA_STATES: dict[State, TrialState] = {
@@ -55,15 +56,22 @@ def open_storage(where: str) -> BaseStorage:
             return JournalStorage(JournalFileBackend(where))
         except OSError as error:
             raise InputError(f"--storage {where}: {error.strerror}") from None
-    # A reader, such as optuna-dashboard, may hold an SQLite file for a moment.
-    patience = {"connect_args": {"timeout": 60}} if where.startswith("sqlite") else {}
+    options: dict[str, Any] = {}
+    if where.startswith("sqlite"):
+        # A reader, such as optuna-dashboard, may hold the file for a moment.
+        options = {"connect_args": {"timeout": 60}}
+    elif where.startswith("postgresql"):
+        # The server may have been started anew since a connection was used last, or be gone.
+        options = {
+            "pool_pre_ping": True,
+            "connect_args": {"connect_timeout": 10, "tcp_user_timeout": 10_000},
+        }
     try:
-        return RDBStorage(where, engine_kwargs=patience)
+        return RDBStorage(where, engine_kwargs=options)
     except ImportError as error:
         raise InputError(f"--storage: {error}; install the driver of that database") from None
     except (sqlalchemy.exc.SQLAlchemyError, RuntimeError) as error:
-        first = str(error).splitlines()[0]
-        raise InputError(f"--storage: the database cannot be opened ({first})") from None
+        raise InputError(f"--storage: the database cannot be opened ({reason_of(error)})") from None
 
 
 class Study:
@@ -72,6 +80,9 @@ class Study:
     Attributes:
         trials: in the order of their numbers.
         setup: what the study was made with.
+        patience: with a storage that is full or unreachable.
+        guard: is called before each write, also one that is tried again; may raise where another
+            driver is at work.
     """
 
     def __init__(self, storage: BaseStorage, study_id: int):
@@ -80,6 +91,8 @@ class Study:
         self.setup: dict[str, Any] = storage.get_study_user_attrs(study_id).get(_SETUP, {})
         self._frozen: list[FrozenTrial] = storage.get_all_trials(study_id)
         self.trials = [_record_of(frozen) for frozen in self._frozen]
+        self.patience = Patience(0, lambda _: None)
+        self.guard: Callable[[], None] = lambda: None
         self._reports = sum(len(trial.reports) for trial in self.trials)
 
     @classmethod
@@ -102,6 +115,8 @@ class Study:
             return cls(storage, storage.get_study_id_from_name(name))
         except KeyError:
             raise InputError(f"the storage holds no study '{name}'") from None
+        except STORAGE_ERRORS as error:
+            raise InputError(f"the study '{name}' cannot be read: {reason_of(error)}") from None
 
     def is_running(self, trial: TrialRecord) -> bool:
         """Optuna has the trial as RUNNING; so a killed driver's trials are, too."""
@@ -167,7 +182,7 @@ class Study:
             user_attrs=attrs,
             system_attrs=dict(system_attrs or {}),
         )
-        trial_id = self._storage.create_new_trial(self._id, template)
+        trial_id = self._write(lambda: self._create(trial.number, template))
         template._trial_id, template.number = trial_id, trial.number
         self._frozen.append(template)
         self.trials.append(trial)
@@ -217,8 +232,7 @@ class Study:
         trial.reports.append(report)
         trial.decisions.append(decision)
         self._reports += 1
-        self._storage.set_trial_intermediate_value(self._trial_id(trial), report.step, report.score)
-        self._frozen[trial.number].intermediate_values[report.step] = report.score
+        self._copy_score(trial, report)
         if decision.verdict == "pause":
             self._set_state(trial, "paused")
         elif decision.verdict in ENDS:
@@ -251,16 +265,22 @@ class Study:
                 continue
             for report in trial.reports:
                 if report.step not in frozen.intermediate_values:
-                    self._storage.set_trial_intermediate_value(
-                        self._trial_id(trial), report.step, report.score
-                    )
-                    frozen.intermediate_values[report.step] = report.score
+                    self._copy_score(trial, report)
             if trial.is_over or trial.state == "paused":
                 self._set_state(trial, trial.state)
 
-    def note(self, name: str, value: Any) -> None:
-        """Write down something about the study as a whole."""
-        self._storage.set_study_user_attr(self._id, name, value)
+    def note(self, name: str, value: Any, *, guarded: bool = True) -> None:
+        """Write down something about the study as a whole.
+
+        Args:
+            name: of it.
+            value: for JSON.
+            guarded: with the guard and with patience; at once and only once otherwise.
+        """
+        if guarded:
+            self._write(lambda: self._storage.set_study_user_attr(self._id, name, value))
+        else:
+            self._storage.set_study_user_attr(self._id, name, value)
 
     def noted(self, name: str) -> Any:
         """What was written down under a name; None if nothing was."""
@@ -273,7 +293,31 @@ class Study:
         return self._frozen[trial.number]._trial_id
 
     def _note(self, trial: TrialRecord, name: str, value: Any) -> None:
-        self._storage.set_trial_user_attr(self._trial_id(trial), name, value)
+        number = self._trial_id(trial)
+        self._write(lambda: self._storage.set_trial_user_attr(number, name, value))
+
+    def _copy_score(self, trial: TrialRecord, report: Report) -> None:
+        number = self._trial_id(trial)
+        self._write(
+            lambda: self._storage.set_trial_intermediate_value(number, report.step, report.score)
+        )
+        self._frozen[trial.number].intermediate_values[report.step] = report.score
+
+    def _create(self, number: int, template: FrozenTrial) -> int:
+        # A try whose answer was lost may have made it.
+        there = self._storage.get_all_trials(self._id, deepcopy=False)
+        if len(there) > number:
+            return there[number]._trial_id
+        return self._storage.create_new_trial(self._id, template)
+
+    def _write(self, action: Callable[[], Result]) -> Result:
+        """Change the storage; each action can be done twice without harm."""
+
+        def guarded() -> Result:
+            self.guard()
+            return action()
+
+        return self.patience("the study cannot be written", guarded)
 
     def _set_state(self, trial: TrialRecord, state: State) -> None:
         values: list[float] | None = None
@@ -289,8 +333,16 @@ class Study:
     ) -> None:
         frozen = self._frozen[trial.number]
         if frozen.state != state:
-            self._storage.set_trial_state_values(self._trial_id(trial), state, values)
+            self._write(lambda: self._end_or_go_on(self._trial_id(trial), state, values))
         frozen.state, frozen.values = state, values
+
+    def _end_or_go_on(self, trial_id: int, state: TrialState, values: list[float] | None) -> None:
+        try:
+            self._storage.set_trial_state_values(trial_id, state, values)
+        except optuna.exceptions.UpdateFinishedTrialError:
+            # By a try whose answer was lost.
+            if self._storage.get_trial(trial_id).state != state:
+                raise
 
 
 def _report_key(step: int) -> str:

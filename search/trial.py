@@ -1,27 +1,39 @@
 """One trial on a worker: a tune.Trainable around minbert's Trainer."""
 
 import gc
+import platform
 import resource
 import sys
 import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import ray
 import torch
 from ray import tune
 
 from minbert.config import TrainConfig
 from minbert.data import Dataset
-from minbert.errors import InputError
+from minbert.errors import DamagedError, InputError
 from minbert.hub import Pretrained
+from minbert.report import Report
 from minbert.train import DivergedError, Trainer
 
 from .answers import pack_answers
 from .checkpoints import load_trainer, save_checkpoint
+from .directory import open_directory
+from .patience import reason_of
 
 # How much training a crash may cost, as far as reports come that often.
 _SECONDS_BETWEEN_STATES = 60.0
+_SECONDS_BETWEEN_TRIES = 1.0
+
+
+class _StorageError(Exception):
+    """A checkpoint cannot be read or written now."""
 
 
 class MinbertTrial(tune.Trainable):
@@ -29,7 +41,8 @@ class MinbertTrial(tune.Trainable):
 
     A class and not a function, so that a worker process goes on with the next attempt. What goes
     wrong in training is a result too, with ``failure`` in place of a report, so that the process
-    stays and the driver decides.
+    stays and the driver decides. So is, with ``waits``, a try to save that failed: the next step
+    is the next try, for as long as the driver has patience.
     """
 
     def setup(
@@ -44,13 +57,16 @@ class MinbertTrial(tune.Trainable):
         torch.set_num_threads(threads)
         self._dataset = dataset
         self._pretrained = pretrained
-        self._folder = Path(folder)
+        self._directory = open_directory(folder)
+        node = ray.get_runtime_context().get_node_id()
+        self._machine = f"{platform.node()} ({node[:6]})"
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self._job = new_config
         # Made in the first step: what goes wrong in making it then fails this trial alone.
         self._trainer: Trainer | None = None
+        self._unsaved: Report | None = None
         self._last_state = time.monotonic()
         if torch.cuda.max_memory_allocated():  # by an attempt before
             torch.cuda.reset_peak_memory_stats()
@@ -67,6 +83,12 @@ class MinbertTrial(tune.Trainable):
             return result | self._report()
         except DivergedError as error:
             kind, reason = "diverged", str(error)
+        except _StorageError as error:
+            self._log(f"waits: {error}")
+            time.sleep(_SECONDS_BETWEEN_TRIES)
+            return result | {"waits": str(error)}
+        except DamagedError as error:
+            kind, reason = "state damaged", str(error)
         except InputError as error:
             kind, reason = "refused", str(error)
         except Exception as error:  # whatever it is, it is this trial's and not the process's
@@ -75,7 +97,7 @@ class MinbertTrial(tune.Trainable):
             where = f"{Path(last.filename).name}:{last.lineno}"
             reason = " ".join(f"{type(error).__name__}: {error} ({where})".split())
         self._log(f"{kind}: {reason}")
-        self._trainer = None
+        self._trainer = self._unsaved = None
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -85,18 +107,20 @@ class MinbertTrial(tune.Trainable):
         if self._trainer is None:
             self._trainer = self._make_trainer()
         trainer = self._trainer
-        report = trainer.next_report()
+        report = self._unsaved = self._unsaved or trainer.next_report()
         is_due = time.monotonic() - self._last_state > _SECONDS_BETWEEN_STATES
         with_state = not trainer.finished and (is_due or report.step in self._job["rungs"])
+        with _storage_errors():
+            save_checkpoint(
+                self._directory,
+                self._job["number"],
+                self._job["attempt"],
+                trainer,
+                with_state=with_state,
+            )
+        self._unsaved = None
         if with_state:
             self._last_state = time.monotonic()
-        save_checkpoint(
-            self._folder,
-            self._job["number"],
-            self._job["attempt"],
-            trainer,
-            with_state=with_state,
-        )
         scores = " ".join(f"{task} {score:.3f}" for task, score in report.scores.items())
         in_all = trainer.config.epochs * trainer.config.reports_per_epoch
         self._log(f"report {report.step}/{in_all}, score {report.score:.3f} ({scores})")
@@ -105,6 +129,7 @@ class MinbertTrial(tune.Trainable):
             "report": report.model_dump_json(),
             "answers": pack_answers(trainer.answers),
             "resident_memory": _resident_memory(),
+            "machine": self._machine,
             "cuda_memory": torch.cuda.max_memory_allocated(),
         }
 
@@ -116,7 +141,8 @@ class MinbertTrial(tune.Trainable):
             micro_batch=self._job["micro_batch"],
         )
         if self._job["state"] is not None:
-            load_trainer(Path(self._job["state"]), trainer)
+            with _storage_errors():
+                load_trainer(open_directory(self._job["state"]), trainer)
         return trainer
 
     def _log(self, what: str) -> None:
@@ -124,6 +150,14 @@ class MinbertTrial(tune.Trainable):
         job = self._job
         trial = f"study {job['study']} trial {job['number']} ({job['name']})"
         print(f"{trial} attempt {job['attempt']}: {what}", file=sys.stderr)
+
+
+@contextmanager
+def _storage_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _StorageError(reason_of(error)) from None
 
 
 def _resident_memory() -> int:

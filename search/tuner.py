@@ -20,12 +20,15 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from cluster.local import Cluster
 from minbert.data import Dataset
 from minbert.hub import Pretrained
 from minbert.report import Report
 
-from .driver import Driver, FailureKind, Job
+from .directory import Directory
+from .driver import Driver, FailureKind
 from .metrics import SearchMetrics
+from .slots import Running, Slots
 from .trial import MinbertTrial
 
 # Ray's record of the experiment is thrown away, so it need not be written during it.
@@ -33,26 +36,10 @@ _SECONDS_BETWEEN_RAYS_OWN_CHECKPOINTS = "1000000"
 # A worker that is asked to stop finishes its report first; after this long it is killed.
 _SECONDS_TO_STOP = "2"
 _SECONDS_BETWEEN_LOOKS = 1.0
-
-
-class _Slots:
-    """Attempts that run, by trial number; Ray draws ahead and never says that a slot is free."""
-
-    def __init__(self, count: int):
-        self.count = count
-        self.running: dict[int, _Running] = {}
-
-    @property
-    def is_full(self) -> bool:
-        return len(self.running) >= self.count
-
-
-class _Running:
-    def __init__(self, job: Job):
-        self.job = job
-        self.hung = False
-        self.last_sign: float | None = None
-        self.ray_trial: Any = None
+# Ray would warn that trials wait for machines, which the search says itself.
+_SECONDS_TO_RAYS_WARNING = "1000000"
+# What Ray says of an actor whose node is gone, and of what was on it.
+_MACHINE_LOST = ("node has died", "NodeDiedError", "ObjectLostError", "OwnerDiedError")
 
 
 class _NotPickled:
@@ -65,7 +52,7 @@ class _NotPickled:
 class JobSearcher(_NotPickled, Searcher):
     """Hands Ray the attempts to run, one for each free slot."""
 
-    def __init__(self, driver: Driver, slots: _Slots, study: str):
+    def __init__(self, driver: Driver, slots: Slots, study: str):
         super().__init__()
         self._driver, self._slots, self._study = driver, slots, study
 
@@ -78,14 +65,14 @@ class JobSearcher(_NotPickled, Searcher):
         if job == "done":
             finished: str = Searcher.FINISHED
             return finished
-        self._slots.running[job.trial.number] = _Running(job)
+        self._slots.running[job.trial.number] = Running(job)
         return {
             "study": self._study,
             "number": job.trial.number,
             "name": job.trial.name,
             "attempt": job.attempt.number,
             "config": job.trial.config.model_dump(mode="json"),
-            "state": None if job.state is None else str(job.state),
+            "state": None if job.state is None else job.state.address,
             "rungs": list(job.rungs),
             "micro_batch": job.attempt.micro_batch,
         }
@@ -107,7 +94,7 @@ class JobSearcher(_NotPickled, Searcher):
 class VerdictScheduler(_NotPickled, FIFOScheduler):
     """Asks the driver about each report: CONTINUE, or STOP for whatever ends an attempt."""
 
-    def __init__(self, driver: Driver, slots: _Slots, metrics: SearchMetrics):
+    def __init__(self, driver: Driver, slots: Slots, metrics: SearchMetrics):
         super().__init__()
         self._driver, self._slots, self._metrics = driver, slots, metrics
 
@@ -116,12 +103,16 @@ class VerdictScheduler(_NotPickled, FIFOScheduler):
         running = self._slots.running[number]
         running.last_sign = time.monotonic()
         goes_on = False
-        if "failure" in result:
+        if "waits" in result:
+            goes_on = self._driver.waits(number, attempt, result["waits"])
+        elif "failure" in result:
             self._driver.failed(number, attempt, result["failure"], result["reason"])
         else:
             report = Report.model_validate_json(result["report"])
             self._metrics.used(number, result["resident_memory"], result["cuda_memory"])
-            goes_on = self._driver.reported(number, attempt, report, result["answers"])
+            goes_on = self._driver.reported(
+                number, attempt, report, result["answers"], result["machine"]
+            )
         if goes_on:
             return str(TrialScheduler.CONTINUE)
         del self._slots.running[number]
@@ -132,7 +123,7 @@ class Attendant(_NotPickled, tune.Callback):
     """Tells the driver of workers that begin and that die, and ends those that hang."""
 
     def __init__(
-        self, driver: Driver, slots: _Slots, metrics: SearchMetrics, report_timeout: float | None
+        self, driver: Driver, slots: Slots, metrics: SearchMetrics, report_timeout: float | None
     ):
         self._driver, self._slots, self._metrics = driver, slots, metrics
         self._report_timeout = report_timeout
@@ -152,10 +143,13 @@ class Attendant(_NotPickled, tune.Callback):
             reason = f"no report within {self._report_timeout:g} s"
         elif "OutOfMemoryError" in reason:
             kind = "out of memory"
+        elif any(words in reason for words in _MACHINE_LOST):
+            kind = "machine lost"
         self._driver.failed(number, trial.config["attempt"], kind, reason)
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:  # noqa: ARG002
         self._metrics.refresh()
+        self._slots.refresh()
         now = time.monotonic()
         if self._report_timeout is None or now - self._last_look < _SECONDS_BETWEEN_LOOKS:
             return
@@ -193,9 +187,9 @@ def run_trials(
     dataset: Dataset,
     pretrained: Pretrained,
     *,
-    folder: Path,
+    directory: Directory,
     scratch: Path,
-    slots: int,
+    machines: Cluster,
     cpus_per_trial: int,
     gpus_per_trial: float,
     report_timeout: float | None,
@@ -211,9 +205,9 @@ def run_trials(
         driver: decides.
         dataset: put into the object store, from which each node reads it once.
         pretrained: as ``dataset``.
-        folder: for checkpoints.
+        directory: for checkpoints.
         scratch: for Ray's own files, which nobody needs afterwards.
-        slots: attempts that can run at once.
+        machines: the cluster.
         cpus_per_trial: CPU cores, and threads, of each attempt.
         gpus_per_trial: may be a fraction.
         report_timeout: seconds after which an attempt without a report is ended.
@@ -222,8 +216,10 @@ def run_trials(
     """
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = _SECONDS_BETWEEN_RAYS_OWN_CHECKPOINTS
     os.environ["TUNE_FORCE_TRIAL_CLEANUP_S"] = _SECONDS_TO_STOP
-    counted = _Slots(slots)
-    metrics = SearchMetrics(study, driver.record, slots)
+    for name in ("", "_AUTOSCALER"):
+        os.environ[f"TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S{name}"] = _SECONDS_TO_RAYS_WARNING
+    slots = Slots(driver, machines, cpus_per_trial, gpus_per_trial)
+    metrics = SearchMetrics(study, driver.record)
     driver.watchers.append(metrics)
     trainable = tune.with_resources(
         tune.with_parameters(
@@ -231,7 +227,7 @@ def run_trials(
             dataset=dataset,
             pretrained=pretrained,
             threads=cpus_per_trial,
-            folder=str(folder.resolve()),
+            folder=directory.address,
         ),
         {"cpu": cpus_per_trial, "gpu": gpus_per_trial},
     )
@@ -242,9 +238,9 @@ def run_trials(
             trainable,
             name="ray",
             storage_path=str(scratch.resolve()),
-            search_alg=JobSearcher(driver, counted, study),
-            scheduler=VerdictScheduler(driver, counted, metrics),
-            callbacks=[Attendant(driver, counted, metrics, report_timeout)],
+            search_alg=JobSearcher(driver, slots, study),
+            scheduler=VerdictScheduler(driver, slots, metrics),
+            callbacks=[Attendant(driver, slots, metrics, report_timeout)],
             stop=_WhenDriverSays(driver),
             num_samples=-1,
             reuse_actors=True,

@@ -7,11 +7,12 @@ import torch
 
 from minbert.config import TrainConfig
 from minbert.data import Dataset
-from minbert.errors import InputError
+from minbert.errors import DamagedError
 from minbert.evaluate import evaluate
 from minbert.hub import Pretrained
 from minbert.train import Trainer
 from search.checkpoints import CheckpointStore, load_model, load_trainer, save_checkpoint
+from search.directory import LocalDirectory
 
 CONFIG = TrainConfig(epochs=2, batch_size=8)
 
@@ -30,8 +31,8 @@ def names(folder: Path) -> list[str]:
 def test_a_trainer_goes_on_from_its_checkpoint_bit_for_bit(
     trained: Trainer, dataset: Dataset, tiny: Pretrained, tmp_path: Path
 ) -> None:
-    path = save_checkpoint(tmp_path, 7, 1, trained, with_state=True)
-    assert path == tmp_path / "0007" / "0001-1"
+    path = save_checkpoint(LocalDirectory(tmp_path), 7, 1, trained, with_state=True)
+    assert str(path) == str(tmp_path / "0007" / "0001-1")
     trained.next_report()
     other = Trainer(CONFIG, dataset, tiny, "cpu")
     load_trainer(path, other)
@@ -45,39 +46,54 @@ def test_a_trainer_goes_on_from_its_checkpoint_bit_for_bit(
 def test_a_model_gives_the_scores_of_its_report(
     trained: Trainer, dataset: Dataset, tiny: Pretrained, tmp_path: Path
 ) -> None:
-    path = save_checkpoint(tmp_path, 7, 1, trained, with_state=False)
-    assert names(path) == ["checkpoint.json", "weights.safetensors"]
+    path = save_checkpoint(LocalDirectory(tmp_path), 7, 1, trained, with_state=False)
+    assert sorted(path.files()) == ["checkpoint.json", "weights.safetensors"]
     results = evaluate(load_model(path, CONFIG, dataset, tiny), dataset)
     assert {task: result.score for task, result in results.items()} == trained.reports[0].scores
 
 
 @pytest.mark.parametrize("file", ["weights.safetensors", "state.pt", "checkpoint.json"])
 def test_torn_files_are_named_and_not_used(file: str, trained: Trainer, tmp_path: Path) -> None:
-    path = save_checkpoint(tmp_path, 7, 1, trained, with_state=True) / file
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    store = CheckpointStore(tmp_path)
-    store.scan({(7, 1): 1}, sweep=True)
-    with pytest.raises(InputError, match=f"{file} is damaged"):
-        load_trainer(path.parent, trained)
-    assert store.latest_state(7, 1) is None
-    assert store.damaged == [f"{path} is damaged"]
+    checkpoint = save_checkpoint(LocalDirectory(tmp_path), 7, 1, trained, with_state=True)
+    content = checkpoint.read(file)
+    checkpoint.write(file, content[: len(content) // 2])
+    with pytest.raises(DamagedError, match=f"{checkpoint}/{file} is damaged"):
+        load_trainer(checkpoint, trained)
+
+
+def test_a_damaged_state_gives_way_to_the_one_before(trained: Trainer, tmp_path: Path) -> None:
+    save_checkpoint(LocalDirectory(tmp_path), 7, 1, trained, with_state=True)
+    trained.next_report()
+    save_checkpoint(LocalDirectory(tmp_path), 7, 1, trained, with_state=True)
+    store = CheckpointStore(LocalDirectory(tmp_path))
+    store.scan({(7, 1): 1, (7, 2): 1}, sweep=True)
+    for left in ("0001-1", None):
+        store.drop_latest_state(7, "words")
+        latest = store.latest_state(7)
+        assert latest is None if left is None else str(latest) == str(tmp_path / "0007" / left)
+    assert store.damaged == ["words", "words"]
 
 
 def test_what_a_kill_left_half_done_is_swept_away(trained: Trainer, tmp_path: Path) -> None:
-    save_checkpoint(tmp_path, 7, 1, trained, with_state=True)
-    (tmp_path / "0007" / ".0002-1.99").mkdir()
-    (tmp_path / "0007" / ".0001-1.gone").mkdir()
-    store = CheckpointStore(tmp_path)
+    save_checkpoint(LocalDirectory(tmp_path), 7, 1, trained, with_state=True)
+    torn = tmp_path / "0007" / "0002-1"
+    torn.mkdir()
+    (torn / "weights.safetensors").write_bytes(b"whole")
+    (torn / ".state.pt.99").write_bytes(b"ha")
+    # Neither is something that a person put there a checkpoint.
+    (tmp_path / "note.txt").touch()
+    store = CheckpointStore(LocalDirectory(tmp_path))
     store.scan({(7, 1): 1, (7, 2): 1}, sweep=True)
     assert [path.name for path in (tmp_path / "0007").iterdir()] == ["0001-1"]
-    assert store.model(7, 1) == tmp_path / "0007" / "0001-1"
+    assert str(store.model(7, 1)) == str(tmp_path / "0007" / "0001-1")
     assert store.model(7, 2) is None
+    assert (tmp_path / "note.txt").exists()
 
 
 def test_only_what_is_wanted_stays(trained: Trainer, tmp_path: Path) -> None:
     for number in range(4):
-        save_checkpoint(tmp_path, number, 1, trained, with_state=True)
-    store = CheckpointStore(tmp_path)
+        save_checkpoint(LocalDirectory(tmp_path), number, 1, trained, with_state=True)
+    store = CheckpointStore(LocalDirectory(tmp_path))
     store.scan({(number, 1): 1 for number in range(4)}, sweep=True)
     store.keep_only(models={(0, 1), (1, 1)}, states={(1, 1), (2, 1)})
     whole = ["checkpoint.json", "state.pt", "weights.safetensors"]
@@ -86,25 +102,23 @@ def test_only_what_is_wanted_stays(trained: Trainer, tmp_path: Path) -> None:
         *(f"0001/0001-1/{name}" for name in whole),
         *(f"0002/0001-1/{name}" for name in whole),
     ]
-    assert store.latest_state(0, 1) is None
-    assert store.latest_state(1, 1) is not None
-    # A state of a report that the record does not have is of no use.
-    assert store.latest_state(1, 0) is None
+    assert store.latest_state(0) is None
+    assert store.latest_state(1) is not None
 
 
 def test_only_checkpoints_of_recorded_reports_count(trained: Trainer, tmp_path: Path) -> None:
-    store = CheckpointStore(tmp_path)
-    save_checkpoint(tmp_path, 0, 1, trained, with_state=False)
+    store = CheckpointStore(LocalDirectory(tmp_path))
+    save_checkpoint(LocalDirectory(tmp_path), 0, 1, trained, with_state=False)
     store.added(0, 1, 1)
     # A second attempt that began before the report makes it again; the first one stands.
-    save_checkpoint(tmp_path, 0, 2, trained, with_state=True)
+    save_checkpoint(LocalDirectory(tmp_path), 0, 2, trained, with_state=True)
     store.refused(0, 1, 2)
     assert [path.name for path in (tmp_path / "0000").iterdir()] == ["0001-1"]
     # A worker that was given up writes late.
-    save_checkpoint(tmp_path, 0, 3, trained, with_state=True)
-    save_checkpoint(tmp_path, 1, 1, trained, with_state=True)
+    save_checkpoint(LocalDirectory(tmp_path), 0, 3, trained, with_state=True)
+    save_checkpoint(LocalDirectory(tmp_path), 1, 1, trained, with_state=True)
     store.scan({(0, 1): 1}, sweep=False)
-    assert store.latest_state(0, 1) is None
+    assert store.latest_state(0) is None
     assert store.model(1, 1) is None
     store.scan({(0, 1): 1}, sweep=True)
     assert [path.name for path in tmp_path.glob("*/*")] == ["0001-1"]

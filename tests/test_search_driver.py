@@ -19,6 +19,7 @@ from minbert.tasks import TASK_NAMES, Task
 from minbert.weights import Weights
 from search.answers import DevAnswers
 from search.checkpoints import CheckpointStore
+from search.directory import LocalDirectory
 from search.driver import Driver, Job
 from search.plan import make_plan
 from search.proposals import trials_to_learn_from
@@ -27,7 +28,7 @@ from search.settings import StudySettings
 from search.spaces import load_space
 from search.study import Study
 
-NOWHERE = Path("/nonexistent")
+NOWHERE = LocalDirectory(Path("/nonexistent"))
 
 
 def open_driver(storage: BaseStorage, **settings: Any) -> Driver:
@@ -38,7 +39,13 @@ def open_driver(storage: BaseStorage, **settings: Any) -> Driver:
         study = Study.load(storage, "s")
     except Exception:
         study = Study.create(storage, "s", {})
-    return Driver(study, plan, checked, CheckpointStore(NOWHERE), DevAnswers(NOWHERE))
+    return Driver(
+        study,
+        plan,
+        checked,
+        CheckpointStore(NOWHERE),
+        DevAnswers(NOWHERE),
+    )
 
 
 def by_number(*scores: float, rise: float = 0.0) -> Callable[[TrialRecord, int], dict[Task, float]]:
@@ -191,7 +198,13 @@ def test_an_earlier_search_is_learnt_from() -> None:
     driver = open_driver(InMemoryStorage(), trials=5)
     plan = replace(driver.plan, earlier=tuple(learnt))
     study = Study.create(InMemoryStorage(), "s", {})
-    later = Driver(study, plan, driver.settings, CheckpointStore(NOWHERE), DevAnswers(NOWHERE))
+    later = Driver(
+        study,
+        plan,
+        driver.settings,
+        CheckpointStore(NOWHERE),
+        DevAnswers(NOWHERE),
+    )
     finish(later)
     assert {trial.origin for trial in later.study.trials[1:]} == {"tpe"}
 

@@ -34,6 +34,7 @@ from minbert.tasks import Task
 from search import metrics as metrics_module
 from search.answers import DevAnswers
 from search.checkpoints import CheckpointStore
+from search.directory import LocalDirectory
 from search.driver import Driver, Job
 from search.folder import RunFolder
 from search.metrics import SearchMetrics
@@ -47,7 +48,7 @@ from .browser import Browser
 
 ROOT = Path(__file__).parent.parent
 CONFIGURATION = Path(cluster.__file__).parent / "monitoring" / "prometheus.yml"
-NOWHERE = Path("/nonexistent")
+NOWHERE = LocalDirectory(Path("/nonexistent"))
 
 # Values, with the metrics in place of Ray's
 
@@ -116,7 +117,8 @@ def open_search(**settings: Any) -> tuple[Driver, SearchMetrics]:
     study = Study.create(InMemoryStorage(), "s", {})
     store, answers = CheckpointStore(NOWHERE), DevAnswers(NOWHERE)
     driver = Driver(study, plan, checked, store, answers)
-    metrics = SearchMetrics("s", driver.record, slots=2)
+    driver.record.slots = 2
+    metrics = SearchMetrics("s", driver.record)
     driver.watchers.append(metrics)
     return driver, metrics
 
@@ -261,7 +263,7 @@ def test_tags_are_spelt_in_ascii(shown: Shown) -> None:
         text for _, tags in shown.values for key, text in tags if key == "configuration"
     } - {"recipe"}
     assert re.fullmatch(r"alpha=\d\.\d\d beta=\d\.\d\d gamma=\d\.\d\d", configuration)
-    SearchMetrics("zoë", SearchRecord(0), slots=1).refresh()
+    SearchMetrics("zoë", SearchRecord(0)).refresh()
     assert ("minbert_slots", frozenset({("study", r"zo\xeb")})) in shown.values
     assert metrics.problem is None
 
@@ -288,7 +290,7 @@ def test_refreshing_often_costs_little(shown: Shown, monkeypatch: pytest.MonkeyP
 def test_tunnel_to_the_dashboard(
     dashboard: str | None, head: str | None, tunnel: str | None
 ) -> None:
-    assert Cluster(1, 2, 0.0, dashboard, head=head).tunnel == tunnel
+    assert Cluster(dashboard=dashboard, head=head).tunnel == tunnel
 
 
 # One running search, as Prometheus and the dashboard show it

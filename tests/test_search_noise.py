@@ -12,6 +12,7 @@ from minbert.evaluate import grade
 from minbert.tasks import TASK_NAMES, Task
 from minbert.weights import EQUAL_WEIGHTS, Weights
 from search.answers import DevAnswers, TaskArrays, pack_answers
+from search.directory import LocalDirectory
 from search.noise import Bootstrap, noise_in_words, noise_of, paired_difference
 from search.record import SearchRecord, TrialRecord
 
@@ -69,7 +70,7 @@ def search_of(
     """A finished search whose trials answer at random with these skills at their reports."""
     draw = np.random.default_rng(seed)
     labels = draw_labels(examples, draw)
-    answers = DevAnswers(folder)
+    answers = DevAnswers(LocalDirectory(folder))
     folder.mkdir(exist_ok=True)
     (folder / "labels.npz").write_bytes(_as_npz(labels))
     trials: list[TrialRecord] = []

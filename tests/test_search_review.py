@@ -187,9 +187,9 @@ def test_live_table_fits_80_columns_and_keeps_running_trials_in_sight() -> None:
     names = "α=0.34 β=0.59 γ=0.07 lr=2e-05 optimizer=adamw batch_size=32"
     trials = [trial(n, [report(1, n / 40, 0.5, 0.5)], name=names) for n in range(30)]
     trials[0].state = "running"
-    record = SearchRecord(40, trials)
+    record = SearchRecord(40, trials, slots=2)
     console = Console(file=io.StringIO(), width=80)
-    text = text_of(LiveTable(console, record, 2, 600.0).render())
+    text = text_of(LiveTable(console, record, 600.0).render())
     assert max(map(len, text.splitlines())) <= 80
     rows = [line.split() for line in text.splitlines() if "2/4" in line or "1/4" in line]
     assert [row[0] for row in rows] == [*(str(n) for n in range(29, 18, -1)), "0"]

@@ -14,8 +14,10 @@ from optuna.trial import TrialState
 from bench.simulation import equal_scores, report_of
 from minbert.config import TrainConfig
 from minbert.errors import InputError
-from search import folder as folder_module
-from search.folder import RunFolder, lease, without_password
+from search import lease as lease_module
+from search.folder import RunFolder, without_password
+from search.lease import lease
+from search.patience import StorageLostError
 from search.record import Decision, TrialRecord, Verdict
 from search.study import Study, open_storage
 
@@ -133,34 +135,37 @@ def test_a_name_is_taken_once(storage: BaseStorage) -> None:
 def test_a_lease_lets_one_driver_in_and_ends_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folder_module, "_LEASE_SECONDS", 1.5)
+    monkeypatch.setattr(lease_module, "_SECONDS", 1.5)
+    monkeypatch.setattr(lease_module, "_SECONDS_BETWEEN_RENEWALS", 0.5)
     where = f"sqlite:///{tmp_path}/s.db"
     lost: list[str] = []
     Study.create(open_storage(where), "s", {})
     ours, theirs = (Study.load(open_storage(where), "s") for _ in range(2))
-    # A database that other machines reach; a lock of this machine would not do.
-    with lease(ours, "postgresql://host/db"):
+    with lease(ours):
         time.sleep(2)
-        with (
-            pytest.raises(InputError, match="another search is at work"),
-            lease(theirs, "postgresql://host/db"),
-        ):
+        with pytest.raises(InputError, match="another search is at work"), lease(theirs):
             pass
-    with lease(theirs, "postgresql://host/db"):
+    with lease(theirs):
         pass
     # A driver that was killed renews nothing.
     ours.note("lease", {"owner": "gone", "until": time.time() + 1})
     time.sleep(1.1)
-    with lease(theirs, "postgresql://host/db"):
+    with lease(theirs):
         assert threading.active_count() > 1
     assert lost == []
     # A driver that slept too long finds that another one took over.
-    with lease(ours, "postgresql://host/db") as held:
+    with lease(ours) as held:
         held.on_lost = lost.append
         theirs.note("lease", {"owner": "another", "until": time.time() + 9})
         time.sleep(1)
-    assert lost == ["the lease on the study was lost, so another driver may be at work on it"]
+        # It may not have been asked for a while, as its thread slept too.
+        monkeypatch.setattr(lease_module, "_SECONDS", 0.1)
+        ours.guard = held.check
+        with pytest.raises(StorageLostError, match="another driver has taken over"):
+            ours.note("planned", 9)
+    assert lost == ["another driver has taken over the study"]
     assert theirs.noted("lease")["owner"] == "another"
+    assert theirs.noted("planned") is None
 
 
 def test_passwords_are_not_stored(tmp_path: Path) -> None:

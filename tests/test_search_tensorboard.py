@@ -35,6 +35,7 @@ from minbert.report import Report
 from minbert.tasks import TASK_NAMES, Task
 from search.answers import DevAnswers, pack_answers
 from search.checkpoints import CheckpointStore
+from search.directory import LocalDirectory
 from search.driver import Driver, Job
 from search.plan import make_plan
 from search.record import TrialRecord
@@ -82,8 +83,8 @@ class Search:
             study = Study.load(storage, "s")
         except InputError:
             study = Study.create(storage, "s", {})
-        self.answers = DevAnswers(folder / "answers")
-        store = CheckpointStore(folder / "checkpoints")
+        self.answers = DevAnswers(LocalDirectory(folder / "answers"))
+        store = CheckpointStore(LocalDirectory(folder / "checkpoints"))
         self.driver = Driver(study, plan, checked, store, self.answers)
         self.trials = self.driver.study.trials
         self.folder = folder / "tensorboard"

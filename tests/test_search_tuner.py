@@ -19,7 +19,7 @@ import torch
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
-from cluster.local import Cluster, ray_cluster, remove_leftovers
+from cluster.local import Cluster, Machine, ray_cluster, remove_leftovers
 from minbert.config import InputSettings
 from minbert.data import Dataset
 from minbert.errors import InputError
@@ -30,6 +30,7 @@ from minbert.train import DivergedError, Trainer
 from search import tuner
 from search.answers import DevAnswers
 from search.checkpoints import CheckpointStore, load_model
+from search.directory import LocalDirectory
 from search.driver import Driver
 from search.plan import make_plan
 from search.settings import StudySettings
@@ -42,13 +43,31 @@ from search.trial import MinbertTrial
     ("cpus", "gpus", "slots"), [(1, 0, 8), (3, 0, 2), (1, 0.25, 8), (1, 1, 2), (1, 0.4, 4)]
 )
 def test_slots(cpus: int, gpus: float, slots: int) -> None:
-    assert Cluster(nodes=1, cpus=8, gpus=2, dashboard=None).slots(cpus, gpus) == slots
+    assert Machine(cpus=8, gpus=2).slots(cpus, gpus) == slots
+
+
+class OfMachines(Cluster):
+    """A cluster of one machine with 8 CPUs and 2 GPUs, and two with 3 CPUs."""
+
+    def machines(self) -> list[Machine]:
+        return [Machine(8, 2.0), Machine(3, 0.0), Machine(3, 0.0)]
+
+
+def test_a_trial_is_all_on_one_machine() -> None:
+    assert OfMachines().slots(4, 0) == 2
+    assert OfMachines().slots(1, 0) == 14
+    assert OfMachines().slots(1, 0.5) == 4
 
 
 @pytest.mark.parametrize(("cpus", "gpus", "option"), [(9, 0, "cpus"), (1, 3, "gpus")])
-def test_more_than_there_is(cpus: int, gpus: float, option: str) -> None:
+def test_more_than_there_is(
+    cpus: int, gpus: float, option: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OfMachines, "machines", lambda _: [Machine(8, 2.0)])
     with pytest.raises(InputError, match=f"--{option}-per-trial .: the cluster has"):
-        Cluster(nodes=1, cpus=8, gpus=2, dashboard=None).slots(cpus, gpus)
+        OfMachines().check_room(cpus, gpus)
+    # To a cluster that was joined such a machine may come.
+    OfMachines(joined=True).check_room(cpus, gpus)
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +80,8 @@ def machine() -> Iterator[Cluster]:
 
 
 def test_cluster_is_this_machine_on_loopback(machine: Cluster) -> None:
-    assert machine.nodes == 1
-    assert machine.cpus >= 1
+    (there,) = machine.machines()
+    assert there.cpus >= 1
     assert machine.dashboard is None
     assert ray.nodes()[0]["NodeManagerAddress"] == "127.0.0.1"
 
@@ -70,6 +89,13 @@ def test_cluster_is_this_machine_on_loopback(machine: Cluster) -> None:
 def test_workers_are_not_starved_by_other_programs(machine: Cluster) -> None:  # noqa: ARG001
     niceness = ray.remote(lambda: os.nice(0))
     assert ray.get(niceness.remote()) == os.nice(0)
+
+
+class TwoSlots(Cluster):
+    """This machine with room for two trials, however many cores it has."""
+
+    def slots(self, cpus_per_trial: int, gpus_per_trial: float) -> int:  # noqa: ARG002
+        return 2
 
 
 @dataclass
@@ -86,8 +112,8 @@ def search(dataset: Dataset, tiny: Pretrained, folder: Path, **settings: Any) ->
     plan = make_plan(checked, InputSettings(), load_space(checked.space))
     storage = InMemoryStorage()
     study = Study.create(storage, "s", {})
-    store = CheckpointStore(folder / "checkpoints")
-    driver = Driver(study, plan, checked, store, DevAnswers(folder / "answers"))
+    store = CheckpointStore(LocalDirectory(folder / "checkpoints"))
+    driver = Driver(study, plan, checked, store, DevAnswers(LocalDirectory(folder / "answers")))
     processes: Counter[int] = Counter()
 
     class Counting(tuner.VerdictScheduler):
@@ -101,9 +127,9 @@ def search(dataset: Dataset, tiny: Pretrained, folder: Path, **settings: Any) ->
             driver,
             dataset,
             tiny,
-            folder=folder / "checkpoints",
+            directory=LocalDirectory(folder / "checkpoints"),
             scratch=folder / "ray",
-            slots=2,
+            machines=TwoSlots(),
             cpus_per_trial=1,
             gpus_per_trial=0,
             report_timeout=checked.report_timeout,
@@ -227,7 +253,7 @@ class FaultyTrial(MinbertTrial):
     def _make_trainer(self) -> Trainer:
         trainer = super()._make_trainer()
         trainer.__class__ = FaultyTrainer
-        trainer.marks = self._folder.parent  # type: ignore[attr-defined]  # it has them now
+        trainer.marks = Path(self._directory.address).parent  # type: ignore[attr-defined]  # now
         return trainer
 
 

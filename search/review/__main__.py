@@ -2,7 +2,6 @@
 
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -12,6 +11,7 @@ from minbert.errors import InputError
 from minbert.settings import make_parser, run_command
 from minbert.weights import Weights
 from search.folder import RunFolder
+from search.patience import reason_of
 from search.results import strict_json, trial_as_json
 from search.weighting import KEEP_RULES, hidden, rank, replay
 
@@ -59,7 +59,7 @@ def main() -> int:
     for option, is_given in alone.items():
         if is_given and (arguments.weights is not None or arguments.keep_rules):
             parser.error(f"{option} goes with neither --weights nor --keep-rules")
-    run = read_run(RunFolder(Path(arguments.run), arguments.storage))
+    run = read_run(RunFolder(arguments.run, arguments.storage))
     weights = None if arguments.weights is None else parse_weights(arguments.weights, run)
     if arguments.html:
         # Not before: plotly takes a while to import.
@@ -67,9 +67,12 @@ def main() -> int:
 
         try:
             write_page(run)
+            run.folder.publish()
         except OSError as error:
-            raise InputError(f"{run.folder.page} cannot be written: {error.strerror}") from None
-        print(f"Written: {run.folder.page}")
+            raise InputError(
+                f"{run.folder.page_address} cannot be written: {reason_of(error)}"
+            ) from None
+        print(f"Written: {run.folder.page_address}")
         return 0
     if arguments.json:
         content = strict_json(_as_json(run, weights))
@@ -112,7 +115,7 @@ def _as_json(run: Run, weights: Weights | None) -> dict[str, Any]:
     weights = weights or run.objective
     found = hidden(record.trials, weights)
     return {
-        "run": str(run.folder.path),
+        "run": str(run.folder),
         "planned": record.planned,
         "weights": weights.normalised(1.0),
         "ranking": [

@@ -64,5 +64,6 @@ class LivePage(Guarded):
         study = self._folder.load_study()
         try:
             write_page(read_run(self._folder, study, is_running=True))
+            self._folder.publish()
         finally:
             study.close()

@@ -73,9 +73,9 @@ def read_run(
     """
     study = study or folder.load_study()
     if not study.trials:
-        raise InputError(f"{folder.path}: no trial is recorded yet; look again later")
+        raise InputError(f"{folder}: no trial is recorded yet; look again later")
     record = SearchRecord(study.noted("planned") or len(study.trials), study.trials)
-    is_running = folder.is_locked() if is_running is None else is_running
+    is_running = folder.is_held(study) if is_running is None else is_running
     if is_running:
         for trial in study.trials:
             if trial.state == "cut short" and study.is_running(trial):
@@ -97,7 +97,7 @@ def read_run(
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Which run, and where its study is."""
-    parser.add_argument("run", metavar="RUN", help="folder of a run, such as runs/NAME")
+    parser.add_argument("run", metavar="RUN", help="folder of a run: runs/NAME, or s3://…")
     parser.add_argument("--storage", help="where the study is, if it needs a password to be opened")
 
 

@@ -4,7 +4,6 @@ import datetime
 import hashlib
 import json
 import math
-import shlex
 import time
 from importlib.resources import files
 from itertools import cycle
@@ -72,7 +71,7 @@ def page(run: Run) -> str:
         data=_as_script(data),
         figures=drawn,
         name=run.folder.name,
-        folder=shlex.quote(str(run.folder.path)),
+        folder=run.folder.arguments,
         about=_about(run),
         state=_state(run, now),
         is_running=run.is_running,
@@ -264,7 +263,7 @@ def _keep_rules(record: SearchRecord) -> dict[str, Any] | None:
 
 
 def _facts(run: Run) -> list[tuple[str, str]]:
-    facts = [("run", str(run.folder.path)), ("seed", str(run.record.trials[0].config.seed))]
+    facts = [("run", str(run.folder)), ("seed", str(run.record.trials[0].config.seed))]
     for last in run.driver_runs[-1:]:
         hardware = last.hardware
         began = datetime.datetime.fromtimestamp(run.driver_runs[0].at).astimezone()

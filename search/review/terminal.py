@@ -64,11 +64,8 @@ class PlainLines:
 class LiveTable:
     """A table of trials that is redrawn as they go, best first."""
 
-    def __init__(
-        self, console: Console, record: SearchRecord, slots: int, time_budget: float | None
-    ):
+    def __init__(self, console: Console, record: SearchRecord, time_budget: float | None):
         self._record = record
-        self._slots = slots
         self._time_budget = time_budget
         self._start = time.monotonic()
         self._live = Live(
@@ -103,7 +100,7 @@ class LiveTable:
         parts = [
             f"{over} of {self._record.planned} trials over",
             *([f"{paused} paused"] if paused else []),
-            f"{running} of {self._slots} slots busy",
+            f"{running} of {self._record.slots} slots busy",
             clock(passed),
         ]
         if self._time_budget is not None:
@@ -126,7 +123,7 @@ class LiveTable:
         to_do = self._record.planned - len(over) - self._record.count("failed")
         mean = sum(trial.seconds for trial in over) / len(over)
         spent = sum(t.seconds for t in self._record.trials if t.state == "running")
-        return max(0.0, (to_do * mean - spent) / self._slots)
+        return max(0.0, (to_do * mean - spent) / max(1, self._record.slots))
 
 
 def trials_table(record: SearchRecord, rows: int | None = None) -> Table:

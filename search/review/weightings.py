@@ -1,7 +1,5 @@
 """What other weights of the tasks, or another keep rule, would have chosen."""
 
-import shlex
-
 from rich import box
 from rich.console import RenderableType
 from rich.table import Table
@@ -39,7 +37,7 @@ def under_weights(run: Run, weights: Weights) -> list[RenderableType]:
         )
     best = ranked[0]
     there = "is kept" if run.is_kept(best.trial.number, best.report.step) else "is no longer kept"
-    folder = shlex.quote(str(run.folder.path))
+    folder = run.folder.arguments
     lines = [
         f"Under weights {weights}: trial {best.trial.number} ({best.trial.name}) at report "
         f"{best.report.step} scores highest, {best.score:.3f}; its model {there}.",

@@ -20,6 +20,7 @@ from cluster.local import Cluster
 from minbert.settings import run_command
 from search import results, run, tuner
 from search.answers import DevAnswers
+from search.directory import LocalDirectory
 from search.driver import Driver
 from search.study import Study
 from search.trial import MinbertTrial
@@ -58,21 +59,22 @@ class KillingTrial(MinbertTrial):
     """Kills the driver in the middle of writing a checkpoint, and goes on for a while."""
 
     def _report(self) -> dict[str, Any]:
-        mark = self._folder / ".kill"
+        mark = Path(self._directory.address) / ".kill"
         if not mark.exists() or not (pid := int(mark.read_text())):
             return super()._report()
-        original = Path.rename
+        original = LocalDirectory.write
 
-        def rename(path: Path, target: Path) -> Path:
-            mark.unlink(missing_ok=True)
-            os.kill(pid, signal.SIGKILL)
-            return original(path, target)
+        def write(directory: LocalDirectory, name: str, content: bytes) -> None:
+            if name == "checkpoint.json":
+                mark.unlink(missing_ok=True)
+                os.kill(pid, signal.SIGKILL)
+            original(directory, name, content)
 
-        Path.rename = rename  # type: ignore[method-assign,assignment]  # only here
+        LocalDirectory.write = write  # type: ignore[method-assign,assignment]  # only here
         try:
             return super()._report()
         finally:
-            Path.rename = original  # type: ignore[method-assign]  # as it was
+            LocalDirectory.write = original  # type: ignore[method-assign]  # as it was
 
 
 def _promotes(*args: Any, **_: Any) -> bool:
@@ -83,8 +85,8 @@ def _finishes(_: Any, __: Any, state: Any, *___: Any) -> bool:
     return bool(state.is_finished())
 
 
-def _removes(_: Any, target: Any) -> bool:
-    return str(target).endswith(".gone")
+def _removes(_: Any, name: str) -> bool:
+    return name.endswith("checkpoint.json")
 
 
 def arm(moment: str, nth: int) -> None:
@@ -94,7 +96,7 @@ def arm(moment: str, nth: int) -> None:
         original = Driver
 
         def driver(*args: Any, **kwargs: Any) -> Driver:
-            folder = args[4].folder.with_name("checkpoints")
+            folder: Path = args[4].directory.path.with_name("checkpoints")
             folder.mkdir(exist_ok=True)
             (folder / ".kill").write_text(str(os.getpid()))
             return original(*args, **kwargs)
@@ -122,7 +124,7 @@ def arm(moment: str, nth: int) -> None:
         ),
         "in a promotion": lambda: kill_in(Study, "start_attempt", nth, after=True, when=_promotes),
         "after a trial is made": lambda: kill_in(Study, "add_trial", nth, after=True),
-        "in a removal": lambda: kill_in(Path, "rename", nth, after=True, when=_removes),
+        "in a removal": lambda: kill_in(LocalDirectory, "remove", nth, after=True, when=_removes),
         "while the best is saved": lambda: kill_in(results, "save_model", nth, after=True),
     }
     places[moment]()

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from search import run
-from search.checkpoints import verify
+from search.checkpoints import read_verified
+from search.directory import LocalDirectory
 from search.folder import RunFolder
 
 ROOT = Path(run.__file__).parent.parent
@@ -98,7 +99,7 @@ def inflict(moments: list[tuple[str, int]], out: Path, data: Path) -> list[str]:
     for name in ("twin", "killed"):
         checkpoints = out / name / "checkpoints"
         for path in checkpoints.glob("*/*"):
-            verify(path, "weights.safetensors")
+            read_verified(LocalDirectory(path), "weights.safetensors")
         left[name] = {path.name.partition("-")[0] for path in checkpoints.glob("*/*")}
         assert (out / name / "best" / "minbert.json").is_file()
     assert left["twin"] == left["killed"]

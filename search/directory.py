@@ -1,0 +1,225 @@
+"""A directory of files: on a disk, or in an object store such as S3.
+
+Files are small enough to be read and written whole. What is written under a name is there whole or
+not at all, for whoever reads meanwhile; nothing is forced onto the disk, so after a loss of power
+what matters is checked against its checksum.
+"""
+
+import contextlib
+import os
+import shutil
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from minbert.errors import InputError
+
+# Options of an address that pyarrow understands and that are no secrets.
+_OPTIONS = ("endpoint_override", "region", "scheme")
+# Where other programs are told of an S3 server that is not Amazon's; pyarrow does not look there.
+_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+
+
+class Directory(ABC):
+    """A directory, which need not exist before something is written.
+
+    Attributes:
+        where: path or ``s3://BUCKET/PATH``, for people.
+        address: what ``open_directory`` finds it by on other machines as well.
+    """
+
+    where: str
+    address: str
+
+    def __str__(self) -> str:
+        return self.where
+
+    @abstractmethod
+    def __truediv__(self, name: str) -> "Directory":
+        """A directory in this one."""
+
+    @abstractmethod
+    def read(self, name: str) -> bytes:
+        """Content of a file; OSError where it cannot be had, FileNotFoundError if it is missing."""
+
+    @abstractmethod
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file, in place of one that is there; OSError where that fails."""
+
+    @abstractmethod
+    def files(self) -> list[str]:
+        """Names of all files, also of those in directories below, as ``below/name``."""
+
+    @abstractmethod
+    def directories(self) -> list[str]:
+        """Names of the directories in this one."""
+
+    @abstractmethod
+    def modified(self, name: str) -> float | None:
+        """When a file was written, in seconds since the epoch; None where there is none."""
+
+    @abstractmethod
+    def remove(self, name: str = "") -> None:
+        """Remove a file, a directory with all that is in it, or all of this one."""
+
+
+def is_object_store(where: str | Path) -> bool:
+    """Whether an address is one of an object store, and no path."""
+    return "://" in str(where)
+
+
+def join(where: str, name: str) -> str:
+    """The address or path of a directory in another one."""
+    if not is_object_store(where):
+        return str(Path(where) / name)
+    path, question_mark, options = where.partition("?")
+    return f"{path.rstrip('/')}/{name}{question_mark}{options}"
+
+
+def open_directory(where: str | Path) -> Directory:
+    """The directory at a path or at ``s3://BUCKET/PATH``.
+
+    Credentials for S3 come from the environment, as other programs take them, and so does the
+    address of a server that is not Amazon's: AWS_ENDPOINT_URL, or ``?endpoint_override=URL``.
+
+    Raises:
+        InputError: it is an address of anything else, or holds a secret.
+    """
+    if is_object_store(where):
+        return ObjectDirectory(str(where))
+    return LocalDirectory(Path(where))
+
+
+class LocalDirectory(Directory):
+    """A directory on a disk, or on a file system that several machines share."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.where = str(path)
+        self.address = str(path.resolve())
+
+    def __truediv__(self, name: str) -> "LocalDirectory":
+        return LocalDirectory(self.path / name)
+
+    def read(self, name: str) -> bytes:
+        return (self.path / name).read_bytes()
+
+    def write(self, name: str, content: bytes) -> None:
+        path = self.path / name
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                temporary.write_bytes(content)
+            except FileNotFoundError:
+                # Removed as empty in between, by the driver.
+                path.parent.mkdir(parents=True, exist_ok=True)
+                temporary.write_bytes(content)
+            temporary.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+
+    def files(self) -> list[str]:
+        return [
+            str((Path(folder) / name).relative_to(self.path))
+            for folder, _, names in os.walk(self.path)
+            for name in names
+        ]
+
+    def directories(self) -> list[str]:
+        try:
+            return [entry.name for entry in self.path.iterdir() if entry.is_dir()]
+        except FileNotFoundError:
+            return []
+
+    def modified(self, name: str) -> float | None:
+        try:
+            return (self.path / name).stat().st_mtime
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def remove(self, name: str = "") -> None:
+        path = self.path / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+        if name:
+            for parent in Path(name).parents[:-1]:
+                with contextlib.suppress(OSError):
+                    (self.path / parent).rmdir()
+
+
+class ObjectDirectory(Directory):
+    """A directory in S3, or what speaks its protocol, by pyarrow."""
+
+    def __init__(self, address: str, system: Any = None):
+        # Not before: it takes a while, and only object stores need it.
+        import pyarrow
+        import pyarrow.fs
+
+        self._fs = pyarrow.fs
+        parts = urlsplit(address)
+        options = dict(parse_qsl(parts.query))
+        if parts.scheme != "s3" or not parts.netloc:
+            raise InputError(f"{parts.scheme}://{parts.hostname or ''}: give a path, or s3://…")
+        if "@" in parts.netloc or set(options) - set(_OPTIONS):
+            raise InputError(
+                f"s3://{parts.hostname}: only {', '.join(_OPTIONS)} can be given in the address; "
+                "credentials belong in the environment or in ~/.aws"
+            )
+        for name in _ENDPOINTS:
+            if (endpoint := os.environ.get(name)) is not None:
+                options.setdefault("endpoint_override", endpoint)
+        self.where = f"s3://{parts.netloc}{parts.path.rstrip('/')}"
+        self.address = f"{self.where}?{urlencode(options)}" if options else self.where
+        self._root = f"{parts.netloc}{parts.path.rstrip('/')}"
+        try:
+            # It may ask the store for its region, so one does for all directories in this one.
+            self._system = system or self._fs.FileSystem.from_uri(self.address)[0]
+        except (pyarrow.ArrowException, OSError, ValueError) as error:
+            raise InputError(f"{self.where}: {_first_line(error)}") from None
+
+    def __truediv__(self, name: str) -> "ObjectDirectory":
+        return ObjectDirectory(join(self.address, name), self._system)
+
+    def read(self, name: str) -> bytes:
+        with self._system.open_input_file(f"{self._root}/{name}") as file:
+            return bytes(file.readall())
+
+    def write(self, name: str, content: bytes) -> None:
+        with self._system.open_output_stream(f"{self._root}/{name}") as file:
+            file.write(content)
+
+    def _infos(self, *, below: bool) -> list[tuple[str, bool]]:
+        """Name, and whether it is a file, of what is in this directory, and below it."""
+        selector = self._fs.FileSelector(self._root, allow_not_found=True, recursive=below)
+        start = len(self._root) + 1
+        return [(info.path[start:], info.is_file) for info in self._system.get_file_info(selector)]
+
+    def files(self) -> list[str]:
+        return [name for name, is_file in self._infos(below=True) if is_file]
+
+    def directories(self) -> list[str]:
+        return [name for name, is_file in self._infos(below=False) if not is_file]
+
+    def modified(self, name: str) -> float | None:
+        info = self._system.get_file_info(f"{self._root}/{name}")
+        return info.mtime_ns / 1e9 if info.is_file else None
+
+    def remove(self, name: str = "") -> None:
+        path = f"{self._root}/{name}" if name else self._root
+        kind = self._system.get_file_info(path).type
+        if kind == self._fs.FileType.File:
+            self._system.delete_file(path)
+        elif kind == self._fs.FileType.Directory:
+            with contextlib.suppress(FileNotFoundError):
+                self._system.delete_dir(path)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,120 @@
+"""The lease on a study in a database that several machines reach: its one driver holds it."""
+
+import contextlib
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from minbert.errors import InputError
+
+from .patience import STORAGE_ERRORS, StorageLostError
+from .study import Study
+
+_SECONDS = 30.0
+_SECONDS_BETWEEN_RENEWALS = _SECONDS / 3
+_LEASE = "lease"
+
+
+def is_leased(study: Study) -> bool:
+    """Whether a driver holds the lease on a study."""
+    noted = study.noted(_LEASE)
+    return noted is not None and bool(noted["until"] > time.time())
+
+
+def needs_lease(storage: str) -> bool:
+    """Whether a study is in a database; for a file the lock of the run's folder is enough."""
+    return "://" in storage and not storage.startswith("sqlite")
+
+
+class Lease:
+    """Held by the one driver of a study: 30 s, renewed every 10 s.
+
+    So the death of a driver lets go of it. A driver that could not renew it in time, because the
+    database or the driver stood still, goes on only if no other took it meanwhile.
+
+    Args:
+        study: to hold.
+
+    Attributes:
+        on_lost: is called with the reason, from a thread, where another driver took the lease;
+            nothing more may be written then.
+
+    Raises:
+        InputError: another driver holds the lease.
+    """
+
+    def __init__(self, study: Study):
+        self._study = study
+        self.on_lost: Callable[[str], None] = lambda _: None
+        self._owner = uuid.uuid4().hex
+        self._confirmed = 0.0
+        self._over = threading.Event()
+        refused = InputError(
+            f"another search is at work on this study; wait for it, or {_SECONDS:g} s after its end"
+        )
+        if is_leased(study):
+            raise refused
+        self._renew()
+        # Of two that write at once the later wins, and the other sees it after this.
+        time.sleep(0.5)
+        try:
+            self.confirm()
+        except StorageLostError:
+            raise refused from None
+
+    def check(self) -> None:
+        """Before a write: make sure of the lease where that was not done for its whole length."""
+        if time.monotonic() - self._confirmed > _SECONDS:
+            self.confirm()
+
+    def confirm(self) -> None:
+        """Renew the lease.
+
+        Raises:
+            StorageLostError: another driver has taken it.
+        """
+        noted = self._study.noted(_LEASE)
+        if noted is not None and noted["owner"] != self._owner:
+            raise StorageLostError("another driver has taken over the study")
+        self._renew()
+
+    def _renew(self) -> None:
+        until, now = time.time() + _SECONDS, time.monotonic()
+        self._study.note(_LEASE, {"owner": self._owner, "until": until}, guarded=False)
+        self._confirmed = now
+
+    def keep(self) -> None:
+        """Renew the lease again and again, until ``end`` is called."""
+        while not self._over.wait(_SECONDS_BETWEEN_RENEWALS):
+            try:
+                self.confirm()
+            except StorageLostError as error:
+                self.on_lost(str(error))
+                return
+            except STORAGE_ERRORS:
+                # Whoever writes waits until it answers again.
+                continue
+
+    def end(self) -> None:
+        """Let go, where it is still held."""
+        self._over.set()
+        noted = self._study.noted(_LEASE)
+        if noted is not None and noted["owner"] == self._owner:
+            self._study.note(_LEASE, None, guarded=False)
+
+
+@contextmanager
+def lease(study: Study) -> Iterator[Lease]:
+    """Hold the lease on a study; InputError where another driver holds it."""
+    held = Lease(study)
+    keeper = threading.Thread(target=held.keep, name="lease", daemon=True)
+    keeper.start()
+    try:
+        yield held
+    finally:
+        # Where it cannot be let go of it runs out by itself.
+        with contextlib.suppress(*STORAGE_ERRORS):
+            held.end()
+        keeper.join()

@@ -1,0 +1,153 @@
+"""What a search prints: at its beginning what it will do, at its end what came of it."""
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from minbert.card import caveat_of
+from minbert.config import InputSettings
+from minbert.data import Dataset
+from minbert.hub import Pretrained
+from minbert.settings import this_python
+
+from .driver import Driver
+from .folder import RunFolder
+from .plan import Plan
+from .provenance import hardware_of, sizes
+from .record import SearchRecord
+from .review.experiments import experiment_rows, experiments_table
+from .review.reading import Run
+from .review.terminal import outcome, trials_table
+from .settings import StudySettings
+
+if TYPE_CHECKING:
+    from cluster.local import Cluster
+
+# The shell's own number for a program that SIGINT ended.
+INTERRUPTED = 130
+
+
+def introduction(
+    settings: StudySettings,
+    plan: Plan,
+    record: SearchRecord,
+    dataset: Dataset,
+    pretrained: Pretrained,
+    machines: "Cluster",
+    folder: RunFolder,
+    tensorboard: str | None,
+) -> Iterator[str]:
+    """What the search will do, line by line."""
+    yield f"Search    {plan.space.name}: {plan.space.description}"
+    counts = ", ".join(
+        f"{task} {'/'.join(str(size) for size in by_split.values())}"
+        for task, by_split in sizes(dataset).items()
+    )
+    yield f"Data      {dataset.name}: {counts} (train/dev/test)"
+    for note in dataset.notes:
+        yield f"          {note}"
+    yield f"Encoder   {pretrained.name}, {pretrained.config.layers} layers"
+    score = " + ".join(
+        f"{share:.2f}·{task}"
+        for task, share in settings.objective.normalised(1.0, dataset.tasks).items()
+    )
+    yield f"Score     {score}, on dev"
+    epochs, reports = plan.base.epochs, plan.base.reports_per_epoch
+    ends = f"; ends after {settings.time_budget:g} s" if settings.time_budget else ""
+    yield (
+        f"Trials    {plan.trials}, recipe {plan.recipe} first "
+        f"(epochs: {epochs}, dev evaluations an epoch: {reports}){ends}"
+    )
+    there = hardware_of(machines)
+    gpus = f", {there['gpus']:g} GPUs" if there["gpus"] else ", no GPU"
+    where = f" on {there['machines']} machines" if there["machines"] > 1 else ""
+    slots = record.slots
+    yield f"Hardware  {there['cpus']} CPUs{gpus}{where}: {slots} trials at once"
+    if not slots:
+        yield "          no machine has room for a trial: the search waits until one comes"
+    if machines.dashboard:
+        yield f"Dashboard {machines.dashboard}"
+        if machines.tunnel:
+            yield f"          from another machine: {machines.tunnel}"
+        if machines.asks_for_token:
+            yield f"          it asks for a token: {_ray_command()} get-auth-token"
+    if tensorboard or not folder.is_remote:
+        yield f"Curves    {tensorboard or _tensorboard(folder)}"
+    yield f"Results   {folder}; the page to read is {folder.page.name} in it"
+
+
+def finish(
+    settings: StudySettings,
+    inputs: InputSettings,
+    plan: Plan,
+    driver: Driver,
+    run: Run,
+    console: Console,
+    seconds: float,
+) -> int:
+    """Print what came of the search; returns the exit status."""
+    record, folder = driver.record, run.folder
+    if plan.space.experiments:
+        rows = experiment_rows(plan.space.experiments, record.trials)
+        console.print(experiments_table(rows))
+    else:
+        console.print(trials_table(record))
+    for part in outcome(record, run.noise):
+        console.print(part, highlight=False)
+    if (caveat := caveat_of(inputs)) is not None:
+        console.print(caveat, style="italic", highlight=False)
+    out_of_time = settings.time_budget is not None and seconds >= settings.time_budget
+    if driver.ended_because is not None:
+        console.print(f"The search ended early: {driver.ended_because}.", highlight=False)
+    elif record.left:
+        why = "the time was up" if out_of_time else "it was interrupted"
+        console.print(
+            f"The search is not done: {why}, and {record.left} of {record.planned} trials are not "
+            "over. To go on, give the same command with "
+            f"--name {shlex.quote(folder.name)} --resume.",
+            highlight=False,
+            soft_wrap=True,
+        )
+    if record.planned < plan.trials:
+        console.print(
+            f"The grid has {record.planned} trials, so --trials {plan.trials} was more than there "
+            "is.",
+            highlight=False,
+        )
+    if record.winner is not None:
+        console.print("\nWhat to do next:", highlight=False)
+        for command in _next_commands(inputs, folder):
+            console.print(f"  {command}", markup=False, highlight=False, soft_wrap=True)
+    if not folder.is_remote:
+        console.print(f"To read and to look at: {folder.page}", highlight=False, soft_wrap=True)
+    console.print(f"Everything is in {folder} ({seconds:.0f} s).", highlight=False, soft_wrap=True)
+    if record.left and not out_of_time and driver.ended_because is None:
+        return INTERRUPTED
+    return 0 if record.winner is not None else 1
+
+
+def _next_commands(inputs: InputSettings, folder: RunFolder) -> Iterator[str]:
+    python, run = this_python(), folder.arguments
+    best, data = shlex.quote(str(folder.best)), shlex.quote(inputs.data)
+    limit = f" --dev-limit {inputs.dev_limit}" if inputs.dev_limit else ""
+    if folder.is_remote:
+        best = shlex.quote(folder.name)
+        yield f"{python} -m search.export {run} --to {best}"
+    yield f"{python} -m minbert evaluate --model {best} --data {data}{limit}"
+    yield f"{python} -m minbert predict --model {best} --text 'A sentence of your own.'"
+    yield f"{python} -m search.review {run} --weights 1.5,1,1.5"
+    if not folder.is_remote:
+        yield _tensorboard(folder)
+
+
+def _ray_command() -> str:
+    """How a person at this prompt calls Ray's own command, which lies beside the interpreter."""
+    (python,) = shlex.split(this_python())
+    return shlex.quote(str(Path(python).with_name("ray")))
+
+
+def _tensorboard(folder: RunFolder) -> str:
+    return f"{this_python()} -m tensorboard.main --logdir {shlex.quote(str(folder.tensorboard))}"

@@ -1,0 +1,88 @@
+"""What runs, and how many attempts can run at once on a cluster whose machines come and go."""
+
+import time
+from typing import Any
+
+import ray
+
+from cluster.local import Cluster
+
+from .driver import Driver, Job
+from .provenance import hardware_of
+
+_SECONDS_BETWEEN_LOOKS = 1.0
+# More than any cluster would start at a time; the study may have thousands of trials to come.
+_MOST_TO_ASK_FOR = 256
+
+
+class Running:
+    """An attempt that was handed to Ray.
+
+    Attributes:
+        hung: it gave no report in time, so its worker was killed.
+        last_sign: when it last was heard of; None until it has begun.
+        ray_trial: Ray's trial that runs it.
+    """
+
+    def __init__(self, job: Job):
+        self.job = job
+        self.hung = False
+        self.last_sign: float | None = None
+        self.ray_trial: Any = None
+
+
+class Slots:
+    """The attempts that run, by trial number, and how many there is room for.
+
+    On a cluster that was joined the machines are counted again and again, and one attempt is
+    handed to Ray even where there is no room for it: it begins when a machine comes. An autoscaler
+    learns from waiting tasks that there is more to run; they are the driver's, so that nothing is
+    asked for any more when that dies.
+
+    Attributes:
+        running: by trial number.
+    """
+
+    def __init__(
+        self, driver: Driver, machines: Cluster, cpus_per_trial: int, gpus_per_trial: float
+    ):
+        self._driver, self._machines = driver, machines
+        self._cpus, self._gpus = cpus_per_trial, gpus_per_trial
+        self.running: dict[int, Running] = {}
+        self._asked_for: list[Any] = []
+        self._last_look = time.monotonic()
+        driver.record.slots = machines.slots(cpus_per_trial, gpus_per_trial)
+
+    @property
+    def is_full(self) -> bool:
+        """No further attempt can run; Ray draws ahead and never says that a slot is free."""
+        return len(self.running) >= max(1, self._driver.record.slots)
+
+    def refresh(self) -> None:
+        """Count the machines, and ask for more, unless that was done a moment ago."""
+        now = time.monotonic()
+        if not self._machines.joined or now - self._last_look < _SECONDS_BETWEEN_LOOKS:
+            return
+        self._last_look = now
+        slots = self._machines.slots(self._cpus, self._gpus)
+        if slots != self._driver.record.slots:
+            self._driver.slots_changed(slots, hardware_of(self._machines))
+        self._ask_for(self._driver.backlog - max(0, max(1, slots) - len(self.running)))
+
+    def _ask_for(self, slots: int) -> None:
+        """Let so many tasks wait that need what an attempt does; each ends as soon as it begins."""
+        begun = all(running.last_sign is not None for running in self.running.values())
+        if self._driver.record.slots and not begun:
+            # They would take the room of an attempt that is about to begin.
+            return
+        if self._asked_for:
+            _, self._asked_for = ray.wait(
+                self._asked_for, num_returns=len(self._asked_for), timeout=0
+            )
+        wanted = max(0, min(slots, _MOST_TO_ASK_FOR))
+        for task in self._asked_for[wanted:]:
+            ray.cancel(task)
+        del self._asked_for[wanted:]
+        # A lambda travels as it is, so that no worker has to import this module for it.
+        room = ray.remote(num_cpus=self._cpus, num_gpus=self._gpus, max_retries=0)(lambda: None)
+        self._asked_for += [room.remote() for _ in range(wanted - len(self._asked_for))]
