@@ -15,9 +15,12 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from minbert.errors import InputError
 
+_SECONDS_TO_CONNECT = 5
+# Without a single byte.
+_SECONDS_TO_ANSWER = 10
 # Options of an address that pyarrow understands and that are no secrets.
 _OPTIONS = ("endpoint_override", "region", "scheme")
-# Where other programs are told of an S3 server that is not Amazon's; pyarrow does not look there.
+# Where other programs are told of an S3 server that is not Amazon's.
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 
 
@@ -175,13 +178,23 @@ class ObjectDirectory(Directory):
             if (endpoint := os.environ.get(name)) is not None:
                 options.setdefault("endpoint_override", endpoint)
         self.where = f"s3://{parts.netloc}{parts.path.rstrip('/')}"
-        self.address = f"{self.where}?{urlencode(options)}" if options else self.where
         self._root = f"{parts.netloc}{parts.path.rstrip('/')}"
         try:
-            # It may ask the store for its region, so one does for all directories in this one.
-            self._system = system or self._fs.FileSystem.from_uri(self.address)[0]
+            if not options.keys() & {"endpoint_override", "region"}:
+                # Amazon's answer only in the bucket's own region; workers get it in the address.
+                options["region"] = self._fs.resolve_s3_region(parts.netloc)
+            # A failure is to be told soon: who reads and writes has patience of their own.
+            self._system = system or self._fs.S3FileSystem(
+                **options,
+                connect_timeout=_SECONDS_TO_CONNECT,
+                request_timeout=_SECONDS_TO_ANSWER,
+                retry_strategy=self._fs.AwsStandardS3RetryStrategy(max_attempts=1),
+                # A small file is then one request.
+                allow_delayed_open=True,
+            )
         except (pyarrow.ArrowException, OSError, ValueError) as error:
             raise InputError(f"{self.where}: {_first_line(error)}") from None
+        self.address = f"{self.where}?{urlencode(options)}" if options else self.where
 
     def __truediv__(self, name: str) -> "ObjectDirectory":
         return ObjectDirectory(join(self.address, name), self._system)
