@@ -6,6 +6,9 @@ Ray reads its environment when it is imported, so this module comes before any i
 import os
 from pathlib import Path
 
+# Checks of a node that have to fail before it is given up.
+_FAILED_CHECKS = 4
+
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 
 _DEFAULTS = {
@@ -18,6 +21,9 @@ _DEFAULTS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
+    # What Ray says of nodes that die is twenty lines a node, in the middle of a live table. The
+    # search says it in one; Ray's own words are in its logs.
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "(?s).*",
     # The search writes its own logs and tells its own errors.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
@@ -40,7 +46,29 @@ def prepare_to_join(address: str) -> str:
         address = os.environ.get("RAY_ADDRESS") or _started_last() or address
     if address.rpartition(":")[0] not in LOOPBACK:
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "1"
+    elif token_file().is_file():
+        # To another machine Ray gives the token only where RAY_AUTH_MODE=token says so.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     return address
+
+
+def token_file() -> Path:
+    """Where Ray keeps the token of a cluster, unless RAY_AUTH_TOKEN holds it."""
+    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token").expanduser()
+
+
+def detect_dead_nodes_within(seconds: float) -> None:
+    """Let a head that is started in this environment give up a node that is silent so long.
+
+    Ray's own settings take about 30 s. Shorter than 5 s, a busy node passes for dead.
+    """
+    period = seconds / (_FAILED_CHECKS + 1)
+    for name, value in (
+        ("failure_threshold", _FAILED_CHECKS),
+        ("period_ms", int(1000 * period)),
+        ("timeout_ms", int(1000 * period)),
+    ):
+        os.environ[f"RAY_health_check_{name}"] = str(value)
 
 
 def _started_last() -> str:

@@ -1,10 +1,13 @@
 """python -m cluster local: several Ray nodes on one machine, to try a cluster without one."""
 
+import os
 import shutil
 import signal
+import sys
 import threading
 from pathlib import Path
 
+from cluster import detect_dead_nodes_within
 from minbert.errors import InputError
 from minbert.settings import make_parser, run_command, this_python
 
@@ -23,25 +26,38 @@ def main() -> int:
     local = commands.add_parser("local", help="several nodes on this machine")
     local.add_argument("--nodes", type=int, default=3, metavar="N", help="how many (default: 3)")
     local.add_argument("--cpus", type=int, default=1, metavar="N", help="of each (default: 1)")
+    local.add_argument(
+        "--detection",
+        type=float,
+        default=10.0,
+        metavar="SECONDS",
+        help="time after which a silent node is given up (default: 10)",
+    )
     arguments = parser.parse_args()
     for name in ("nodes", "cpus"):
         if getattr(arguments, name) < 1:
             raise InputError(f"--{name} {getattr(arguments, name)}: give at least 1")
-    run_local_cluster(arguments.nodes, arguments.cpus)
+    if arguments.detection < 5:
+        raise InputError(f"--detection {arguments.detection:g}: give at least 5 seconds")
+    run_local_cluster(arguments.nodes, arguments.cpus, arguments.detection)
     return 0
 
 
-def run_local_cluster(nodes: int, cpus: int) -> None:
+def run_local_cluster(nodes: int, cpus: int, detection: float) -> None:
     """Run a cluster on this machine until SIGINT or SIGTERM.
 
     Args:
         nodes: how many, the head included.
         cpus: of each node.
+        detection: seconds after which a silent node is given up.
     """
     over = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: over.set())
+    detect_dead_nodes_within(detection)
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
     # Not before: Ray takes seconds to import.
+    from ray._private.authentication.authentication_token_setup import ensure_token_if_auth_enabled
     from ray._private.utils import get_ray_address_file
     from ray.cluster_utils import Cluster
 
@@ -49,17 +65,19 @@ def run_local_cluster(nodes: int, cpus: int) -> None:
 
     # Ray notes the address there, for --address auto, and would not make the folder.
     Path(get_ray_address_file(None)).parent.mkdir(parents=True, exist_ok=True)
+    ensure_token_if_auth_enabled()
+    guard_token()
     folder = temporary_folder()
     cluster = Cluster()
     try:
         for index in range(nodes):
             about = {"include_dashboard": True} if index == 0 else {}
             cluster.add_node(num_cpus=cpus, temp_dir=str(folder), **about)
-            guard_token()
         python = this_python()
         print(f"Nodes: {nodes}, CPUs of each: {cpus}. Ctrl-C ends them. In another terminal:")
         print(f"  {python} -m search.run --address {cluster.address}")
-        print(f"Dashboard http://{cluster.webui_url}", flush=True)
+        print(f"Dashboard http://{cluster.webui_url}, with the token of: ray get-auth-token")
+        sys.stdout.flush()
         over.wait()
     finally:
         # Ray's own file of the cluster that was started last is removed here too.

@@ -4,6 +4,8 @@ import contextlib
 import logging
 import os
 import shutil
+import socket
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,15 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ray
+from ray.exceptions import AuthenticationError
 from ray.job_config import JobConfig
 
 from minbert.errors import InputError
 
-from . import LOOPBACK
+from . import LOOPBACK, token_file
 
 # Ray's socket names must stay under 107 characters, which a long TMPDIR leaves no room for.
 _SHORT = Path("/tmp")
 _PREFIX = "minbert-ray-"
+_SECONDS_TO_ANSWER = 10
+_OURS = Path(__file__).parent.parent
+_OUR_PACKAGES = ("cluster", "minbert", "search", "spaces")
 
 
 @dataclass(frozen=True)
@@ -112,7 +118,6 @@ def ray_cluster(
         InputError: no cluster answers at the address.
     """
     folder = None
-    job = JobConfig(metadata=metadata)
     try:
         if address is None:
             folder = temporary_folder()
@@ -120,13 +125,13 @@ def ray_cluster(
                 address="local",
                 include_dashboard=dashboard,
                 dashboard_host="127.0.0.1",
-                job_config=job,
+                job_config=JobConfig(metadata=metadata),
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 _temp_dir=str(folder),
             )
         else:
-            context = _join(address, job)
+            context = _join(address, metadata)
         guard_token()
         # What goes wrong in a trial is told by the search itself, not by Ray's log.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
@@ -153,9 +158,8 @@ def temporary_folder() -> Path:
 
 def guard_token() -> None:
     """Let nobody else read the token: Ray makes its file as readable as any."""
-    token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token").expanduser()
     with contextlib.suppress(OSError):
-        token.chmod(0o600)
+        token_file().chmod(0o600)
 
 
 def remove_leftovers(parent: Path) -> None:
@@ -177,11 +181,43 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def _join(address: str, job: JobConfig) -> "ray.client_builder.ClientContext":
+def _join(address: str, metadata: dict[str, str] | None) -> "ray.client_builder.ClientContext":
+    host, _, port = address.rpartition(":")
     try:
-        return ray.init(
-            address=address, job_config=job, log_to_driver=False, logging_level=logging.ERROR
-        )
-    except (ConnectionError, ValueError, RuntimeError) as error:
+        # Ray would wait for minutes where nothing listens.
+        if port.isdigit():
+            socket.create_connection(
+                (host.strip("[]"), int(port)), timeout=_SECONDS_TO_ANSWER
+            ).close()
+        # Who is refused for want of a token would read twenty lines of Ray's.
+        with _without_stderr():
+            return ray.init(
+                address=address,
+                job_config=JobConfig(metadata=metadata),
+                # So that the nodes need the packages that ours depend on, and not ours.
+                runtime_env={"py_modules": [str(_OURS / name) for name in _OUR_PACKAGES]},
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+    except (OSError, ValueError, RuntimeError, AuthenticationError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"--address {address}: no Ray cluster answers there ({reason})") from None
+        hint = ", or it asks for a token: RAY_AUTH_MODE=token"
+        if os.environ.get("RAY_AUTH_MODE"):
+            hint = ""
+        raise InputError(
+            f"--address {address}: no Ray cluster answers there{hint} ({reason})"
+        ) from None
+
+
+@contextmanager
+def _without_stderr() -> Iterator[None]:
+    """Let nothing that this process writes to stderr be seen, also where C++ code writes it."""
+    sys.stderr.flush()
+    seen = os.dup(2)
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(seen, 2)
+        os.close(seen)

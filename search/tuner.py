@@ -144,7 +144,7 @@ class Attendant(_NotPickled, tune.Callback):
         elif "OutOfMemoryError" in reason:
             kind = "out of memory"
         elif any(words in reason for words in _MACHINE_LOST):
-            kind = "machine lost"
+            kind, reason = "machine lost", "Ray found its node dead"
         self._driver.failed(number, trial.config["attempt"], kind, reason)
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:  # noqa: ARG002
