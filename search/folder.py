@@ -11,6 +11,7 @@ report.html       what was found, for people
 trials.csv, summary.json
 """
 
+import contextlib
 import fcntl
 import json
 import re
@@ -20,7 +21,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 from minbert.errors import InputError
 
@@ -32,6 +32,10 @@ from .patience import reason_of
 from .study import Study, open_storage
 
 _ABOUT = "run.json"
+_SQLITE = "sqlite:///"
+# At the end of a journal of SQLite that names another file, which SQLite would then remove. Only
+# transactions over several databases need one, and we make none.
+_NAMES_A_FILE = bytes.fromhex("d9d505f920a163d7")
 
 
 class RunFolder:
@@ -39,7 +43,8 @@ class RunFolder:
 
     Args:
         where: path, or ``s3://BUCKET/PATH``; its last part is the study's name.
-        storage: database URL or journal file of the study; by default what the folder says.
+        storage: database URL or journal file of the study; by default what the folder says, but
+            for a database, where a folder that someone else made could send us anywhere.
 
     Attributes:
         directory: the folder itself.
@@ -137,23 +142,29 @@ class RunFolder:
         """Database URL or journal file of the study.
 
         Raises:
-            InputError: there is no run, or its study needs a password, which is not kept.
+            InputError: there is no run, or its study is in a database, which has to be named.
         """
         if self._storage is not None:
             return self._storage
         name = f"{self}/{_ABOUT}"
         try:
-            where: str | None = json.loads(self.directory.read(_ABOUT))["storage"]
+            where = json.loads(self.directory.read(_ABOUT))["storage"]
         except FileNotFoundError:
             raise InputError(f"{self} holds no run (there is no {_ABOUT} in it)") from None
-        except (ValueError, KeyError, TypeError):
-            raise InputError(f"{name} is damaged; name the study's place with --storage") from None
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise _damaged(name) from None
         except OSError as error:
             raise InputError(f"{name} cannot be read: {reason_of(error)}") from None
         if where is None:
-            return f"sqlite:///{(self.path / 'study.db').resolve()}"
-        if "***" in where:
-            raise InputError(f"the study is at {where}; give --storage with the password")
+            return f"{_SQLITE}{self.path.resolve() / 'study.db'}"
+        if not isinstance(where, str) or "\0" in where:
+            raise _damaged(name)
+        if "://" in where:
+            shown = without_password(where)
+            secret = ", and its password in place of ***" if "***" in shown else ""
+            raise InputError(
+                f"the study is at {shown}; give it with --storage {shlex.quote(shown)}{secret}"
+            )
         return where
 
     def create_study(self, setup: dict[str, object]) -> Study:
@@ -177,9 +188,11 @@ class RunFolder:
     def load_study(self) -> Study:
         """The study of the run; InputError where there is none."""
         where = self.storage()
-        path = Path(where.removeprefix("sqlite:///"))
-        if ("://" not in where or where.startswith("sqlite:///")) and not path.is_file():
+        path = Path(where.removeprefix(_SQLITE))
+        if ("://" not in where or where.startswith(_SQLITE)) and not path.is_file():
             raise InputError(f"{path} is missing, so there is nothing to go on with or to show")
+        if where.startswith(_SQLITE):
+            _check_sqlite(path, may_be_link=self._storage is not None)
         return Study.load(open_storage(where), self.name)
 
     def store(self) -> CheckpointStore:
@@ -187,8 +200,10 @@ class RunFolder:
 
     def is_held(self, study: Study) -> bool:
         """A driver is at work on the run: on this machine, or by a lease on its study."""
-        if is_leased(study):
-            return True
+        # What is noted there may be anything.
+        with contextlib.suppress(KeyError, TypeError):
+            if is_leased(study):
+                return True
         try:
             with (self.path / "lock").open("r") as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -206,7 +221,8 @@ class RunFolder:
             InputError: another driver is at work on it.
         """
         try:
-            file = (self.path / "lock").open("w")
+            # Not "w", which would empty what a link leads to.
+            file = (self.path / "lock").open("a")
         except OSError as error:
             raise InputError(f"{self.path} cannot be written to: {error.strerror}") from None
         with file:
@@ -215,6 +231,28 @@ class RunFolder:
             except BlockingIOError:
                 raise InputError(f"another search is at work on {self}; wait for it") from None
             yield
+
+
+def _damaged(name: str) -> InputError:
+    return InputError(f"{name} is damaged; name the study's place with --storage")
+
+
+def _check_sqlite(path: Path, *, may_be_link: bool) -> None:
+    """Refuse files with which SQLite would do harm elsewhere; InputError says which.
+
+    Args:
+        path: of the database, which is there.
+        may_be_link: somebody named it, rather than a folder that may be a stranger's.
+    """
+    journal = path.with_name(f"{path.name}-journal")
+    if path.is_symlink() and not may_be_link:
+        raise InputError(f"{path} is a link; name where it leads with --storage {_SQLITE}/…")
+    try:
+        is_hostile = journal.is_file() and journal.read_bytes().endswith(_NAMES_A_FILE)
+    except OSError as error:
+        raise InputError(f"{journal} cannot be read: {reason_of(error)}") from None
+    if is_hostile:
+        raise InputError(f"{journal} is none of ours: SQLite would remove another file for it")
 
 
 def _lasting(storage: str) -> str:
@@ -228,10 +266,6 @@ def without_password(url: str) -> str:
     """A database URL that can be shown and stored; any other text as it is."""
     if "://" not in url:
         return url
-    parts = urlsplit(url)
-    query = re.sub(r"(?i)((?:^|&)[^=&]*pass[^=&]*=)[^&]*", r"\1***", parts.query)
-    parts = parts._replace(query=query)
-    if parts.password is not None:
-        host = parts.netloc.rpartition("@")[2]
-        parts = parts._replace(netloc=f"{parts.username}:***@{host}")
-    return urlunsplit(parts)
+    # As SQLAlchemy reads it: a password may hold all but @, and someone may not know even that.
+    url = re.sub(r"(?s)^([^:]*://[^:/@]*:)[^@]*@(?:[^?]*@)?", r"\1***@", url)
+    return re.sub(r"(?i)([?&][^=&]*(?:pass|pwd|secret|token)[^=&]*=)[^&]*", r"\1***", url)

@@ -174,9 +174,32 @@ def test_passwords_are_not_stored(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run", url)
     folder.create()
     assert "secret" not in (tmp_path / "run" / "run.json").read_text()
-    with pytest.raises(InputError, match="give --storage with the password"):
+    with pytest.raises(InputError, match=r"--storage 'postgresql://me:\*\*\*@host.* password in"):
         RunFolder(tmp_path / "run").storage()
     assert RunFolder(tmp_path / "run", url).storage() == url
+    # As SQLAlchemy takes them apart, and as people write them.
+    for secret in ("sec/ret", "sec#ret", "sec?ret", "sec@ret", "sec:ret", "sec\nret"):
+        shown = without_password(f"mysql+pymysql://me:{secret}@host/db?charset=utf8")
+        assert shown == "mysql+pymysql://me:***@host/db?charset=utf8"
+    assert without_password("mysql://me@host/db?passwd=secret&x=1") == (
+        "mysql://me@host/db?passwd=***&x=1"
+    )
+    for harmless in ("sqlite:////home/me/a@b/s.db", "postgresql://me@host:5432/db", "a:b@c"):
+        assert without_password(harmless) == harmless
+
+
+@pytest.mark.parametrize("url", ["sqlite:////elsewhere/s.db", "postgresql://host:1/db"])
+def test_a_folder_does_not_send_us_to_a_database(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("search.folder.open_storage", opened.append)
+    folder = RunFolder(tmp_path / "run", url)
+    folder.create()
+    assert folder.arguments == f"{tmp_path}/run --storage {url}"
+    with pytest.raises(InputError, match=f"the study is at {url}; give it with --storage {url}"):
+        RunFolder(tmp_path / "run").load_study()
+    assert opened == []
 
 
 def test_a_journal_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
