@@ -3,7 +3,9 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import Field
 
 from minbert.config import TrainConfig
 from minbert.report import Report
@@ -31,6 +33,9 @@ ENDS: dict[Verdict, State] = {
 # was too small; its machine went; or what it should have gone on from is damaged.
 Again = Literal["retry", "out of memory", "machine lost", "state damaged"]
 
+# Seconds since the epoch, of a year that calendars know.
+Moment = Annotated[float, Field(ge=0, lt=2.5e11)]
+
 GREEK: dict[Task, str] = {"sst": "α", "para": "β", "sts": "γ"}
 
 
@@ -46,7 +51,7 @@ class Decision(Settings):
     """that the attempt ran on: its name, and Ray's number of the node"""
     order: int
     """number of the report among all of the study, from 0"""
-    at: float
+    at: Moment
     """seconds since the epoch"""
 
 
@@ -62,7 +67,7 @@ class Attempt(Settings):
     """step of the rung that it was promoted from"""
     micro_batch: int | None = None
     """most examples at once, where memory does not hold a whole batch"""
-    at: float
+    at: Moment
     """seconds since the epoch"""
 
 
@@ -72,7 +77,7 @@ class Failure(Settings):
     next: Again
     reason: str
     micro_batch: int | None
-    at: float | None = None
+    at: Moment | None = None
     """seconds since the epoch"""
 
 

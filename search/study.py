@@ -16,22 +16,21 @@ so a search goes on from the study and its checkpoints after any end. In Optuna'
 import math
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
 import optuna
-import sqlalchemy.exc
 from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from minbert.config import TrainConfig
 from minbert.errors import InputError
 from minbert.report import Report
 
 from .patience import STORAGE_ERRORS, Patience, Result, reason_of
 from .record import ENDS, Attempt, Decision, Failure, State, TrialRecord
+from .stored import note_end, record_of, report_key
 
 _OPTUNA_STATES: dict[State, TrialState] = {
     "waiting": TrialState.WAITING,
@@ -56,6 +55,9 @@ def open_storage(where: str) -> BaseStorage:
             return JournalStorage(JournalFileBackend(where))
         except OSError as error:
             raise InputError(f"--storage {where}: {error.strerror}") from None
+        # Of a file that is no journal, or a damaged one; there are many kinds.
+        except Exception as error:
+            raise InputError(f"--storage {where}: not a journal ({reason_of(error)})") from None
     options: dict[str, Any] = {}
     if where.startswith("sqlite"):
         # A reader, such as optuna-dashboard, may hold the file for a moment.
@@ -70,7 +72,8 @@ def open_storage(where: str) -> BaseStorage:
         return RDBStorage(where, engine_kwargs=options)
     except ImportError as error:
         raise InputError(f"--storage: {error}; install the driver of that database") from None
-    except (sqlalchemy.exc.SQLAlchemyError, RuntimeError) as error:
+    # Of a wrong URL, of an unreachable or a damaged database; the drivers have many kinds.
+    except Exception as error:
         raise InputError(f"--storage: the database cannot be opened ({reason_of(error)})") from None
 
 
@@ -90,7 +93,7 @@ class Study:
         self._id = study_id
         self.setup: dict[str, Any] = storage.get_study_user_attrs(study_id).get(_SETUP, {})
         self._frozen: list[FrozenTrial] = storage.get_all_trials(study_id)
-        self.trials = [_record_of(frozen) for frozen in self._frozen]
+        self.trials = [record_of(number, frozen) for number, frozen in enumerate(self._frozen)]
         self.patience = Patience(0, lambda _: None)
         self.guard: Callable[[], None] = lambda: None
         self._reports = sum(len(trial.reports) for trial in self.trials)
@@ -110,12 +113,23 @@ class Study:
 
     @classmethod
     def load(cls, storage: BaseStorage, name: str) -> "Study":
-        """The study of that name; InputError where the storage holds none."""
+        """The study of that name.
+
+        Raises:
+            InputError: the storage holds none, or it cannot be read, or holds what we never write.
+        """
         try:
-            return cls(storage, storage.get_study_id_from_name(name))
+            study_id = storage.get_study_id_from_name(name)
         except KeyError:
             raise InputError(f"the storage holds no study '{name}'") from None
         except STORAGE_ERRORS as error:
+            raise InputError(f"the study '{name}' cannot be read: {reason_of(error)}") from None
+        try:
+            return cls(storage, study_id)
+        except InputError:
+            raise
+        # Optuna takes what is in its storage for its own, and fails in many ways if it is not.
+        except Exception as error:
             raise InputError(f"the study '{name}' cannot be read: {reason_of(error)}") from None
 
     def is_running(self, trial: TrialRecord) -> bool:
@@ -228,7 +242,7 @@ class Study:
             "report": report.model_dump(mode="json"),
             "decision": decision.model_dump(mode="json"),
         }
-        self._note(trial, _report_key(report.step), entry)
+        self._note(trial, report_key(report.step), entry)
         trial.reports.append(report)
         trial.decisions.append(decision)
         self._reports += 1
@@ -244,7 +258,7 @@ class Study:
         """End a trial otherwise than by a report: ``stopped`` or ``failed``."""
         end = {"state": state, "reason": reason, "at": time.time()}
         self._note(trial, "end", end)
-        _note_end(trial, end)
+        note_end(trial, end)
         self._set_state(trial, state)
 
     def suspend(self, trial: TrialRecord) -> None:
@@ -343,54 +357,3 @@ class Study:
             # By a try whose answer was lost.
             if self._storage.get_trial(trial_id).state != state:
                 raise
-
-
-def _report_key(step: int) -> str:
-    return f"report:{step:04d}"
-
-
-def _record_of(frozen: FrozenTrial) -> TrialRecord:
-    """The trial that a storage holds."""
-    attrs = frozen.user_attrs
-    about = attrs["trial"]
-    trial = TrialRecord(
-        number=frozen.number,
-        name=about["name"],
-        fields=about["fields"],
-        config=TrainConfig.model_validate(about["config"]),
-        fixed=about["fixed"],
-        origin=about["origin"],
-    )
-    while (entry := attrs.get(_report_key(len(trial.reports) + 1))) is not None:
-        trial.reports.append(Report.model_validate(entry["report"]))
-        trial.decisions.append(Decision.model_validate(entry["decision"]))
-    while (entry := attrs.get(f"attempt:{len(trial.attempts) + 1}")) is not None:
-        trial.attempts.append(Attempt.model_validate(entry))
-    for attempt in trial.attempts:
-        if (entry := attrs.get(f"failure:{attempt.number}")) is not None:
-            trial.failures[attempt.number] = Failure.model_validate(entry)
-    trial.state = _state_of(trial, attrs.get("end"))
-    return trial
-
-
-def _note_end(trial: TrialRecord, end: dict[str, Any]) -> None:
-    if end["state"] == "failed":
-        trial.error = end["reason"]
-    else:
-        trial.ended = end["reason"]
-    trial.ended_at = end.get("at")
-
-
-def _state_of(trial: TrialRecord, end: dict[str, Any] | None) -> State:
-    """How a trial stands by its record; one that is neither over nor paused was cut short."""
-    verdict = trial.decisions[-1].verdict if trial.decisions else None
-    if end is not None:
-        _note_end(trial, end)
-        return cast(State, end["state"])
-    if verdict in ENDS:
-        if verdict == "fail":
-            trial.error = trial.decisions[-1].reason
-        return ENDS[verdict]
-    if trial.paused_at is not None:
-        return "paused"
-    return "cut short" if trial.attempts else "waiting"

@@ -5,18 +5,67 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from minbert.config import InputSettings, TaskWeights
+from minbert.config import InputSettings, TaskWeights, recipe
 from minbert.errors import InputError
 from minbert.weights import Weights
 from search.answers import DevAnswers
 from search.checkpoints import CheckpointStore
 from search.folder import RunFolder
 from search.noise import Noise, noise_of
+from search.patience import reason_of
 from search.provenance import DriverRun, runs_of
-from search.record import SearchRecord, TrialRecord
+from search.record import Moment, SearchRecord, TrialRecord
 from search.study import Study
+
+# What the study is made with, of which nothing is asked but to be shown.
+_Plain = str | bool | int | float | None
+_Shown = _Plain | list[_Plain]
+
+
+class _Encoder(BaseModel):
+    name: str
+    layers: int
+
+
+class _Setup(BaseModel, extra="allow"):
+    __pydantic_extra__: dict[str, _Shown | dict[str, _Shown]]
+    space: str
+    space_file: str = Field(alias="file of the space")
+    recipe: str
+    inputs: InputSettings
+    data_files: dict[str, str] = Field(alias="data files")
+    encoder: _Encoder
+
+
+class _Hardware(BaseModel):
+    machines: int
+    cpus: int | float
+    gpus: float
+    processor: str
+
+
+class _Data(BaseModel):
+    sizes: dict[str, dict[str, int]]
+    notes: list[str]
+
+
+class _Run(BaseModel):
+    at: Moment
+    until: Moment | None
+    slots: Annotated[int, Field(ge=0, lt=10_000)]
+    hardware: _Hardware
+    data: _Data
+
+
+class _Noted(BaseModel):
+    """What a study says of itself, apart from its trials."""
+
+    setup: _Setup
+    planned: Annotated[int, Field(ge=0, lt=2**31)] | None
+    dropped: list[tuple[int, int]]
+    ended_because: str | None
 
 
 @dataclass(frozen=True)
@@ -74,7 +123,8 @@ def read_run(
     study = study or folder.load_study()
     if not study.trials:
         raise InputError(f"{folder}: no trial is recorded yet; look again later")
-    record = SearchRecord(study.noted("planned") or len(study.trials), study.trials)
+    noted, driver_runs = _noted(folder, study)
+    record = SearchRecord(noted.planned or len(study.trials), study.trials)
     is_running = folder.is_held(study) if is_running is None else is_running
     if is_running:
         for trial in study.trials:
@@ -86,19 +136,48 @@ def read_run(
         folder=folder,
         record=record,
         setup=study.setup,
-        driver_runs=runs_of(study),
-        dropped=[(trial, step) for trial, step in study.noted("dropped_from_front") or []],
+        driver_runs=driver_runs,
+        dropped=noted.dropped,
         store=store,
         answers=folder.answers,
-        ended_because=study.noted("ended_because"),
+        ended_because=noted.ended_because,
         is_running=is_running,
     )
+
+
+def _noted(folder: RunFolder, study: Study) -> tuple[_Noted, list[DriverRun]]:
+    """What a study notes of itself; InputError where we cannot have written it."""
+    try:
+        noted = _Noted(
+            setup=study.setup,
+            planned=study.noted("planned"),
+            dropped=study.noted("dropped_from_front") or [],
+            ended_because=study.noted("ended_because"),
+        )
+        recipe(noted.setup.recipe)
+        driver_runs = runs_of(study)
+        for run in driver_runs:
+            _Run.model_validate(run.model_dump())
+        scored = {frozenset(report.scores) for trial in study.trials for report in trial.reports}
+        if scored - {frozenset(noted.setup.inputs.tasks)}:
+            raise ValueError("a report scores other tasks than the study has")
+        labels = folder.answers.labels()
+        if labels is not None and set(labels) != set(noted.setup.inputs.tasks):
+            raise ValueError("there are labels of other tasks than the study has")
+    except ValidationError as error:
+        first = error.errors()[0]
+        what = ": ".join([*map(str, first["loc"]), first["msg"]])
+    except (ValueError, TypeError, KeyError) as error:
+        what = reason_of(error)
+    else:
+        return noted, driver_runs
+    raise InputError(f"the record of {folder} is damaged: {what}")
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Which run, and where its study is."""
     parser.add_argument("run", metavar="RUN", help="folder of a run: runs/NAME, or s3://…")
-    parser.add_argument("--storage", help="where the study is, if it needs a password to be opened")
+    parser.add_argument("--storage", help="database or journal file of the study")
 
 
 def parse_weights(text: str, run: Run) -> Weights:

@@ -1,0 +1,121 @@
+"""A trial as a storage holds it, checked: whoever can write there could have written anything."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import pydantic
+from optuna.trial import FrozenTrial
+
+from minbert.config import TrainConfig
+from minbert.errors import InputError
+from minbert.report import Report
+from minbert.settings import Settings
+
+from .patience import reason_of
+from .record import ENDS, Attempt, Decision, Failure, Moment, State, TrialRecord
+
+
+class _About(Settings):
+    """What is written of a trial when it is made."""
+
+    name: str
+    fields: dict[str, Any]
+    config: TrainConfig
+    fixed: bool
+    origin: str
+
+
+class _End(Settings):
+    """How a trial ended that did not end by a report."""
+
+    state: Literal["stopped", "failed"]
+    reason: str
+    at: Moment | None = None
+
+
+def report_key(step: int) -> str:
+    return f"report:{step:04d}"
+
+
+def record_of(number: int, frozen: FrozenTrial) -> TrialRecord:
+    """The trial of a number.
+
+    Raises:
+        InputError: it is none that we write.
+    """
+    try:
+        if frozen.number != number:
+            raise ValueError(f"its number is {frozen.number}")
+        return _record_of(frozen)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        what = ": ".join([*map(str, first["loc"]), first["msg"]])
+    except (ValueError, KeyError, TypeError) as error:
+        what = reason_of(error)
+    raise InputError(f"trial {number} of the study is damaged: {what}")
+
+
+def _record_of(frozen: FrozenTrial) -> TrialRecord:
+    attrs = frozen.user_attrs
+    trial = TrialRecord(frozen.number, **dict(_About.model_validate(attrs["trial"])))
+    trial.fields = _checked(trial.fields, trial.config)
+    while (entry := attrs.get(report_key(len(trial.reports) + 1))) is not None:
+        trial.reports.append(Report.model_validate(entry["report"]))
+        trial.decisions.append(Decision.model_validate(entry["decision"]))
+        _check(trial.reports[-1], len(trial.reports), trial.config)
+    while (entry := attrs.get(f"attempt:{len(trial.attempts) + 1}")) is not None:
+        trial.attempts.append(Attempt.model_validate(entry))
+        if trial.attempts[-1].number != len(trial.attempts):
+            raise ValueError(f"attempt {len(trial.attempts)} has another number")
+    for attempt in trial.attempts:
+        if (entry := attrs.get(f"failure:{attempt.number}")) is not None:
+            trial.failures[attempt.number] = Failure.model_validate(entry)
+    trial.state = _state_of(trial, attrs.get("end"))
+    return trial
+
+
+def _checked(fields: Mapping[str, Any], config: TrainConfig) -> dict[str, Any]:
+    """The fields with the values that the configuration has, which are of the right types."""
+    values = config.model_dump(mode="json")
+    if unknown := sorted(set(fields) - set(values)):
+        raise ValueError(f"fields: {unknown[0]} is none of the configuration")
+    return {name: values[name] for name in fields}
+
+
+def _check(report: Report, step: int, config: TrainConfig) -> None:
+    """Refuse a report from which questions to the record could not be answered."""
+    if report.step != step:
+        raise ValueError(f"report {step} has another number")
+    if not report.scores:
+        raise ValueError(f"report {step} has no scores")
+    if math.isfinite(report.score) and not all(map(math.isfinite, report.scores.values())):
+        raise ValueError(f"report {step} has a score of what is no number")
+    for weights in (config.objective, config.weights_to_keep_by):
+        if not sum(map(weights.of, report.scores)):
+            raise ValueError(f"report {step} scores nothing that {weights} give a weight to")
+
+
+def note_end(trial: TrialRecord, end: Mapping[str, Any]) -> None:
+    """Let a trial end otherwise than by a report, as it is written down."""
+    about = _End.model_validate(end)
+    if about.state == "failed":
+        trial.error = about.reason
+    else:
+        trial.ended = about.reason
+    trial.ended_at = about.at
+
+
+def _state_of(trial: TrialRecord, end: Mapping[str, Any] | None) -> State:
+    """How a trial stands by its record; one that is neither over nor paused was cut short."""
+    verdict = trial.decisions[-1].verdict if trial.decisions else None
+    if end is not None:
+        note_end(trial, end)
+        return _End.model_validate(end).state
+    if verdict in ENDS:
+        if verdict == "fail":
+            trial.error = trial.decisions[-1].reason
+        return ENDS[verdict]
+    if trial.paused_at is not None:
+        return "paused"
+    return "cut short" if trial.attempts else "waiting"
