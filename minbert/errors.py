@@ -1,4 +1,4 @@
-"""The exceptions a person is meant to read."""
+"""The exceptions a person is meant to read, and text that is safe to show."""
 
 
 class InputError(Exception):
@@ -10,3 +10,15 @@ class InputError(Exception):
 
 class DamagedError(InputError):
     """A file of our own is torn, or is not what was written."""
+
+
+def plain(text: str) -> str:
+    """Text with a blank for every character that is not to be seen, line breaks apart.
+
+    Such are control characters, with which a text could steer a terminal, marks that turn the
+    direction of writing, and halves of characters, which cannot be encoded. Texts that are shown
+    may come from anyone: a record, a data file, the name of a folder.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else " " for c in text)

@@ -17,7 +17,7 @@ from typing import Any, NoReturn, Self
 import pydantic
 from pydantic.fields import FieldInfo
 
-from .errors import InputError
+from .errors import InputError, plain
 
 Value = typing.TypeVar("Value")
 
@@ -180,6 +180,7 @@ def run_command(command: Callable[[], int | None]) -> NoReturn:
     try:
         status = command()
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        line = plain(str(error)).replace("\n", " ")
+        print(f"error: {line}", file=sys.stderr)
         status = 2
     sys.exit(status or 0)

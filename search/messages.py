@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,6 +91,7 @@ def finish(
 ) -> int:
     """Print what came of the search; returns the exit status."""
     record, folder = driver.record, run.folder
+    say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     if plan.space.experiments:
         rows = experiment_rows(plan.space.experiments, record.trials)
         console.print(experiments_table(rows))
@@ -101,15 +103,13 @@ def finish(
         console.print(caveat, style="italic", highlight=False)
     out_of_time = settings.time_budget is not None and seconds >= settings.time_budget
     if driver.ended_because is not None:
-        console.print(f"The search ended early: {driver.ended_because}.", highlight=False)
+        say(f"The search ended early: {driver.ended_because}.")
     elif record.left:
         why = "the time was up" if out_of_time else "it was interrupted"
-        console.print(
+        say(
             f"The search is not done: {why}, and {record.left} of {record.planned} trials are not "
             "over. To go on, give the same command with "
-            f"--name {shlex.quote(folder.name)} --resume.",
-            highlight=False,
-            soft_wrap=True,
+            f"--name {shlex.quote(folder.name)} --resume."
         )
     if record.planned < plan.trials:
         console.print(
@@ -120,10 +120,10 @@ def finish(
     if record.winner is not None:
         console.print("\nWhat to do next:", highlight=False)
         for command in _next_commands(inputs, folder):
-            console.print(f"  {command}", markup=False, highlight=False, soft_wrap=True)
+            say(f"  {command}")
     if not folder.is_remote:
-        console.print(f"To read and to look at: {folder.page}", highlight=False, soft_wrap=True)
-    console.print(f"Everything is in {folder} ({seconds:.0f} s).", highlight=False, soft_wrap=True)
+        say(f"To read and to look at: {folder.page}")
+    say(f"Everything is in {folder} ({seconds:.0f} s).")
     if record.left and not out_of_time and driver.ended_because is None:
         return INTERRUPTED
     return 0 if record.winner is not None else 1

@@ -4,10 +4,10 @@ import json
 import sys
 from typing import Any
 
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.text import Text
 
-from minbert.errors import InputError
+from minbert.errors import InputError, plain
 from minbert.settings import make_parser, run_command
 from minbert.weights import Weights
 from search.folder import RunFolder
@@ -16,7 +16,7 @@ from search.results import strict_json, trial_as_json
 from search.weighting import KEEP_RULES, hidden, rank, replay
 
 from .reading import Run, add_run_options, parse_weights, read_run, trial_of
-from .terminal import outcome, trials_table
+from .terminal import PlainConsole, outcome, trials_table
 from .trials import compare, show_trial
 from .weightings import keep_rules_table, under_weights
 
@@ -72,13 +72,14 @@ def main() -> int:
             raise InputError(
                 f"{run.folder.page_address} cannot be written: {reason_of(error)}"
             ) from None
-        print(f"Written: {run.folder.page_address}")
+        print(plain(f"Written: {run.folder.page_address}"))
         return 0
     if arguments.json:
         content = strict_json(_as_json(run, weights))
-        print(json.dumps(content, ensure_ascii=False, allow_nan=False))
+        # In ASCII, so that texts of the record cannot steer a terminal.
+        print(json.dumps(content, allow_nan=False))
         return 0
-    console = Console(width=None if sys.stdout.isatty() else 100)
+    console = PlainConsole(width=None if sys.stdout.isatty() else 100)
     parts: list[RenderableType]
     if arguments.trial is not None:
         parts = show_trial(run, trial_of(run, arguments.trial, "--trial"))

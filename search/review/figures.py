@@ -84,7 +84,8 @@ def _laid_out(figure: go.Figure, height: int, **more: Any) -> go.Figure:
 
 def _numbers(values: Sequence[Any]) -> np.ndarray:
     """Numbers at the precision of a screen, which plotly packs tightly."""
-    return np.array(values, dtype=np.float32)
+    with np.errstate(over="ignore"):
+        return np.array(values, dtype=np.float32)
 
 
 def learning_curves(record: SearchRecord) -> go.Figure:

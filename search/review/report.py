@@ -10,11 +10,13 @@ from itertools import cycle
 from typing import Any
 
 import jinja2
+import markupsafe
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from minbert.card import caveat_of
 from minbert.checkpoint import write_whole
+from minbert.errors import plain
 from minbert.tasks import TASK_NAMES, TASKS
 from search.noise import noise_in_words
 from search.record import GREEK, OVER, SearchRecord, TrialRecord, field_texts
@@ -63,7 +65,9 @@ def page(run: Run) -> str:
         "command": command,
     }
     source = files(__package__)
-    template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    template = jinja2.Environment(
+        autoescape=True, finalize=_plainly, trim_blocks=True, lstrip_blocks=True
+    )
     return template.from_string(source.joinpath("report.html.j2").read_text("utf-8")).render(
         css=source.joinpath("report.css").read_text("utf-8"),
         js=source.joinpath("report.js").read_text("utf-8"),
@@ -100,8 +104,17 @@ def page(run: Run) -> str:
 
 def _as_script(data: Any) -> str:
     """JSON that stands in a script element, where ``<`` could end it."""
-    text = json.dumps(strict_json(data), ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(strict_json(_plainly(data)), ensure_ascii=False, separators=(",", ":"))
     return text.replace("<", "\\u003c")
+
+
+def _plainly(value: Any) -> Any:
+    """A value with only texts that are safe to show, but for our own HTML."""
+    if isinstance(value, str) and not isinstance(value, markupsafe.Markup):
+        return plain(value)
+    if isinstance(value, dict):
+        return {_plainly(key): _plainly(inner) for key, inner in value.items()}
+    return [_plainly(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 # What is said

@@ -1,15 +1,17 @@
 """What a person sees on the terminal: before, during and after a search."""
 
 import time
-from collections.abc import Sequence
-from typing import Self
+from collections.abc import Iterable, Sequence
+from typing import Any, Self
 
 from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from minbert.errors import plain
 from minbert.report import Report
 from minbert.tasks import TASK_NAMES, TASKS, Task
 from search.noise import Noise, noise_in_words
@@ -17,6 +19,14 @@ from search.record import GREEK, OVER, SearchRecord, TrialRecord, field_texts
 
 # Rows of the live table; the rest of the trials are counted below it.
 _ROWS = 12
+
+
+class PlainConsole(Console):
+    """A console on which texts can do no more than be read, whoever wrote them."""
+
+    def render(self, *arguments: Any, **options: Any) -> Iterable[Segment]:
+        for segment in super().render(*arguments, **options):
+            yield segment if segment.control else segment._replace(text=plain(segment.text))
 
 
 class PlainLines:

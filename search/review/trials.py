@@ -72,7 +72,7 @@ def _reports_table(run: Run, trial: TrialRecord) -> Table:
             f"{report.epoch:.2f}",
             f"{report.score:.3f}",
             *(f"{report.scores[t]:.3f}" if t in report.scores else "" for t in TASK_NAMES),
-            f"{decision.verdict}{reason}",
+            Text(f"{decision.verdict}{reason}"),
             "kept" if run.is_kept(trial.number, report.step) else "",
         )
     return table
