@@ -1,9 +1,11 @@
 """The model card: what a saved model is, how it was made, and what its scores are worth."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .config import InputSettings
+from .errors import plain
 from .tasks import TASKS
 
 if TYPE_CHECKING:
@@ -21,6 +23,12 @@ def caveat_of(inputs: InputSettings) -> str | None:
     return MINILM_CAVEAT if saw_them else None
 
 
+def _escaped(text: str) -> str:
+    """Text that Markdown and HTML leave as it is, on one line."""
+    line = plain(text).replace("\n", " ")
+    return re.sub(r"[^\w .,/-]|_", lambda match: f"&#{ord(match[0])};", line)
+
+
 def model_card(info: "ModelInfo") -> str:
     """The card as Markdown, with the front matter that the Hugging Face Hub reads."""
     scores = "\n".join(
@@ -29,7 +37,8 @@ def model_card(info: "ModelInfo") -> str:
     )
     files = "\n".join(f"- `{name}` sha256 `{sha256}`" for name, sha256 in info.files.items())
     config = info.config.model_dump_json(indent=2)
-    layers = info.inputs.encoder_layers
+    kept = info.inputs.encoder_layers
+    layers = "all" if kept is None else f"the first {kept}"
     caveat = f"\n{MINILM_CAVEAT}\n" if "minilm" in info.inputs.encoder.lower() else ""
     return f"""---
 library_name: transformers
@@ -53,9 +62,9 @@ scores are optimistic.
 {caveat}
 ## How it was made
 
-- Data: {Path(info.inputs.data).name}
-- Encoder: {info.inputs.encoder}, {"all" if layers is None else f"the first {layers}"} layers
-- Recipe: {info.recipe}, seed {info.config.seed}
+- Data: {_escaped(Path(info.inputs.data).name)}
+- Encoder: {_escaped(info.inputs.encoder)}, {layers} layers
+- Recipe: {_escaped(info.recipe)}, seed {info.config.seed}
 - Text preparation: sentiment sentences are stripped; in pairs, blanks are put around `. ? , '`;
   then the encoder's own tokenizer, at most {info.inputs.max_length} word pieces a sentence
 

@@ -14,12 +14,11 @@ import hashlib
 import io
 import json
 import os
-import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 import safetensors.torch
 import torch
@@ -48,7 +47,7 @@ class ModelInfo(Settings):
     recipe: str
     tasks: tuple[Task, ...]
     """tasks that have a head"""
-    classes: int
+    classes: Annotated[int, Field(ge=0, le=100)]
     """sentiment classes"""
     files: dict[str, str]
     """sha256 of each data file, by name"""
@@ -105,18 +104,18 @@ def load_model(folder: Path) -> SavedModel:
         InputError: there is no saved model, or it is damaged.
     """
     info = read_info(folder)
-    for name, expected in info.sha256.items():
+    for name in (_ENCODER, _HEADS):
         path = folder / name
         if not path.is_file():
             raise InputError(f"{path} is missing; the model cannot be used, save it again")
-        if _sha256(path.read_bytes()) != expected:
+        if _sha256(path.read_bytes()) != info.sha256.get(name):
             raise InputError(f"{path} is damaged or of another model; save the model again")
     pretrained = load_pretrained(str(folder))
     encoder = Encoder.from_pretrained(pretrained, info.config.dropout)
     model = MultitaskModel(encoder, info.config, info.tasks, info.classes)
     try:
         model.heads.load_state_dict(safetensors.torch.load_file(folder / _HEADS))
-    except (SafetensorError, RuntimeError) as error:
+    except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder / _HEADS}: {str(error).splitlines()[0]}") from None
     return SavedModel(model.eval(), pretrained.tokenizer(), info)
 
@@ -155,12 +154,13 @@ def load_state(path: Path) -> dict[str, Any]:
 
 def read_state(content: bytes, name: str) -> dict[str, Any]:
     """A trainer's state from the content of a file of that name; DamagedError if it is none."""
+    damaged = DamagedError(f"{name} is damaged; train anew in another folder")
     try:
-        state: dict[str, Any] = torch.load(
-            io.BytesIO(content), map_location="cpu", weights_only=True
-        )
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError):
-        raise DamagedError(f"{name} is damaged; train anew in another folder") from None
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception:  # damaged or hostile files raise many kinds
+        raise damaged from None
+    if not isinstance(state, dict):
+        raise damaged
     return state
 
 
@@ -175,7 +175,9 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
     """A file beside ``path`` that takes its place once it is written and on the disk."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("wb") as file:
+        # A new file: what is there under its name, such as a link, is not written through.
+        temporary.unlink(missing_ok=True)
+        with temporary.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -23,7 +23,7 @@ _NAMED_DATA = ("toy", "glue")
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "dev", "test")
 
 # Part of every cache key: count up when the same file would give other arrays.
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -215,14 +215,19 @@ def _open_folder(
 
 
 def _users_folder(data: str) -> Path:
-    folder = Path(data).expanduser()
+    try:
+        folder = Path(data).expanduser()
+        there = folder.exists()
+        files = list(folder.iterdir()) if folder.is_dir() else None
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"data folder '{data[:200]}' cannot be read: {error}") from None
     layout = (
         f"{', '.join(_NAMED_DATA)} or a folder with {TASKS['sst'].file_name('train')} and so on"
     )
-    if not folder.is_dir():
-        what = "is not a folder" if folder.exists() else "does not exist"
+    if files is None:
+        what = "is not a folder" if there else "does not exist"
         raise InputError(f"data folder '{data}' {what}; give {layout}")
-    if not any(folder.iterdir()):
+    if not files:
         raise InputError(f"data folder '{data}' is empty; give {layout}")
     return folder
 

@@ -38,13 +38,21 @@ def load_pretrained(name: str, layers: int | None = None) -> Pretrained:
     find: FindFile
     if name == "minilm":
         find = _find_minilm
-    elif name and Path(name).is_dir():
+    elif name and _is_folder(name):
         find = _find_in(Path(name))
     elif re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", name):
         find = _find_on_hub(name)
     else:
         raise InputError(f"no encoder folder '{name}'; {_WHAT_ELSE}")
     return read_checkpoint(name, find, layers)
+
+
+def _is_folder(name: str) -> bool:
+    """Whether there is a folder of that name; not where it is too long for one."""
+    try:
+        return Path(name).is_dir()
+    except OSError:
+        return False
 
 
 def _find_in(folder: Path) -> FindFile:

@@ -73,7 +73,7 @@ def read_checkpoint(name: str, find: FindFile, layers: int | None) -> Pretrained
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not readable as JSON ({error})") from None
     if not isinstance(content, dict):
         raise InputError(f"{path}: not a JSON object")
@@ -99,6 +99,10 @@ def _read_config(path: Path, layers: int | None) -> EncoderConfig:
             raise InputError(f"{path}: {key} must be a whole number above 0 (got {value!r})")
         return value
 
+    try:
+        layer_norm_eps = float(content.get("layer_norm_eps", 1e-12))
+    except (TypeError, ValueError):
+        raise InputError(f"{path}: layer_norm_eps must be a number") from None
     hidden, heads = size("hidden_size"), size("num_attention_heads")
     if hidden % heads:
         raise InputError(
@@ -113,7 +117,7 @@ def _read_config(path: Path, layers: int | None) -> EncoderConfig:
         max_positions=size("max_position_embeddings"),
         segments=size("type_vocab_size"),
         activation=activation,
-        layer_norm_eps=float(content.get("layer_norm_eps", 1e-12)),
+        layer_norm_eps=layer_norm_eps,
     )
 
 
@@ -211,7 +215,7 @@ def _read_safetensors(path: Path, wanted: set[str]) -> dict[str, Tensor]:
             return {
                 plain: file.get_tensor(stored) for plain, stored in names.items() if plain in wanted
             }
-    except (safetensors.SafetensorError, OSError) as error:
+    except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not readable as safetensors ({error})") from None
 
 

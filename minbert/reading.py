@@ -21,6 +21,11 @@ MOST_CLASSES = 100
 
 _BAD_ROWS_NAMED = 5
 
+# All ids of a file are stored as wide as the longest.
+_LONGEST_ID = 200
+# What a spreadsheet would reckon with, or run, when it opens the file of predictions.
+_FORMULA = re.compile(r"[=@]|[+-](?![\w.+/=-]*$)")
+
 
 class BadRow(NamedTuple):
     """A row that cannot be used."""
@@ -147,7 +152,10 @@ def _read_rows(reader: "_csv.Reader", columns: _Columns, spec: TaskSpec, file: s
             name: prepare_text(spec.name, fields.get(column, ""))
             for name, column in columns.sentences.items()
         }
+        id_ = fields.get(columns.id, "").strip()
         reasons = [f"no {name}" for name, text in texts.items() if not text]
+        if (wrong := _wrong_with_id(id_)) is not None:
+            reasons.append(wrong)
         label = 0.0
         if columns.label is not None:
             written = fields.get(columns.label, "").strip()
@@ -160,7 +168,7 @@ def _read_rows(reader: "_csv.Reader", columns: _Columns, spec: TaskSpec, file: s
         if reasons:
             table.bad.append(BadRow(line, ", ".join(reasons)))
             continue
-        table.ids.append(fields.get(columns.id, "").strip())
+        table.ids.append(id_)
         table.texts.append(tuple(texts.values()))
         if table.labels is not None:
             table.labels.append(label)
@@ -170,6 +178,15 @@ def _read_rows(reader: "_csv.Reader", columns: _Columns, spec: TaskSpec, file: s
             f"{_shown(text_labels[0])}; give each class or grade as a number"
         )
     return table
+
+
+def _wrong_with_id(written: str) -> str | None:
+    """Why an id cannot be put into a file of predictions as it is, in words."""
+    if len(written) > _LONGEST_ID:
+        return f"an id of {len(written)} characters"
+    if not written.isprintable():
+        return f"id {_shown(written)} holds a character that is not to be seen"
+    return f"id {_shown(written)} is a formula" if _FORMULA.match(written) else None
 
 
 def _parse_label(written: str, spec: TaskSpec) -> float:

@@ -7,7 +7,8 @@ both in the run's folder, questions about chance are answered without the data.
 import io
 import zlib
 from collections.abc import Mapping
-from zipfile import BadZipFile
+from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 
@@ -19,7 +20,14 @@ from .directory import Directory
 TaskArrays = dict[Task, np.ndarray]
 
 # What reading a damaged archive raises, each by where the damage is.
-_DAMAGE = (OSError, ValueError, EOFError, KeyError, NotImplementedError, BadZipFile, zlib.error)
+_DAMAGE = (
+    *(OSError, ValueError, EOFError, KeyError, NotImplementedError, MemoryError, SyntaxError),
+    *(RecursionError, OverflowError, TypeError, RuntimeError, BadZipFile, zlib.error),
+)
+# A class, a grade or a similarity is smaller; sums of their squares are to be numbers.
+_LARGEST = 1e6
+# An archive that unpacks to more was not made by a search.
+_MOST_BYTES = 2**28
 
 
 class DevAnswers:
@@ -31,6 +39,7 @@ class DevAnswers:
 
     def __init__(self, directory: Directory):
         self.directory = directory
+        self._sizes: dict[Task, int] | None = None
 
     @property
     def any(self) -> bool:
@@ -48,23 +57,44 @@ class DevAnswers:
 
     def labels(self) -> TaskArrays | None:
         """Dev labels (examples,) a task; None where they were not written or are damaged."""
-        return self._read("labels.npz")
+        labels = self._read("labels.npz")
+        self._sizes = None if labels is None else {task: len(each) for task, each in labels.items()}
+        return labels
 
     def write(self, number: int, step: int, content: bytes) -> None:
         """Write the answers of a report, as ``pack_answers`` gives them."""
         self.directory.write(_name(number, step), content)
 
     def read(self, number: int, step: int) -> TaskArrays | None:
-        """Dev answers (examples,) a task of a report; None where they are missing or damaged."""
-        return self._read(_name(number, step))
+        """Dev answers (examples,) a task of a report, by the labels if there are any.
+
+        Returns:
+            None where they are missing, damaged, or not one for each label.
+        """
+        answers = self._read(_name(number, step))
+        if self._sizes is None:
+            self.labels()
+        sizes = None if answers is None else {task: len(each) for task, each in answers.items()}
+        return None if self._sizes not in (None, sizes) else answers
 
     def _read(self, name: str) -> TaskArrays | None:
         try:
-            content = io.BytesIO(self.directory.read(name))
-            with np.load(content, allow_pickle=False) as file:
-                return {task: file[task] for task in TASK_NAMES if task in file}
+            content = self.directory.read(name)
+            with ZipFile(io.BytesIO(content)) as archive:
+                if sum(each.file_size for each in archive.infolist()) > _MOST_BYTES:
+                    return None
+            with np.load(io.BytesIO(content), allow_pickle=False) as file:
+                arrays: TaskArrays = {task: file[task] for task in TASK_NAMES if task in file}
         except _DAMAGE:
             return None
+        return arrays if arrays and all(map(_is_sound, arrays.values())) else None
+
+
+def _is_sound(array: Any) -> bool:
+    """Whether it can be answers or labels: one number of a sensible size for each example."""
+    if not isinstance(array, np.ndarray) or array.ndim != 1 or not len(array):
+        return False
+    return array.dtype.kind in "biuf" and bool((np.abs(array.astype(float)) <= _LARGEST).all())
 
 
 def _name(number: int, step: int) -> str:

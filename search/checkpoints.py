@@ -117,7 +117,7 @@ def read_verified(checkpoint: Directory, *names: str) -> dict[str, bytes]:
         sha256 = dict(json.loads(checkpoint.read(_ABOUT))["sha256"])
     except FileNotFoundError:
         raise DamagedError(f"{checkpoint}/{_ABOUT} is missing") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise DamagedError(f"{checkpoint}/{_ABOUT} is damaged") from None
     files = {}
     for name in names:
@@ -133,7 +133,7 @@ def read_verified(checkpoint: Directory, *names: str) -> dict[str, bytes]:
 def _tensors(checkpoint: Directory, content: bytes) -> dict[str, torch.Tensor]:
     try:
         return safetensors.torch.load(content)
-    except SafetensorError:
+    except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError, MemoryError):
         raise DamagedError(f"{checkpoint}/{_WEIGHTS} is damaged") from None
 
 

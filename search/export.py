@@ -4,13 +4,14 @@ import shlex
 from pathlib import Path
 
 from minbert.data import load_dataset
-from minbert.errors import InputError
+from minbert.errors import InputError, plain
 from minbert.hub import load_pretrained
 from minbert.report import Report
 from minbert.settings import make_parser, run_command, this_python
 from minbert.weights import Weights
 
 from .folder import RunFolder
+from .patience import reason_of
 from .record import TrialRecord
 from .rerun import train_command, train_options
 from .results import save_trial
@@ -42,25 +43,38 @@ def main() -> int:
     inputs, recipe = run.inputs, str(run.setup["recipe"])
     what = f"report {report.step} of trial {trial.number} ({trial.name})"
     if checkpoint is None:
-        print(f"The model of {what} is no longer kept. To train it again:")
+        print(plain(f"The model of {what} is no longer kept. To train it again:"))
         config = trial.config
         if weights is not None:
             config = config.replace(keep="weighted", keep_weights=weights)
         command = train_command(inputs, recipe, python=this_python())
-        print(f"  {command} {train_options(config, recipe)} --out {shlex.quote(arguments.to)}")
+        options = f"{train_options(config, recipe)} --out {shlex.quote(arguments.to)}"
+        print(plain(f"  {command} {options}"))
         return 1
     to = Path(arguments.to)
-    if to.exists() and any(to.iterdir()):
-        raise InputError(f"{to} is there already and not empty; give another folder")
+    _check_empty(to)
     pretrained = load_pretrained(inputs.encoder, inputs.encoder_layers)
     dataset = load_dataset(inputs, pretrained.tokenizer())
     if dataset.files != run.setup["data files"]:
         raise InputError(f"the data in {inputs.data} are no longer those of the search")
-    save_trial(to, checkpoint, trial, report, dataset, pretrained, inputs, recipe)
+    try:
+        save_trial(to, checkpoint, trial, report, dataset, pretrained, inputs, recipe)
+    except OSError as error:
+        raise InputError(f"the model cannot be saved: {reason_of(error)}") from None
     scores = "  ".join(f"{task} {score:.3f}" for task, score in report.scores.items())
-    print(f"Saved {what} in {to}: {scores}")
-    print(f"  {this_python()} -m minbert evaluate --model {shlex.quote(str(to))}")
+    print(plain(f"Saved {what} in {to}: {scores}"))
+    print(plain(f"  {this_python()} -m minbert evaluate --model {shlex.quote(str(to))}"))
     return 0
+
+
+def _check_empty(folder: Path) -> None:
+    """InputError where there is anything in a folder, or where it cannot be one."""
+    try:
+        there = folder.exists() and any(folder.iterdir())
+    except OSError as error:
+        raise InputError(f"--to {folder}: {reason_of(error)}") from None
+    if there:
+        raise InputError(f"{folder} is there already and not empty; give another folder")
 
 
 def _choose(run: Run, weights: Weights | None, number: int | None) -> tuple[TrialRecord, Report]:
