@@ -33,6 +33,7 @@ from .study import Study, open_storage
 
 _ABOUT = "run.json"
 _SQLITE = "sqlite:///"
+_HEAD = b"SQLite format 3\0"
 # At the end of a journal of SQLite that names another file, which SQLite would then remove. Only
 # transactions over several databases need one, and we make none.
 _NAMES_A_FILE = bytes.fromhex("d9d505f920a163d7")
@@ -188,7 +189,7 @@ class RunFolder:
     def load_study(self) -> Study:
         """The study of the run; InputError where there is none."""
         where = self.storage()
-        path = Path(where.removeprefix(_SQLITE))
+        path = Path(where.removeprefix(_SQLITE).partition("?")[0])
         if ("://" not in where or where.startswith(_SQLITE)) and not path.is_file():
             raise InputError(f"{path} is missing, so there is nothing to go on with or to show")
         if where.startswith(_SQLITE):
@@ -248,9 +249,13 @@ def _check_sqlite(path: Path, *, may_be_link: bool) -> None:
     if path.is_symlink() and not may_be_link:
         raise InputError(f"{path} is a link; name where it leads with --storage {_SQLITE}/…")
     try:
+        with path.open("rb") as file:
+            head = file.read(len(_HEAD))
         is_hostile = journal.is_file() and journal.read_bytes().endswith(_NAMES_A_FILE)
     except OSError as error:
-        raise InputError(f"{journal} cannot be read: {reason_of(error)}") from None
+        raise InputError(f"the study cannot be read: {reason_of(error)}") from None
+    if head not in (b"", _HEAD):
+        raise InputError(f"{path} is no SQLite database")
     if is_hostile:
         raise InputError(f"{journal} is none of ours: SQLite would remove another file for it")
 
