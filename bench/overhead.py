@@ -102,6 +102,7 @@ def main() -> None:
             machines=machines,
             cpus_per_trial=1,
             gpus_per_trial=0,
+            state_every=60,
             report_timeout=None,
             time_budget=None,
         )

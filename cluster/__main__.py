@@ -56,6 +56,8 @@ def run_local_cluster(nodes: int, cpus: int, detection: float) -> None:
         signal.signal(number, lambda *_: over.set())
     detect_dead_nodes_within(detection)
     os.environ.setdefault("RAY_AUTH_MODE", "token")
+    # So that `python` of a job that is submitted is this one.
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     # Not before: Ray takes seconds to import.
     from ray._private.authentication.authentication_token_setup import ensure_token_if_auth_enabled
     from ray._private.utils import get_ray_address_file

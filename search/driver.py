@@ -316,7 +316,8 @@ class Driver:
         """Machines have come or gone; this is what there is now."""
         came_or_went = "came" if slots > self.record.slots else "went"
         self.record.slots = slots
-        self.tell(f"machines {came_or_went}: {slots} trials at once")
+        trials = "1 trial" if slots == 1 else f"{slots} trials"
+        self.tell(f"machines {came_or_went}: {trials} at once")
         with self._giving_up_where_lost():
             note_growth(self.study, slots, hardware)
 

@@ -263,6 +263,7 @@ def _train(
             machines=machines,
             cpus_per_trial=settings.cpus_per_trial,
             gpus_per_trial=gpus_per_trial,
+            state_every=settings.state_every,
             report_timeout=settings.report_timeout,
             time_budget=settings.time_budget,
         )

@@ -105,6 +105,8 @@ class StudySettings(Settings):
     """models to keep for other weightings of the tasks, at most"""
     retries: Annotated[int, Field(ge=0)] = 2
     """how often a crashed trial is tried again, from its last state"""
+    state_every: Annotated[float, BeforeValidator(parse_duration), Field(gt=0)] = 60.0
+    """save this often what a trial can go on from: at most so much training does a crash cost"""
     report_timeout: Annotated[float, BeforeValidator(parse_duration), Field(gt=0)] | None = None
     """end and retry a trial that gives no report for this long (default: wait for ever)"""
     resume: bool = False

@@ -27,8 +27,6 @@ from .checkpoints import load_trainer, save_checkpoint
 from .directory import open_directory
 from .patience import reason_of
 
-# How much training a crash may cost, as far as reports come that often.
-_SECONDS_BETWEEN_STATES = 60.0
 _SECONDS_BETWEEN_TRIES = 1.0
 
 
@@ -53,10 +51,12 @@ class MinbertTrial(tune.Trainable):
         pretrained: Pretrained,
         threads: int,
         folder: str,
+        state_every: float,
     ) -> None:
         torch.set_num_threads(threads)
         self._dataset = dataset
         self._pretrained = pretrained
+        self._state_every = state_every
         self._directory = open_directory(folder)
         node = ray.get_runtime_context().get_node_id()
         self._machine = f"{platform.node()} ({node[:6]})"
@@ -108,7 +108,7 @@ class MinbertTrial(tune.Trainable):
             self._trainer = self._make_trainer()
         trainer = self._trainer
         report = self._unsaved = self._unsaved or trainer.next_report()
-        is_due = time.monotonic() - self._last_state > _SECONDS_BETWEEN_STATES
+        is_due = time.monotonic() - self._last_state > self._state_every
         with_state = not trainer.finished and (is_due or report.step in self._job["rungs"])
         with _storage_errors():
             save_checkpoint(

@@ -192,6 +192,7 @@ def run_trials(
     machines: Cluster,
     cpus_per_trial: int,
     gpus_per_trial: float,
+    state_every: float,
     report_timeout: float | None,
     time_budget: float | None,
     study: str,
@@ -210,6 +211,7 @@ def run_trials(
         machines: the cluster.
         cpus_per_trial: CPU cores, and threads, of each attempt.
         gpus_per_trial: may be a fraction.
+        state_every: seconds between states, at reports.
         report_timeout: seconds after which an attempt without a report is ended.
         time_budget: seconds.
         study: name of the study, for the workers' logs and the metrics.
@@ -228,6 +230,7 @@ def run_trials(
             pretrained=pretrained,
             threads=cpus_per_trial,
             folder=directory.address,
+            state_every=state_every,
         ),
         {"cpu": cpus_per_trial, "gpu": gpus_per_trial},
     )

@@ -132,6 +132,7 @@ def search(dataset: Dataset, tiny: Pretrained, folder: Path, **settings: Any) ->
             machines=TwoSlots(),
             cpus_per_trial=1,
             gpus_per_trial=0,
+            state_every=checked.state_every,
             report_timeout=checked.report_timeout,
             time_budget=None,
             study="s",

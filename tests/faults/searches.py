@@ -1,0 +1,134 @@
+"""Searches that faults are inflicted on, and what must be true of their record afterwards."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from minbert.errors import InputError
+from search.folder import RunFolder
+from search.study import Study
+
+from .nodes import ROOT, wait_for
+
+Row = tuple[Any, ...]
+
+
+class Search:
+    """``python -m search.run`` as a process.
+
+    Attributes:
+        folder: of the run.
+        process: the driver.
+    """
+
+    def __init__(
+        self,
+        where: str | Path,
+        options: list[str],
+        environment: Mapping[str, str],
+        storage: str | None = None,
+    ):
+        self.where, self.storage = str(where), storage
+        out, _, name = self.where.rpartition("/")
+        command = [sys.executable, "-u", "-m", "search.run", *options, "--out", out, "--name", name]
+        if storage is not None:
+            command += ["--storage", storage]
+        self.begun = time.time()
+        self.process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={"OMP_NUM_THREADS": "1", **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._text = ""
+
+    @property
+    def folder(self) -> RunFolder:
+        return RunFolder(self.where, self.storage)
+
+    def study(self) -> Study | None:
+        """As it stands; None where there is none yet."""
+        try:
+            return self.folder.load_study()
+        except InputError:
+            return None
+
+    def trials_on(self, node: str) -> list[int]:
+        """Trials that run and whose last report came from a node."""
+        study = self.study()
+        return [
+            trial.number
+            for trial in (study.trials if study else [])
+            if not trial.is_over
+            and trial.decisions
+            and f"({node})" in trial.decisions[-1].machine
+            and trial.decisions[-1].attempt == len(trial.attempts)
+        ]
+
+    def reports(self, number: int) -> int:
+        """Reports of a trial so far."""
+        study = self.study()
+        return len(study.trials[number].reports) if study and len(study.trials) > number else 0
+
+    def failure(self, number: int) -> str | None:
+        """How the next attempt at a trial will differ, where the last one failed."""
+        study = self.study()
+        failure = study.trials[number].failure if study else None
+        return failure.next if failure else None
+
+    def wait_for_reports(self, number: int, count: int) -> None:
+        wait_for(lambda: self.reports(number) >= count)
+
+    def end(self, seconds: float = 240.0) -> tuple[int, str]:
+        """Wait for its end; its status and what it printed."""
+        text, _ = self.process.communicate(timeout=seconds)
+        return self.process.returncode, text
+
+    def kill(self) -> None:
+        """Kill the driver, as by ``kill -9``."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.communicate(timeout=30)
+
+
+@contextmanager
+def search(
+    where: str | Path,
+    *options: str,
+    environment: Mapping[str, str] | None = None,
+    storage: str | None = None,
+) -> Iterator[Search]:
+    """A search for the length of a test."""
+    begun = Search(where, list(options), environment or os.environ, storage)
+    try:
+        yield begun
+    finally:
+        begun.process.kill()
+        begun.process.wait()
+
+
+def rows(folder: RunFolder) -> list[Row]:
+    """All of the record that depends neither on the clock nor on where and how often trials ran."""
+    return [
+        (
+            *(trial.number, trial.name, trial.state, trial.error, report.step),
+            *(report.scores, report.losses, report.kept, decision.verdict),
+        )
+        for trial in folder.load_study().trials
+        for report, decision in zip(trial.reports, trial.decisions, strict=True)
+    ]
+
+
+def whys(folder: RunFolder) -> dict[int, list[str]]:
+    """Why each attempt of each trial was made."""
+    return {
+        trial.number: [attempt.why for attempt in trial.attempts]
+        for trial in folder.load_study().trials
+    }
