@@ -33,6 +33,7 @@ from .record import (
     SearchRecord,
     TrialRecord,
     Verdict,
+    at_once,
     field_texts,
 )
 from .settings import StudySettings
@@ -316,8 +317,7 @@ class Driver:
         """Machines have come or gone; this is what there is now."""
         came_or_went = "came" if slots > self.record.slots else "went"
         self.record.slots = slots
-        trials = "1 trial" if slots == 1 else f"{slots} trials"
-        self.tell(f"machines {came_or_went}: {trials} at once")
+        self.tell(f"machines {came_or_went}: {at_once(slots)}")
         with self._giving_up_where_lost():
             note_growth(self.study, slots, hardware)
 

@@ -18,7 +18,7 @@ from .driver import Driver
 from .folder import RunFolder
 from .plan import Plan
 from .provenance import hardware_of, sizes
-from .record import SearchRecord
+from .record import SearchRecord, at_once
 from .review.experiments import experiment_rows, experiments_table
 from .review.reading import Run
 from .review.terminal import outcome, trials_table
@@ -66,7 +66,7 @@ def introduction(
     gpus = f", {there['gpus']:g} GPUs" if there["gpus"] else ", no GPU"
     where = f" on {there['machines']} machines" if there["machines"] > 1 else ""
     slots = record.slots
-    yield f"Hardware  {there['cpus']} CPUs{gpus}{where}: {slots} trials at once"
+    yield f"Hardware  {there['cpus']} CPUs{gpus}{where}: {at_once(slots)}"
     if not slots:
         yield "          no machine has room for a trial: the search waits until one comes"
     if machines.dashboard:

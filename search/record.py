@@ -237,3 +237,8 @@ def field_texts(fields: dict[str, Any]) -> list[str]:
         else:
             texts.append(f"{name}={value}")
     return texts
+
+
+def at_once(slots: int) -> str:
+    """How many trials can run, in words."""
+    return "1 trial at once" if slots == 1 else f"{slots} trials at once"

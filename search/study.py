@@ -301,7 +301,10 @@ class Study:
         return self._storage.get_study_user_attrs(self._id).get(name)
 
     def close(self) -> None:
+        """End its connections; what was read can still be looked at."""
         self._storage.remove_session()
+        if isinstance(self._storage, RDBStorage):
+            self._storage.engine.dispose()
 
     def _trial_id(self, trial: TrialRecord) -> int:
         return self._frozen[trial.number]._trial_id

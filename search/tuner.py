@@ -17,6 +17,7 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.execution import class_cache
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
@@ -216,6 +217,10 @@ def run_trials(
         time_budget: seconds.
         study: name of the study, for the workers' logs and the metrics.
     """
+    # Ray would copy the driver's credentials to the workers, by way of its logs.
+    class_cache.ENV_VARS_TO_PROPAGATE -= {
+        name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")
+    }
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = _SECONDS_BETWEEN_RAYS_OWN_CHECKPOINTS
     os.environ["TUNE_FORCE_TRIAL_CLEANUP_S"] = _SECONDS_TO_STOP
     for name in ("", "_AUTOSCALER"):

@@ -1,12 +1,15 @@
 """The page, written again and again while a search runs."""
 
+import contextlib
 import threading
 import time
 from typing import Self
 
+from minbert.errors import InputError
 from minbert.report import Report
 from search.folder import RunFolder
 from search.guard import Guarded, guarded
+from search.patience import STORAGE_ERRORS
 from search.record import TrialRecord
 
 # The first page comes soon; later ones are written for at most a twentieth of the time.
@@ -61,9 +64,11 @@ class LivePage(Guarded):
         from .reading import read_run
         from .report import write_page
 
-        study = self._folder.load_study()
-        try:
-            write_page(read_run(self._folder, study, is_running=True))
-            self._folder.publish()
-        finally:
-            study.close()
+        # Storage that is away for a while is for the search to tell.
+        with contextlib.suppress(InputError, *STORAGE_ERRORS):
+            study = self._folder.load_study()
+            try:
+                write_page(read_run(self._folder, study, is_running=True))
+                self._folder.publish()
+            finally:
+                study.close()

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +24,7 @@ class Search:
     Attributes:
         folder: of the run.
         process: the driver.
+        said: what it printed, once it is over.
     """
 
     def __init__(
@@ -32,23 +32,23 @@ class Search:
         where: str | Path,
         options: list[str],
         environment: Mapping[str, str],
-        storage: str | None = None,
+        storage: str | None,
+        folder: Path,
     ):
         self.where, self.storage = str(where), storage
         out, _, name = self.where.rpartition("/")
         command = [sys.executable, "-u", "-m", "search.run", *options, "--out", out, "--name", name]
         if storage is not None:
             command += ["--storage", storage]
-        self.begun = time.time()
         self.process = subprocess.Popen(
             command,
-            cwd=ROOT,
-            env={"OMP_NUM_THREADS": "1", **environment},
+            cwd=folder,
+            env={"OMP_NUM_THREADS": "1", **environment, "PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
-        self._text = ""
+        self.said = ""
 
     @property
     def folder(self) -> RunFolder:
@@ -57,7 +57,7 @@ class Search:
     def study(self) -> Study | None:
         """As it stands; None where there is none yet."""
         try:
-            return self.folder.load_study()
+            return read(self.folder)
         except InputError:
             return None
 
@@ -89,13 +89,13 @@ class Search:
 
     def end(self, seconds: float = 240.0) -> tuple[int, str]:
         """Wait for its end; its status and what it printed."""
-        text, _ = self.process.communicate(timeout=seconds)
-        return self.process.returncode, text
+        self.said, _ = self.process.communicate(timeout=seconds)
+        return self.process.returncode, self.said
 
     def kill(self) -> None:
         """Kill the driver, as by ``kill -9``."""
         self.process.send_signal(signal.SIGKILL)
-        self.process.communicate(timeout=30)
+        self.said, _ = self.process.communicate(timeout=30)
 
 
 @contextmanager
@@ -104,14 +104,22 @@ def search(
     *options: str,
     environment: Mapping[str, str] | None = None,
     storage: str | None = None,
+    folder: Path = ROOT,
 ) -> Iterator[Search]:
-    """A search for the length of a test."""
-    begun = Search(where, list(options), environment or os.environ, storage)
+    """A search for the length of a test, started in a folder."""
+    begun = Search(where, list(options), environment or os.environ, storage, folder)
     try:
         yield begun
     finally:
         begun.process.kill()
         begun.process.wait()
+
+
+def read(folder: RunFolder) -> Study:
+    """The study of a run, with no connection left open, as tests look often."""
+    study = folder.load_study()
+    study.close()
+    return study
 
 
 def rows(folder: RunFolder) -> list[Row]:
@@ -121,7 +129,7 @@ def rows(folder: RunFolder) -> list[Row]:
             *(trial.number, trial.name, trial.state, trial.error, report.step),
             *(report.scores, report.losses, report.kept, decision.verdict),
         )
-        for trial in folder.load_study().trials
+        for trial in read(folder).trials
         for report, decision in zip(trial.reports, trial.decisions, strict=True)
     ]
 
@@ -129,6 +137,5 @@ def rows(folder: RunFolder) -> list[Row]:
 def whys(folder: RunFolder) -> dict[int, list[str]]:
     """Why each attempt of each trial was made."""
     return {
-        trial.number: [attempt.why for attempt in trial.attempts]
-        for trial in folder.load_study().trials
+        trial.number: [attempt.why for attempt in trial.attempts] for trial in read(folder).trials
     }
