@@ -7,6 +7,7 @@ value that a cluster would refuse.
 """
 
 import argparse
+import functools
 import os
 import re
 import shlex
@@ -21,10 +22,17 @@ from typing import Annotated, Any, Literal
 import pytest
 import yaml  # type: ignore[import-untyped]
 from pydantic import BaseModel, ConfigDict, Field
+from ray.autoscaler._private.kuberay import autoscaling_config
+from ray.autoscaler._private.node_provider_availability_tracker import NodeAvailabilitySummary
+from ray.autoscaler._private.resource_demand_scheduler import (
+    _default_utilization_scorer,
+    get_nodes_for,
+)
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.dashboard.modules.job.cli import job_cli_group
 from ray.scripts.scripts import cli as ray_cli
 
+from cluster import detect_dead_nodes_within
 from minbert.config import InputSettings
 from minbert.settings import add_options, given, make_parser
 from search.settings import StudySettings
@@ -40,6 +48,14 @@ ALL = (
     *(CLUSTER / "kuberay" / name for name in MANIFESTS),
     SCRIPT,
 )
+
+
+# A node that is gone is given up after about 10 s, as by `python -m cluster local`.
+CHECKS_OF_NODES = {
+    "RAY_health_check_period_ms": "2000",
+    "RAY_health_check_timeout_ms": "2000",
+    "RAY_health_check_failure_threshold": "4",
+}
 
 
 def launcher(name: str) -> dict[str, Any]:
@@ -100,6 +116,17 @@ def test_has_a_page(path: Path) -> None:
     assert re.search(r"docs/cluster/\w+\.md", path.read_text())
 
 
+def test_dead_nodes_are_given_up_as_soon_as_on_a_local_cluster(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for variable in CHECKS_OF_NODES:
+        monkeypatch.setenv(variable, "")
+    detect_dead_nodes_within(10.0)
+    assert {variable: os.environ[variable] for variable in CHECKS_OF_NODES} == CHECKS_OF_NODES
+    page = (DOCS / "README.md").read_text()
+    assert all(f"{variable}={value}" in page for variable, value in CHECKS_OF_NODES.items())
+
+
 # ── ssh.yaml, aws.yaml ─────────────────────────────────────────────────────────────────────────
 
 
@@ -119,7 +146,9 @@ def test_each_node_starts_ray_with_the_token(name: str) -> None:
     config = launcher(name)
     head_environment, head = ray_start(config["head_start_ray_commands"])
     environment, worker = ray_start(config["worker_start_ray_commands"])
-    assert head_environment == environment == ["RAY_AUTH_MODE=token"]
+    assert environment == ["RAY_AUTH_MODE=token"]
+    checks = (f"{variable}={value}" for variable, value in CHECKS_OF_NODES.items())
+    assert sorted(head_environment) == sorted(["RAY_AUTH_MODE=token", *checks])
     assert config["file_mounts"]["~/.ray/auth_token"] == "~/.ray/auth_token"
     assert worker == {"--address": "$RAY_HEAD_IP:6379"}
     without_trials = {"--num-cpus": "0", "--num-gpus": "0"} if name == "ssh.yaml" else {}
@@ -131,6 +160,11 @@ def test_each_node_starts_ray_with_the_token(name: str) -> None:
         "--autoscaling-config": "~/ray_bootstrap_config.yaml",
         **without_trials,
     }
+
+
+@pytest.mark.parametrize("name", LAUNCHED)
+def test_each_node_can_keep_its_study_in_postgresql(name: str) -> None:
+    assert "'.[minilm,postgresql]'" in launcher(name)["setup_commands"][-1]
 
 
 def test_ssh_holds_all_machines_from_the_start() -> None:
@@ -150,6 +184,35 @@ def test_aws_pays_for_spot_workers_from_none_to_four_and_a_head_without_trials()
     assert config["max_workers"] == 4
     assert config["idle_timeout_minutes"] == 10
     assert config["provider"]["cache_stopped_nodes"] is False
+
+
+def workers_for(config: dict[str, Any], trials: int) -> dict[str, int]:
+    """Workers that Ray's autoscaler adds to a lone head where so many trials wait."""
+    scorer = functools.partial(
+        _default_utilization_scorer, node_availability_summary=NodeAvailabilitySummary({})
+    )
+    head = config["head_node_type"]
+    types, most = config["available_node_types"], config["max_workers"]
+    waiting = [{"CPU": 1, "GPU": 0.25}] * trials
+    added, _ = get_nodes_for(types, {head: 1}, head, most, waiting, scorer)
+    return dict(added)
+
+
+def test_aws_starts_the_workers_that_waiting_trials_need() -> None:
+    config = launcher("aws.yaml")
+    gpu = config["available_node_types"]["gpu"]
+    assert gpu["resources"] == {}
+    # What `ray up` learns from AWS of the instance type.
+    assert gpu["node_config"]["InstanceType"] == "g4dn.xlarge"
+    gpu["resources"] = {"CPU": 4, "GPU": 1}
+    assert [workers_for(config, trials) for trials in (0, 1, 4, 12, 13, 64)] == [
+        {},
+        {"gpu": 1},
+        {"gpu": 1},
+        {"gpu": 3},
+        {"gpu": 4},
+        {"gpu": 4},
+    ]
 
 
 def test_aws_leaves_no_security_group_to_ray() -> None:
@@ -379,18 +442,35 @@ def test_manifests_have_the_fields_of_their_kinds() -> None:
     assert kinds == [["PersistentVolumeClaim", "NetworkPolicy"], ["RayCluster"], ["RayJob"]]
 
 
-def test_a_search_of_its_own_has_the_cluster_that_stays_but_with_workers_at_once() -> None:
+def test_a_search_of_its_own_has_the_same_cluster_as_the_one_that_stays() -> None:
     stays, own = ray_clusters()
-    assert [stays.workerGroupSpecs[0].replicas, own.workerGroupSpecs[0].replicas] == [0, 2]
-    own.workerGroupSpecs[0].replicas = 0
     assert own == stays
+
+
+def test_pods_come_as_waiting_trials_need_them() -> None:
+    (cluster,) = manifests("raycluster.yaml")
+    cluster["metadata"]["namespace"] = "default"
+    config = autoscaling_config._derive_autoscaling_config_from_ray_cr(cluster)
+    assert config["idle_timeout_minutes"] == 10
+    assert [workers_for(config, trials) for trials in (0, 1, 5, 64)] == [
+        {},
+        {"gpu": 1},
+        {"gpu": 2},
+        {"gpu": 4},
+    ]
+
+
+def test_the_head_gives_up_pods_that_are_gone() -> None:
+    for spec in ray_clusters():
+        (head,) = spec.headGroupSpec.template.spec.containers
+        assert CHECKS_OF_NODES.items() <= {each.name: each.value for each in head.env}.items()
 
 
 def test_pods_scale_from_none_and_the_head_takes_no_trials() -> None:
     for spec in ray_clusters():
         assert spec.headGroupSpec.rayStartParams == {"num-cpus": "0", "num-gpus": "0"}
         (gpu,) = spec.workerGroupSpecs
-        assert (gpu.minReplicas, gpu.maxReplicas) == (0, 4)
+        assert (gpu.replicas, gpu.minReplicas, gpu.maxReplicas) == (0, 0, 4)
         (worker,) = gpu.template.spec.containers
         assert worker.resources.limits["nvidia.com/gpu"] == "1"
         (head,) = spec.headGroupSpec.template.spec.containers
@@ -441,6 +521,8 @@ def test_the_entrypoint_goes_on_with_a_run_that_is_there(there: bool, tmp_path: 
     settings = settings_of(said.split()[2:])
     assert settings.resume is there
     assert (settings.address, settings.name) == ("auto", "weights-1")
+    # No worker is there yet to tell whether there are GPUs.
+    assert settings.gpus_per_trial == 0.25
 
 
 # ── slurm/search.sbatch ────────────────────────────────────────────────────────────────────────
@@ -500,7 +582,8 @@ _STUBS = {
     "ray": """
         case "$1" in
           get-auth-token) mkdir -p ~/.ray; cd ~/.ray; [ -e auth_token ] || echo token > auth_token;;
-          start) trap 'echo ended >> "$CALLS"; exit' TERM; echo "$RAY_AUTH_MODE ray $*" >> "$CALLS"
+          start) trap 'echo ended >> "$CALLS"; exit' TERM; env | grep RAY_health_check >> "$CALLS"
+            echo "$RAY_AUTH_MODE ray $*" >> "$CALLS"
             while [ -e "$CALLS" ]; do sleep 0.05; done;;
           status) grep -q -- --head "$CALLS";;
         esac""",
@@ -534,7 +617,6 @@ class FakeSite:
             "CALLS": str(self.calls),
             "SLURM_SUBMIT_DIR": str(folder),
             "SLURM_JOB_ID": "4001",
-            "SLURM_JOB_NUM_NODES": "1",
             "SLURM_CPUS_PER_TASK": "8",
         }
         (folder / "home").mkdir()
@@ -574,6 +656,7 @@ def test_the_script_starts_a_head_without_trials_and_workers_and_ends_them(site:
     # 20000 and three ports for each of 4,000 jobs.
     assert {"--port=20003", "--dashboard-port=20004", "--ray-client-server-port=20005"} <= set(head)
     assert {"--address=10.0.0.1:20003", "--num-cpus=8"} <= set(worker)
+    assert {f"{name}={value}" for name, value in CHECKS_OF_NODES.items()} <= set(lines)
     assert lines.count("ended") == 2
 
 
@@ -672,6 +755,7 @@ def test_the_image_holds_the_program_alone_at_the_versions_of_the_constraints() 
         if "pip install" in part
     ]
     assert len(installs) == 2
+    assert "'.[minilm,postgresql]'" in installs[-1]
     assert all("-c constraints.txt" in install for install in installs)
 
 
@@ -715,7 +799,11 @@ def test_commands_on_the_pages_exist(page: Path) -> None:
             asked = {word for word in arguments[:ours] if word.startswith("--")}
             assert asked <= options_of(command), words
         if "search.run" in words:
-            assert settings_of(words[words.index("search.run") + 1 :]).address == "auto"
+            settings = settings_of(words[words.index("search.run") + 1 :])
+            assert settings.address == "auto"
+            if page.stem in ("aws", "kuberay"):
+                # Where no worker is up yet, a search has to be told.
+                assert settings.gpus_per_trial == 0.25
 
 
 @pytest.mark.parametrize("name", ["ssh", "aws", "kuberay", "slurm"])
