@@ -18,7 +18,7 @@ import re
 import shlex
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from .directory import LocalDirectory, join, open_directory
 from .lease import is_leased
 from .patience import reason_of
 from .study import Study, open_storage
+from .study_file import StudyCopies, file_of, last_good, put_back
 
 _ABOUT = "run.json"
 _SQLITE = "sqlite:///"
@@ -49,6 +50,7 @@ class RunFolder:
 
     Attributes:
         directory: the folder itself.
+        problem: what was wrong with the study that was loaded last, in words; None if nothing was.
         path: where the files for people are written: the folder itself, or what stands for an
             object store on this machine until ``publish``.
     """
@@ -56,6 +58,7 @@ class RunFolder:
     def __init__(self, where: str | Path, storage: str | None = None):
         self.directory = open_directory(where)
         self._storage = storage
+        self.problem: str | None = None
         self._published: dict[str, tuple[int, int]] = {}
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         if isinstance(self.directory, LocalDirectory):
@@ -171,12 +174,21 @@ class RunFolder:
     def create_study(self, setup: dict[str, object]) -> Study:
         return Study.create(open_storage(self.storage()), self.name, setup)
 
-    def open_study(self, setup: dict[str, object]) -> Study:
-        """The study of the run, made where a kill came before it was.
+    def open_study(self, setup: dict[str, object], tell: Callable[[str], None]) -> Study:
+        """The study of the run, made where a kill came before it was, for the one driver.
+
+        Args:
+            setup: of this run.
+            tell: is given a line where the study's file was damaged and its copy put back.
 
         Raises:
             InputError: it is gone though the run has answers, which a new study would not know.
         """
+        where = self.storage()
+        if (path := file_of(where)) is not None and path.is_file():
+            said = put_back(path, is_sqlite=where.startswith(_SQLITE))
+            if said is not None:
+                tell(f"{said}; what was recorded since then is made again")
         try:
             study = self.load_study()
         except InputError:
@@ -189,12 +201,25 @@ class RunFolder:
     def load_study(self) -> Study:
         """The study of the run; InputError where there is none."""
         where = self.storage()
-        path = Path(where.removeprefix(_SQLITE).partition("?")[0])
-        if ("://" not in where or where.startswith(_SQLITE)) and not path.is_file():
-            raise InputError(f"{path} is missing, so there is nothing to go on with or to show")
-        if where.startswith(_SQLITE):
-            _check_sqlite(path, may_be_link=self._storage is not None)
+        path, is_sqlite = file_of(where), where.startswith(_SQLITE)
+        if path is not None:
+            if not path.is_file():
+                raise InputError(f"{path} is missing, so there is nothing to go on with or to show")
+            if is_sqlite:
+                _check_sqlite(path, may_be_link=self._storage is not None)
+            good, self.problem = last_good(path, is_sqlite=is_sqlite)
+            if good != path:
+                where = f"{_SQLITE}{good}" if is_sqlite else str(good)
+            if is_sqlite and good.read_bytes()[: len(_HEAD)] not in (b"", _HEAD):
+                raise InputError(f"{good} is no SQLite database")
         return Study.load(open_storage(where), self.name)
+
+    def copies(self) -> list[StudyCopies]:
+        """The watcher that copies the study's file, where it is one."""
+        where = self.storage()
+        file = file_of(where)
+        is_sqlite = where.startswith(_SQLITE)
+        return [] if file is None else [StudyCopies(file, is_sqlite=is_sqlite)]
 
     def store(self) -> CheckpointStore:
         return CheckpointStore(self.checkpoints)
@@ -249,13 +274,9 @@ def _check_sqlite(path: Path, *, may_be_link: bool) -> None:
     if path.is_symlink() and not may_be_link:
         raise InputError(f"{path} is a link; name where it leads with --storage {_SQLITE}/…")
     try:
-        with path.open("rb") as file:
-            head = file.read(len(_HEAD))
         is_hostile = journal.is_file() and journal.read_bytes().endswith(_NAMES_A_FILE)
     except OSError as error:
         raise InputError(f"the study cannot be read: {reason_of(error)}") from None
-    if head not in (b"", _HEAD):
-        raise InputError(f"{path} is no SQLite database")
     if is_hostile:
         raise InputError(f"{journal} is none of ours: SQLite would remove another file for it")
 

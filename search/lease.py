@@ -1,11 +1,16 @@
 """The lease on a study in a database that several machines reach: its one driver holds it."""
 
 import contextlib
+import os
+import platform
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
 
 from minbert.errors import InputError
 
@@ -18,9 +23,17 @@ _LEASE = "lease"
 
 
 def is_leased(study: Study) -> bool:
-    """Whether a driver holds the lease on a study."""
+    """Whether a driver holds the lease on a study; one that died on this machine does not."""
     noted = study.noted(_LEASE)
-    return noted is not None and bool(noted["until"] > time.time())
+    if noted is None or noted["until"] <= time.time():
+        return False
+    return bool(noted.get("machine") != _this_machine() or psutil.pid_exists(noted["pid"]))
+
+
+def _this_machine() -> str:
+    """A name that no other machine has, nor this one after it was started anew."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    return f"{platform.node()} {boot.read_text().strip() if boot.is_file() else uuid.getnode()}"
 
 
 def needs_lease(storage: str) -> bool:
@@ -82,7 +95,9 @@ class Lease:
 
     def _renew(self) -> None:
         until, now = time.time() + _SECONDS, time.monotonic()
-        self._study.note(_LEASE, {"owner": self._owner, "until": until}, guarded=False)
+        noted = {"owner": self._owner, "until": until}
+        noted |= {"machine": _this_machine(), "pid": os.getpid()}
+        self._study.note(_LEASE, noted, guarded=False)
         self._confirmed = now
 
     def keep(self) -> None:

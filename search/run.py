@@ -109,7 +109,7 @@ def run_search(settings: StudySettings, inputs: InputSettings, console: Console)
         folder = new or find_run(settings, plan, setup)
         with contextlib.ExitStack() as stack:
             stack.enter_context(folder.locked())
-            study = folder.create_study(setup) if new else folder.open_study(setup)
+            study = folder.create_study(setup) if new else folder.open_study(setup, tell)
             check_setup(study, setup)
             if settings.resume:
                 plan = extend(plan, settings, study)
@@ -205,14 +205,16 @@ def _train(
     """Run the trials; returns what there is to know of the run."""
     address = settings.address and cluster.prepare_to_join(settings.address)
     # Not before: Ray takes seconds to import, and reads its environment then.
-    from cluster.local import ray_cluster
+    from cluster.local import ray_cluster, temporary_folder
 
     from .review.tensorboard import TensorBoardLog
     from .tuner import run_trials
 
     start = time.monotonic()
-    scratch = folder.path / "ray"
+    # Not in the run's folder, whose disk may be full.
+    scratch = temporary_folder()
     with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, scratch, ignore_errors=True)
         texts = DevTexts(dataset, pretrained.tokenizer())
         log = stack.enter_context(
             TensorBoardLog(
@@ -252,7 +254,7 @@ def _train(
             stack.enter_context(view)
             driver.watchers.append(view)
         page = stack.enter_context(LivePage(folder))
-        driver.watchers += [log, page]
+        driver.watchers += [log, page, *folder.copies()]
         run_trials(
             driver,
             dataset,
@@ -269,7 +271,6 @@ def _train(
         )
     if not driver.lost:
         end_run(driver.study)
-    shutil.rmtree(scratch, ignore_errors=True)
     return {
         "name": folder.name,
         "space": str(plan.space.path) if settings.space.endswith(".py") else plan.space.name,

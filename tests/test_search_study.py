@@ -1,6 +1,7 @@
 """The study in its storages: what is written is read back, and what a kill cut off is mended."""
 
 import json
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -149,7 +150,15 @@ def test_a_lease_lets_one_driver_in_and_ends_with_it(
         pass
     # A driver that was killed renews nothing.
     ours.note("lease", {"owner": "gone", "until": time.time() + 1})
+    assert lease_module.is_leased(ours)
     time.sleep(1.1)
+    assert not lease_module.is_leased(ours)
+    # Of one on this machine it is known at once that it is gone.
+    mine = {"owner": "gone", "until": time.time() + 99, "machine": lease_module._this_machine()}
+    with subprocess.Popen(["true"]) as process:
+        ours.note("lease", {**mine, "pid": process.pid})
+        assert lease_module.is_leased(ours)
+    assert not lease_module.is_leased(ours)
     with lease(theirs):
         assert threading.active_count() > 1
     assert lost == []

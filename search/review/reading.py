@@ -1,6 +1,7 @@
 """A run as reviews read it, whether or not it is still going on."""
 
 import argparse
+import sys
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any
@@ -121,6 +122,8 @@ def read_run(
         InputError: there is no run in the folder, or nothing was recorded yet.
     """
     study = study or folder.load_study()
+    if folder.problem is not None:
+        print(f"note: {folder.problem}", file=sys.stderr)
     if not study.trials:
         raise InputError(f"{folder}: no trial is recorded yet; look again later")
     noted, driver_runs = _noted(folder, study)

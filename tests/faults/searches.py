@@ -134,6 +134,11 @@ def rows(folder: RunFolder) -> list[Row]:
     ]
 
 
+def numbers(folder: RunFolder) -> list[int]:
+    """The numbers of all reports, which say whether one is lost or repeated."""
+    return sorted(d.order for trial in read(folder).trials for d in trial.decisions)
+
+
 def whys(folder: RunFolder) -> dict[int, list[str]]:
     """Why each attempt of each trial was made."""
     return {

@@ -1,0 +1,140 @@
+"""The file of a study: copied while the search runs, and put back where it was damaged.
+
+``study.db`` has its copy in ``study.db.copy``; so has an Optuna journal. A database server looks
+after its own.
+"""
+
+import contextlib
+import datetime
+import os
+import shutil
+import sqlite3
+import time
+from pathlib import Path
+
+from minbert.report import Report
+
+from .guard import Guarded, guarded
+from .record import TrialRecord
+
+_SQLITE = "sqlite:///"
+# What was recorded after the copy is lost with the file, so it is made often, but for at most a
+# twentieth of the time.
+_SECONDS_BETWEEN = 5.0
+_SHARE = 20
+
+
+def file_of(storage: str) -> Path | None:
+    """The file of a study in SQLite or in a journal; None for a database server."""
+    if storage.startswith(_SQLITE):
+        return Path(storage.removeprefix(_SQLITE).partition("?")[0])
+    return None if "://" in storage else Path(storage)
+
+
+def copy_of(file: Path) -> Path:
+    return file.with_name(f"{file.name}.copy")
+
+
+class StudyCopies(Guarded):
+    """A watcher that keeps a copy of a study's file.
+
+    Args:
+        file: of the study.
+        is_sqlite: it is a database; otherwise a journal.
+    """
+
+    what = "the copy of the study"
+
+    def __init__(self, file: Path, *, is_sqlite: bool):
+        self._file, self._is_sqlite = file, is_sqlite
+        self._next = 0.0
+
+    def started(self, trial: TrialRecord) -> None:
+        pass
+
+    @guarded
+    def reported(self, trial: TrialRecord, report: Report) -> None:  # noqa: ARG002
+        begin = time.monotonic()
+        if begin < self._next:
+            return
+        # A full disk is no reason to do without copies for good.
+        with contextlib.suppress(OSError, sqlite3.OperationalError):
+            self.make()
+        took = time.monotonic() - begin
+        self._next = time.monotonic() + max(_SECONDS_BETWEEN, _SHARE * took)
+
+    def set_aside(self, trial: TrialRecord, reason: str) -> None:
+        pass
+
+    def ended(self, trial: TrialRecord) -> None:
+        pass
+
+    def make(self) -> None:
+        """Copy the file as it stands, in place of an earlier copy."""
+        copy = copy_of(self._file)
+        temporary = copy.with_name(f".{copy.name}.{os.getpid()}")
+        try:
+            temporary.unlink(missing_ok=True)
+            if self._is_sqlite:
+                with (
+                    contextlib.closing(sqlite3.connect(self._file, timeout=60)) as source,
+                    contextlib.closing(sqlite3.connect(temporary)) as target,
+                ):
+                    source.backup(target)
+            else:
+                shutil.copyfile(self._file, temporary)
+            temporary.replace(copy)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def is_whole(file: Path, *, is_sqlite: bool) -> bool:
+    """Whether a study's file is neither cut nor overwritten, as far as that can be seen."""
+    if is_sqlite:
+        try:
+            with contextlib.closing(sqlite3.connect(file, timeout=60)) as connection:
+                tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+                checked = connection.execute("PRAGMA quick_check(1)").fetchone()
+            # One that was emptied is a good, but new, database.
+            return bool(checked == ("ok",) and (tables != (0,) or not copy_of(file).is_file()))
+        except sqlite3.DatabaseError:
+            return False
+    # Optuna reads over a last line that a kill tore.
+    copy = copy_of(file)
+    return not copy.is_file() or file.stat().st_size >= copy.stat().st_size
+
+
+def last_good(file: Path, *, is_sqlite: bool) -> tuple[Path, str | None]:
+    """A study's file, or where that is damaged its copy, with a line that says so.
+
+    Where there is no whole copy either, it is the file, for whoever reads it to say what is wrong.
+    """
+    copy = copy_of(file)
+    if is_whole(file, is_sqlite=is_sqlite) or copy.is_symlink():
+        return file, None
+    if not copy.is_file() or not is_whole(copy, is_sqlite=is_sqlite):
+        return file, None
+    made = datetime.datetime.fromtimestamp(copy.stat().st_mtime).astimezone()
+    return copy, f"{file} is damaged; used is its copy of {made:%Y-%m-%d %H:%M:%S}"
+
+
+def put_back(file: Path, *, is_sqlite: bool) -> str | None:
+    """Put the copy in the place of a damaged file, which is kept; a line says so."""
+    good, said = last_good(file, is_sqlite=is_sqlite)
+    if said is not None:
+        file.replace(file.with_name(f"{file.name}.damaged"))
+        # Of the damaged one; it would be taken for the copy's.
+        file.with_name(f"{file.name}-journal").unlink(missing_ok=True)
+        shutil.copyfile(good, file)
+    if not is_sqlite and _cut_torn_line(file):
+        said = said or f"the last line of {file} was torn and is cut off"
+    return said
+
+
+def _cut_torn_line(journal: Path) -> bool:
+    """Remove what stands after the last line break, to which the next line would be added."""
+    with journal.open("r+b") as file:
+        content = file.read()
+        end = content.rfind(b"\n") + 1
+        file.truncate(end)
+    return end < len(content)
