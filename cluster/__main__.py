@@ -74,7 +74,14 @@ def run_local_cluster(nodes: int, cpus: int, detection: float) -> None:
     try:
         for index in range(nodes):
             about = {"include_dashboard": True} if index == 0 else {}
-            cluster.add_node(num_cpus=cpus, temp_dir=str(folder), **about)
+            # A folder for each, as on machines of their own: in one they would take each other's
+            # packages away. A port for each agent, which another cluster may have.
+            cluster.add_node(
+                num_cpus=cpus,
+                temp_dir=str(folder / str(index)),
+                dashboard_agent_listen_port=0,
+                **about,
+            )
         python = this_python()
         print(f"Nodes: {nodes}, CPUs of each: {cpus}. Ctrl-C ends them. In another terminal:")
         print(f"  {python} -m search.run --address {cluster.address}")

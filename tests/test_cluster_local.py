@@ -1,87 +1,208 @@
 """python -m cluster local: a search on several nodes of one machine, and what is left then."""
 
+import contextlib
+import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 import cluster
 from search import run
+from search.folder import RunFolder
 
 ROOT = Path(run.__file__).parent.parent
+BIN = Path(sys.executable).parent
 
 
-@pytest.fixture
-def environment() -> Iterator[dict[str, str]]:
-    """Of commands whose Ray notes its address in a folder of their own, with a short name."""
-    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
-        yield {**os.environ, "RAY_TMPDIR": folder, "PYTHONUNBUFFERED": "1"}
+class Local:
+    """A running ``python -m cluster local``.
 
+    Attributes:
+        process: the command.
+        environment: of commands that join; Ray notes the address in a folder of their own.
+        address: that it says.
+        dashboard: that it says.
+        folder: of what its nodes write.
+    """
 
-def processes_of(folder: str) -> list[str]:
-    """Command lines that name a folder."""
-    lines = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        if folder in line:
-            lines.append(line)
-    return lines
-
-
-def test_search_on_several_nodes_leaves_nothing_behind(
-    environment: dict[str, str], tmp_path: Path, course_folder: Path
-) -> None:
-    nodes = subprocess.Popen(
-        [sys.executable, "-m", "cluster", "local", "--nodes", "2"],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert nodes.stdout is not None
-        assert nodes.stdout.readline().startswith("Nodes: 2, CPUs of each: 1. Ctrl-C ends them.")
-        address = re.search(r"--address (127\.0\.0\.1:\d+)", nodes.stdout.readline())
-        assert address is not None
-        noted = Path(environment["RAY_TMPDIR"], "ray", "ray_current_cluster")
-        assert noted.read_text() == address[1]
-        (folder,) = Path("/tmp").glob(f"minbert-ray-{nodes.pid}-*")
-        assert processes_of(folder.name)
-        options = ["--data", str(course_folder), "--encoder", "tiny", "--trials", "4"]
-        options += ["--epochs", "1", "--address", "auto", "--out", str(tmp_path), "--name", "n"]
-        done = subprocess.run(
-            [sys.executable, "-m", "search.run", *options],
+    def __init__(self, folder: str):
+        self.environment = {**os.environ, "RAY_TMPDIR": folder, "PYTHONUNBUFFERED": "1"}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "cluster", "local", "--nodes", "3"],
             cwd=ROOT,
-            env=environment,
-            capture_output=True,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        first, second, third = (self.process.stdout.readline() for _ in range(3))
+        assert first.startswith("Nodes: 3, CPUs of each: 1. Ctrl-C ends them.")
+        self.address = second.split()[-1]
+        self.dashboard = re.findall(r"http://[\d.:]+", third)[0]
+        (self.folder,) = Path("/tmp").glob(f"minbert-ray-{self.process.pid}-*")
+
+    @property
+    def noted(self) -> Path:
+        """Ray's file of the address."""
+        return Path(self.environment["RAY_TMPDIR"], "ray", "ray_current_cluster")
+
+    def run(self, *command: str, cwd: Path = ROOT, **environment: str) -> tuple[int, str]:
+        done = subprocess.run(
+            command,
+            cwd=cwd,
+            env={**self.environment, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
             timeout=120,
             check=False,
         )
-        assert done.returncode == 0, done.stderr
-        assert "2 CPUs, no GPU on 2 machines: 2 trials at once" in done.stdout
-        assert "trial  0  finished" in done.stdout
-        nodes.send_signal(signal.SIGINT)
-        assert nodes.wait(timeout=60) == 0
-    finally:
-        nodes.kill()
-        nodes.wait()
+        return done.returncode, done.stdout
+
+
+@pytest.fixture(scope="module")
+def local() -> Iterator[Local]:
+    """A cluster of three nodes with one CPU each."""
+    # A short name, as Ray's sockets need.
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
+        started = Local(folder)
+        try:
+            yield started
+        finally:
+            started.process.kill()
+            started.process.wait()
+
+
+def processes_of(folder: str) -> list[tuple[int, str]]:
+    """Processes whose command lines name a folder, or that descend from such a one."""
+    found = {}
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if folder in " ".join(process.cmdline()):
+                for each in (process, *process.children(recursive=True)):
+                    found[each.pid] = each.name()
+    return sorted(found.items())
+
+
+OPTIONS = ("--encoder", "tiny", "--epochs", "2", "--halving", "none", "--pruner", "none")
+
+
+def test_a_search_uses_all_nodes_and_only_the_driver_reads_the_data(
+    local: Local, tmp_path: Path, course_folder: Path
+) -> None:
+    assert local.noted.read_text() == local.address
+    data = tmp_path / "data"
+    shutil.copytree(course_folder, data)
+    command = [sys.executable, "-m", "search.run", *OPTIONS, "--trials", "8", "--epochs", "40"]
+    command += ["--data", str(data), "--address", "auto", "--out", str(tmp_path), "--name", "n"]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=local.environment, stdout=subprocess.PIPE, text=True
+    ) as search:
+        assert search.stdout is not None
+        text = ""
+        for line in search.stdout:
+            text += line
+            if line.startswith("Results"):
+                # The driver has read them; no trial has begun.
+                shutil.rmtree(data)
+    assert search.returncode == 0, text
+    assert "3 CPUs, no GPU on 3 machines: 3 trials at once" in text
+    study = RunFolder(tmp_path / "n").load_study()
+    machines = {decision.machine for trial in study.trials for decision in trial.decisions}
+    assert len(machines) == 3
+    assert {trial.state for trial in study.trials} == {"finished"}
+
+
+def test_our_code_travels_to_the_nodes(local: Local, tmp_path: Path) -> None:
+    # A copy, which is gone when the nodes need it.
+    ours = tmp_path / "ours"
+    for name in ("cluster", "minbert", "search", "spaces"):
+        shutil.copytree(ROOT / name, ours / name)
+    code = """
+import shutil, sys
+import cluster
+address = cluster.prepare_to_join("auto")
+import ray
+from cluster.local import ray_cluster
+def where():
+    import minbert, search, spaces
+    return [each.__file__ for each in (minbert, search, spaces)]
+with ray_cluster(address):
+    shutil.rmtree(sys.argv[1])
+    print(ray.get(ray.remote(num_cpus=1)(where).remote()))
+"""
+    command = [sys.executable, "-c", code, str(ours)]
+    status, text = local.run(*command, cwd=tmp_path, PYTHONPATH=str(ours))
+    assert status == 0, text
+    assert text.count("py_modules_files") == 3, text
+
+
+def test_without_the_token_nobody_gets_in(local: Local, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "search.run", *OPTIONS, "--data", "toy", "--trials", "2"]
+    command += ["--address", local.address, "--out", str(tmp_path)]
+    status, text = local.run(*command, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="0" * 64)
+    assert (status, text.count("\n")) == (2, 1), text
+    assert text.startswith(f"error: --address {local.address}: no Ray cluster answers there")
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(f"{local.dashboard}/api/jobs/")
+    assert caught.value.code == 401
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_search_that_is_submitted_as_a_job(
+    local: Local, tmp_path: Path, course_folder: Path
+) -> None:
+    submit = [str(BIN / "ray"), "job", "submit", "--address", local.dashboard]
+    submit += ["--working-dir", ".", "--submission-id", "j", "--", "python", "-m", "search.run"]
+    submit += [*OPTIONS, "--data", str(course_folder), "--trials", "3", "--address", "auto"]
+    submit += ["--out", str(tmp_path), "--name", "job"]
+    status, text = local.run(*submit, RAY_AUTH_MODE="token")
+    assert status == 0, text
+    assert "Job 'j' succeeded" in text
+    # What the dashboard's page of the job shows.
+    token = cluster.token_file().read_text()
+    request = urllib.request.Request(
+        f"{local.dashboard}/api/jobs/j/logs", headers={"Authorization": f"Bearer {token}"}
+    )
+    with urllib.request.urlopen(request) as answer:
+        log = json.load(answer)["logs"]
+    assert "3 of 3 over" in log
+    assert "Winner: trial" in log
+    assert token not in log
+    assert (tmp_path / "job" / "best" / "model.safetensors").is_file()
+
+
+def test_ctrl_c_ends_all_of_it(local: Local) -> None:
+    assert processes_of(local.folder.name)
+    listening = subprocess.run(["ss", "-Hltnp"], capture_output=True, text=True, check=True).stdout
+    pids = {pid for pid, _ in processes_of(local.folder.name)}
+    addresses = {
+        line.split()[3]
+        for line in listening.splitlines()
+        if pids & {int(number) for number in re.findall(r"pid=(\d+)", line)}
+    }
+    assert len(addresses) > 10
+    assert all(re.match(r"127\.0\.0\.1:|\[(::ffff:127\.0\.0\.1|::1)\]:", one) for one in addresses)
+    local.process.send_signal(signal.SIGINT)
+    assert local.process.wait(timeout=60) == 0
     end = time.monotonic() + 20
-    while left := processes_of(folder.name):
+    while left := processes_of(local.folder.name):
         assert time.monotonic() < end, left
         time.sleep(0.2)
-    assert not folder.exists()
-    assert not noted.exists()
+    assert not local.folder.exists()
+    assert not local.noted.exists()
 
 
 @pytest.mark.parametrize(

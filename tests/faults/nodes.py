@@ -154,7 +154,8 @@ def main() -> None:
     ray = Cluster()
 
     def start(cpus: int, **more: Any) -> dict[str, Any]:
-        node = ray.add_node(num_cpus=cpus, temp_dir=folder, **more)
+        own = f"{folder}/{len(ray.list_all_nodes())}"
+        node = ray.add_node(num_cpus=cpus, temp_dir=own, dashboard_agent_listen_port=0, **more)
         return {"id": node.node_id, "pid": node.all_processes["raylet"][0].process.pid}
 
     try:
