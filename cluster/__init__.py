@@ -58,9 +58,10 @@ def token_file() -> Path:
 
 
 def detect_dead_nodes_within(seconds: float) -> None:
-    """Let a head that is started in this environment give up a node that is silent so long.
+    """Let a head that is started in this environment give up a node that died so long ago.
 
-    Ray's own settings take about 30 s. Shorter than 5 s, a busy node passes for dead.
+    One that does not refuse connections, but is silent, takes up to twice as long. Ray's own
+    settings take 15 s to a minute. Shorter than 5 s, a busy node passes for dead.
     """
     period = seconds / (_FAILED_CHECKS + 1)
     for name, value in (

@@ -31,7 +31,7 @@ def main() -> int:
         type=float,
         default=10.0,
         metavar="SECONDS",
-        help="time after which a silent node is given up (default: 10)",
+        help="give up a dead node after this long, a silent one after up to twice (default: 10)",
     )
     arguments = parser.parse_args()
     for name in ("nodes", "cpus"):
@@ -49,7 +49,7 @@ def run_local_cluster(nodes: int, cpus: int, detection: float) -> None:
     Args:
         nodes: how many, the head included.
         cpus: of each node.
-        detection: seconds after which a silent node is given up.
+        detection: seconds after which a dead node is given up.
     """
     over = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -6,6 +6,7 @@ what matters is checked against its checksum.
 """
 
 import contextlib
+import errno
 import os
 import shutil
 from abc import ABC, abstractmethod
@@ -106,19 +107,28 @@ class LocalDirectory(Directory):
         return LocalDirectory(self.path / name)
 
     def read(self, name: str) -> bytes:
-        return (self.path / name).read_bytes()
+        path = self.path / name
+        # A device or a pipe that a stranger put there would have no end.
+        if path.exists() and not path.is_file():
+            raise FileNotFoundError(errno.ENOENT, "not a file", str(path))
+        return path.read_bytes()
 
     def write(self, name: str, content: bytes) -> None:
         path = self.path / name
+        # Attempts of several workers of this machine may write at once; none follows a link.
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            try:
+            for may_be_removed in (True, False):
                 path.parent.mkdir(parents=True, exist_ok=True)
-                temporary.write_bytes(content)
-            except FileNotFoundError:
-                # Removed as empty in between, by the driver.
-                path.parent.mkdir(parents=True, exist_ok=True)
-                temporary.write_bytes(content)
+                try:
+                    temporary.unlink(missing_ok=True)
+                    with temporary.open("xb") as file:
+                        file.write(content)
+                    break
+                except FileNotFoundError:
+                    # Removed as empty in between, by the driver.
+                    if not may_be_removed:
+                        raise
             temporary.replace(path)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -175,7 +185,7 @@ class ObjectDirectory(Directory):
                 "credentials belong in the environment or in ~/.aws"
             )
         for name in _ENDPOINTS:
-            if (endpoint := os.environ.get(name)) is not None:
+            if endpoint := os.environ.get(name):
                 options.setdefault("endpoint_override", endpoint)
         self.where = f"s3://{parts.netloc}{parts.path.rstrip('/')}"
         self._root = f"{parts.netloc}{parts.path.rstrip('/')}"

@@ -90,7 +90,7 @@ def run_search(settings: StudySettings, inputs: InputSettings, console: Console)
     """
     plan = make_plan(settings, inputs, load_space(settings.space))
     if settings.start_from is not None:
-        earlier = RunFolder(settings.start_from).load_study()
+        earlier = _earlier_study(settings.start_from, settings.storage)
         learnt = trials_to_learn_from(earlier, plan.space, settings.objective, inputs.tasks)
         if not learnt:
             raise InputError(
@@ -291,6 +291,17 @@ def _train(
             {"trial": trial, "report": step} for trial, step in driver.front.dropped
         ],
     }
+
+
+def _earlier_study(where: str, storage: str | None) -> Study:
+    """The study of an earlier run, which may be in the database of this one."""
+    try:
+        return RunFolder(where).load_study()
+    except InputError:
+        # What the folder itself says of a database is not followed.
+        if storage is None or not needs_lease(storage):
+            raise
+        return RunFolder(where, storage).load_study()
 
 
 def _gpus_per_trial(settings: StudySettings, machines: "Cluster") -> float:

@@ -101,13 +101,10 @@ def _leaves_what_was_there(directory: Directory, fail: Callable[[], None]) -> No
 
 
 def _no_space(patch: pytest.MonkeyPatch) -> None:
-    original = Path.write_bytes
+    def replace(path: Path, target: Path) -> Path:
+        raise OSError(28, f"No space left on device for {target}", str(path))
 
-    def write_bytes(path: Path, content: bytes) -> int:
-        original(path, content[: len(content) // 2])
-        raise OSError(28, "No space left on device", str(path))
-
-    patch.setattr(Path, "write_bytes", write_bytes)
+    patch.setattr(Path, "replace", replace)
 
 
 def test_another_driver_may_remove_a_folder_that_became_empty(tmp_path: Path) -> None:
@@ -115,6 +112,10 @@ def test_another_driver_may_remove_a_folder_that_became_empty(tmp_path: Path) ->
     directory.write("a/b/file", b"x")
     directory.remove("a/b/file")
     assert list(tmp_path.iterdir()) == []
+    (tmp_path / "pipe").mkdir()
+    os.mkfifo(tmp_path / "pipe" / "file")
+    with pytest.raises(FileNotFoundError, match="not a file"):
+        directory.read("pipe/file")
     assert stat.S_ISDIR(tmp_path.stat().st_mode)
 
 

@@ -144,3 +144,18 @@ def whys(folder: RunFolder) -> dict[int, list[str]]:
     return {
         trial.number: [attempt.why for attempt in trial.attempts] for trial in read(folder).trials
     }
+
+
+def tell(fault: str, what: str, found: list[Row], expected: list[Row]) -> None:
+    """Print a line of the table of faults: ``pytest -rP`` shows it.
+
+    Args:
+        fault: that was injected.
+        what: happened, with what was measured.
+        found: the record afterwards.
+        expected: that of the twin without a fault.
+    """
+    keys = [(row[0], row[4]) for row in found]
+    lost = len({(row[0], row[4]) for row in expected} - set(keys))
+    repeated = len(keys) - len(set(keys))
+    print(f"FAULT | {fault} | {what} | lost {lost} | repeated {repeated}")

@@ -27,7 +27,7 @@ from ..servers import (
     what_is_missing_for_s3,
 )
 from .nodes import ROOT
-from .searches import Row, numbers, rows, search
+from .searches import Row, numbers, rows, search, tell
 
 OPTIONS = (
     *("--space", "lr", "--sampler", "random", "--trials", "5", "--pruner", "none"),
@@ -134,7 +134,12 @@ def test_a_run_in_s3_and_postgresql_waits_and_is_resumed_from_elsewhere(
     ) as two:
         status, text = two.end()
         assert status == 0, text
-    assert rows(direct) == expected
+    found = rows(direct)
+    waited = re.findall(r"after (\d+) s|trial \d+ (waits|goes on)", said)
+    tell(f"S3 and PostgreSQL away for {seconds} s", f"waited: {len(waited)} lines", found, expected)
+    tell("driver killed; resumed elsewhere", "from S3 and PostgreSQL", found, expected)
+    tell("second driver on a study", "refused in one line", found, expected)
+    assert found == expected
     assert numbers(direct) == list(range(len(expected)))
     assert f"Everything is in {where}" in text
     names = set(direct.directory.files())
@@ -194,7 +199,10 @@ def test_a_full_disk_is_waited_for_and_then_the_search_ends(
     with search(where, *options, "--resume") as two:
         status, text = two.end()
         assert status == 0, text
-    assert rows(RunFolder(where)) == expected
+    found = rows(RunFolder(where))
+    tell("disk full for 3 s", "waited for", found, expected)
+    tell("disk stays full", "ended in one line, resumed", found, expected)
+    assert found == expected
     assert numbers(RunFolder(where)) == list(range(len(expected)))
 
 
@@ -223,6 +231,9 @@ def test_a_torn_study_is_named_and_its_copy_used(
         assert status == 0, text
     assert f"{file} is damaged; used is its copy of 20" in text
     assert "what was recorded since then is made again" in text
-    assert rows(RunFolder(where)) == expected
+    found = rows(RunFolder(where))
+    told = f"named; {recorded - sum(reports)} reports since the copy made again"
+    tell(f"study torn ({kind})", told, found, expected)
+    assert found == expected
     assert numbers(RunFolder(where)) == list(range(len(expected)))
     assert file.with_name(f"{file.name}.damaged").read_bytes() == left
