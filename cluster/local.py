@@ -51,13 +51,13 @@ class Cluster:
     """What trials can run on.
 
     Attributes:
-        joined: it is not the search's own, and its machines come and go.
+        joined: address of one that is not the search's own, and whose machines come and go.
         dashboard: address of the Ray dashboard; None where there is none.
         asks_for_token: the dashboard does, with ``ray get-auth-token`` to answer.
         head: machine that the dashboard runs on, where the cluster is not this machine's own.
     """
 
-    joined: bool = False
+    joined: str | None = None
     dashboard: str | None = None
     asks_for_token: bool = False
     head: str | None = None
@@ -73,6 +73,16 @@ class Cluster:
         host, _, port = self.dashboard.removeprefix("http://").rpartition(":")
         return f"ssh -N -L {port}:{host}:{port} {self.head}"
 
+    def answers(self) -> bool:
+        """Whether the head of a cluster that was joined can be reached."""
+        if self.joined is None:
+            return True
+        try:
+            _reach(self.joined)
+        except OSError:
+            return False
+        return True
+
     def machines(self) -> list[Machine]:
         """The machines that are there now and have anything for trials."""
         resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -85,7 +95,7 @@ class Cluster:
 
     def check_room(self, cpus_per_trial: int, gpus_per_trial: float) -> None:
         """Refuse what the search's own cluster never has room for; InputError says what."""
-        if self.joined:
+        if self.joined is not None:
             return
         (machine,) = self.machines()
         for name, wanted, there in (
@@ -137,7 +147,7 @@ def ray_cluster(
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         head = ray.get_runtime_context().gcs_address.rpartition(":")[0]
         yield Cluster(
-            joined=address is not None,
+            joined=address and ray.get_runtime_context().gcs_address,
             dashboard=f"http://{context.dashboard_url}" if context.dashboard_url else None,
             # Set by Ray itself too, where a token is to be had.
             asks_for_token=os.environ.get("RAY_AUTH_MODE", "").lower() == "token",
@@ -182,13 +192,10 @@ def _is_alive(pid: int) -> bool:
 
 
 def _join(address: str, metadata: dict[str, str] | None) -> "ray.client_builder.ClientContext":
-    host, _, port = address.rpartition(":")
     try:
         # Ray would wait for minutes where nothing listens.
-        if port.isdigit():
-            socket.create_connection(
-                (host.strip("[]"), int(port)), timeout=_SECONDS_TO_ANSWER
-            ).close()
+        if address.rpartition(":")[2].isdigit():
+            _reach(address)
         # Who is refused for want of a token would read twenty lines of Ray's.
         with _without_stderr():
             return ray.init(
@@ -207,6 +214,12 @@ def _join(address: str, metadata: dict[str, str] | None) -> "ray.client_builder.
         raise InputError(
             f"--address {address}: no Ray cluster answers there{hint} ({reason})"
         ) from None
+
+
+def _reach(address: str) -> None:
+    """Connect to HOST:PORT and hang up; OSError where that fails."""
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS_TO_ANSWER).close()
 
 
 @contextmanager

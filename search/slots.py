@@ -51,6 +51,7 @@ class Slots:
         self.running: dict[int, Running] = {}
         self._asked_for: list[Any] = []
         self._last_look = time.monotonic()
+        self._head_answers = True
         driver.record.slots = machines.slots(cpus_per_trial, gpus_per_trial)
 
     @property
@@ -61,9 +62,19 @@ class Slots:
     def refresh(self) -> None:
         """Count the machines, and ask for more, unless that was done a moment ago."""
         now = time.monotonic()
-        if not self._machines.joined or now - self._last_look < _SECONDS_BETWEEN_LOOKS:
+        if self._machines.joined is None or now - self._last_look < _SECONDS_BETWEEN_LOOKS:
             return
         self._last_look = now
+        if not self._machines.answers():
+            if self._head_answers:
+                # Whatever asks Ray now stands still, and after a minute Ray ends the process.
+                self._driver.tell(
+                    "the cluster's head does not answer; if it does not come back within a minute "
+                    "the search ends, and --resume goes on with it on another cluster"
+                )
+            self._head_answers = False
+            return
+        self._head_answers = True
         slots = self._machines.slots(self._cpus, self._gpus)
         if slots != self._driver.record.slots:
             self._driver.slots_changed(slots, hardware_of(self._machines))
