@@ -18,40 +18,26 @@ from minbert.weights import kept_index
 from .answers import DevAnswers
 from .checkpoints import CheckpointStore, Key
 from .directory import Directory
+from .failures import FailureKind, what_follows
 from .front import Front, Point
-from .halving import Rung, plan_rungs
 from .patience import StorageLostError
 from .plan import FixedTrial, Plan
 from .proposals import Proposer
 from .provenance import note_growth
 from .pruning import Pruning
 from .record import (
-    Again,
     Attempt,
     Decision,
-    Failure,
     SearchRecord,
     TrialRecord,
     Verdict,
     at_once,
     field_texts,
 )
+from .rungs import Rungs
 from .settings import StudySettings
 from .spaces import locate
 from .study import Study
-
-# crashed: the process died or something raised; hung: no report came in time.
-FailureKind = Literal[
-    "out of memory", "crashed", "hung", "diverged", "refused", "machine lost", "state damaged"
-]
-_AGAIN: dict[FailureKind, Again] = {
-    "crashed": "retry",
-    "hung": "retry",
-    "machine lost": "machine lost",
-    "state damaged": "state damaged",
-}
-# A trial is not to blame for its machine, but one that takes each with it has to end.
-_MOST_MACHINES_LOST = 20
 
 
 class Watcher(Protocol):
@@ -152,16 +138,9 @@ class Driver:
             if wanted.config not in tried:
                 self._queue(wanted, fixed=False)
         self.record.planned = max(self.record.planned, len(self.study.trials))
-        fixed = sum(trial.fixed for trial in self.study.trials)
-        self._rungs: dict[int, int] = {}
-        if self.settings.halving != "none":
-            self._rungs = plan_rungs(
-                self.settings.first_rung,
-                self.settings.eta,
-                self.plan.most_reports,
-                self.record.planned,
-                fixed,
-            )
+        self._rungs = Rungs(
+            self.study.trials, self.settings, self.plan.most_reports, self.record.planned
+        )
         for trial, report in reports_in_order(self.study.trials):
             self.front.offer(Point(trial.number, report.step, report.scores))
         self._scan()
@@ -254,20 +233,18 @@ class Driver:
 
     def _promote(self) -> Job | None:
         """The best trial of the highest rung that has one to promote."""
-        for step in reversed(self._rungs):
-            rung = self._rung(step)
-            number = rung.promotable()
-            if number is not None:
-                trial = self.study.trials[number]
-                attempt = self.study.start_attempt(
-                    trial,
-                    "promoted",
-                    reason=self._standing(step, rung, number),
-                    rung=step,
-                    micro_batch=trial.attempts[-1].micro_batch,
-                )
-                return self._job(trial, attempt)
-        return None
+        found = self._rungs.promotable()
+        if found is None:
+            return None
+        trial, step, reason = found
+        attempt = self.study.start_attempt(
+            trial,
+            "promoted",
+            reason=reason,
+            rung=step,
+            micro_batch=trial.attempts[-1].micro_batch,
+        )
+        return self._job(trial, attempt)
 
     def _draw(self) -> TrialRecord | None:
         """A new trial, while there are any to come."""
@@ -300,7 +277,7 @@ class Driver:
     def _job(self, trial: TrialRecord, attempt: Attempt) -> Job:
         state = self._store.latest_state(trial.number)
         pauses = self.settings.halving == "promote" and not trial.fixed
-        return Job(trial, attempt, state, tuple(self._rungs) if pauses else ())
+        return Job(trial, attempt, state, self._rungs.steps if pauses else ())
 
     @property
     def backlog(self) -> int:
@@ -392,7 +369,8 @@ class Driver:
             self._tell_ended(trial)
         elif verdict == "pause":
             self._tell_set_aside(trial, reason)
-        self._give_up_on_hopeless(report.step)
+        for hopeless, why in self._rungs.hopeless(report.step):
+            self._end_paused(hopeless, why)
         self._tidy()
         self._check_whether_to_end()
         return verdict in ("continue", "promote")
@@ -406,28 +384,9 @@ class Driver:
         trial = self.study.trials[number]
         if trial.state != "running" or attempt != trial.attempts[-1].number:
             return
-        last = trial.attempts[-1]
-        failure = None
-        if kind == "out of memory":
-            most = last.micro_batch or trial.config.batch_size
-            if most > 1:
-                failure = Failure(
-                    next="out of memory",
-                    reason=reason,
-                    micro_batch=(most + 1) // 2,
-                    at=time.time(),
-                )
-        elif kind in _AGAIN:
-            again = _AGAIN[kind]
-            most = self.settings.retries if again == "retry" else _MOST_MACHINES_LOST
-            if kind == "state damaged":
-                # Which has an end: each time there is a state less.
-                most = len(trial.attempts)
-                self._store.drop_latest_state(number, reason)
-            if sum(each.why == again for each in trial.attempts) < most:
-                failure = Failure(
-                    next=again, reason=reason, micro_batch=last.micro_batch, at=time.time()
-                )
+        if kind == "state damaged":
+            self._store.drop_latest_state(number, reason)
+        failure = what_follows(trial, kind, reason, self.settings.retries)
         if failure is not None:
             self.study.note_failure(trial, failure)
             self._tell_set_aside(trial, f"{failure.next}: {reason}")
@@ -461,53 +420,11 @@ class Driver:
             return "finish", "all epochs are trained"
         if trial.fixed:
             return "continue", "runs to its end"
-        verdict, reason = self._halve(trial, report)
+        verdict, reason = self._rungs.halve(trial, report)
         pruned = self._pruning.says(trial, report.step, report.score)
         if pruned is not None and verdict != "stop":
             return "prune", f"{pruned}; {reason}" if reason else pruned
         return verdict, reason
-
-    def _halve(self, trial: TrialRecord, report: Report) -> tuple[Verdict, str]:
-        if report.step not in self._rungs:
-            return "continue", ""
-        rung = self._rung(report.step, {trial.number: report.score})
-        reason = self._standing(report.step, rung, trial.number)
-        if self.settings.halving == "stop":
-            return ("continue" if rung.goes_on_at_once(trial.number) else "stop"), reason
-        higher = [step for step in self._rungs if step > report.step]
-        # A pause that would end at once is none.
-        if rung.promotable() == trial.number and all(
-            self._rung(step).promotable() is None for step in higher
-        ):
-            return "promote", reason
-        return "pause", reason
-
-    def _rung(self, step: int, coming: dict[int, float] | None = None) -> Rung:
-        there = [trial for trial in self.study.trials if len(trial.reports) >= step]
-        moving = [trial for trial in there if not trial.fixed]
-        return Rung(
-            scores={trial.number: trial.reports[step - 1].score for trial in there}
-            | (coming or {}),
-            factor=self.settings.eta,
-            fixed={trial.number for trial in there if trial.fixed},
-            gone_on={trial.number for trial in moving if trial.went_on_from(step)},
-            over={t.number for t in moving if t.is_over and not t.went_on_from(step)},
-        )
-
-    def _standing(self, step: int, rung: Rung, number: int) -> str:
-        return f"rung {list(self._rungs).index(step) + 1}: {rung.standing(number)}"
-
-    def _give_up_on_hopeless(self, step: int) -> None:
-        """End the paused trials for which no place can come free any more."""
-        if step not in self._rungs or self.settings.halving != "promote":
-            return
-        rung = self._rung(step)
-        most = max(self._rungs[step], len(rung.scores))
-        hopeful = rung.hopeful(most)
-        for trial in self.study.trials:
-            if trial.paused_at == step and trial.number not in hopeful:
-                standing = self._standing(step, rung, trial.number)
-                self._end_paused(trial, f"{standing}; of {most} at most {most // rung.factor} can")
 
     def _end_paused(self, trial: TrialRecord, reason: str) -> None:
         self.study.end(trial, "stopped", reason)

@@ -27,7 +27,8 @@ from minbert.hub import Pretrained
 from minbert.report import Report
 
 from .directory import Directory
-from .driver import Driver, FailureKind
+from .driver import Driver
+from .failures import FailureKind
 from .metrics import SearchMetrics
 from .slots import Running, Slots
 from .trial import MinbertTrial
