@@ -158,6 +158,15 @@ class TrialRecord:
         """Its loss weights, scaled to add up to 1."""
         return self.config.loss_weights.normalised(1.0)
 
+    def machine_of(self, attempt: int) -> str:
+        """Machine that an attempt ran on; empty where it came to no report."""
+        return next((d.machine for d in self.decisions if d.attempt == attempt), "")
+
+    @property
+    def machines(self) -> list[str]:
+        """Machines that its reports came from, in their order."""
+        return list(dict.fromkeys(d.machine for d in self.decisions if d.machine))
+
     def went_on_from(self, rung: int) -> bool:
         """Whether it was trained, or may be trained, beyond the rung at this step."""
         if len(self.decisions) < rung:

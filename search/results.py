@@ -25,7 +25,7 @@ def write_table(path: Path, record: SearchRecord) -> None:
     columns = ["trial", "name", "state", "score", *TASK_NAMES, "epochs", "reports", "seconds"]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow([*columns, "alpha", "beta", "gamma", *varied, "error"])
+        writer.writerow([*columns, "alpha", "beta", "gamma", *varied, "machines", "error"])
         for trial in record.ranked:
             scores = trial.kept.scores if trial.kept else {}
             config = trial.config.model_dump(mode="json")
@@ -41,6 +41,7 @@ def write_table(path: Path, record: SearchRecord) -> None:
                     f"{trial.seconds:.1f}",
                     *map(_decimals, trial.weights.values()),
                     *(_as_cell(config[name]) for name in varied),
+                    "; ".join(trial.machines),
                     trial.error or "",
                 ]
             )

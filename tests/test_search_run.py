@@ -253,7 +253,7 @@ def test_review_shows_one_trial(finished: tuple[Path, str], call: Call) -> None:
     assert text.startswith("Trial 0, recipe\nfinished: all epochs are trained\n")
     last = trial["reports"][-1]
     assert re.search(rf"2/2 +1\.00 +{last['score']:.3f} .*finish: all epochs are trained", text)
-    assert "Attempt 1: start" in text
+    assert re.search(r"Attempt 1 on \S+ \(\w{6}\): start", text)
     assert "-m minbert train --recipe strong --data" in text
     code, text = call(review.main, folder, "--trial", "9")
     assert (code, text) == (2, "error: --trial 9: there are trials 0 to 3\n")

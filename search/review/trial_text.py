@@ -73,7 +73,9 @@ def _history(trial: TrialRecord) -> Iterator[str]:
     for attempt in trial.attempts:
         more = f": {escaped(attempt.reason)}" if attempt.reason else ""
         batch = f", {attempt.micro_batch} examples at once" if attempt.micro_batch else ""
-        yield f"Attempt {attempt.number}, {attempt.why}{batch}{more}"
+        machine = trial.machine_of(attempt.number)
+        on = f" on {escaped(machine)}" if machine else ""
+        yield f"Attempt {attempt.number}{on}, {attempt.why}{batch}{more}"
         for step, decision in enumerate(trial.decisions, start=1):
             new = (decision.verdict, decision.reason)
             if decision.attempt == attempt.number and decision.reason and new != said:

@@ -29,7 +29,7 @@ def show_trial(run: Run, trial: TrialRecord) -> list[RenderableType]:
     if trial.reports:
         lines.append(_reports_table(run, trial))
     for attempt in trial.attempts:
-        lines.append(Text(_attempt_in_words(attempt)))
+        lines.append(Text(_attempt_in_words(attempt, trial.machine_of(attempt.number))))
         if (failure := trial.failures.get(attempt.number)) is not None:
             lines.append(Text(f"  failed: {failure.reason}"))
     if trial.error is not None:
@@ -50,8 +50,9 @@ def _departures(trial: TrialRecord) -> str:
     return ", ".join(field_texts(trial.fields)) or "nothing"
 
 
-def _attempt_in_words(attempt: Attempt) -> str:
-    parts = [f"Attempt {attempt.number}: {attempt.why}"]
+def _attempt_in_words(attempt: Attempt, machine: str) -> str:
+    on = f" on {machine}" if machine else ""
+    parts = [f"Attempt {attempt.number}{on}: {attempt.why}"]
     if attempt.reason:
         parts.append(attempt.reason)
     if attempt.micro_batch is not None:

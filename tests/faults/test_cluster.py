@@ -24,7 +24,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_course_folder(tmp_path_factory.mktemp("slow") / "data", train=600)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def nodes() -> Iterator[Nodes]:
     """A head without trials and two workers, of which tests may kill all but the head."""
     with ray_nodes(0, 1, 1) as started:
