@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 from cluster import detect_dead_nodes_within
 from minbert.errors import InputError
@@ -63,7 +64,7 @@ def run_local_cluster(nodes: int, cpus: int, detection: float) -> None:
     from ray._private.utils import get_ray_address_file
     from ray.cluster_utils import Cluster
 
-    from .local import guard_token, temporary_folder
+    from .local import dashboard_port, guard_token, temporary_folder
 
     # Ray notes the address there, for --address auto, and would not make the folder.
     Path(get_ray_address_file(None)).parent.mkdir(parents=True, exist_ok=True)
@@ -73,7 +74,9 @@ def run_local_cluster(nodes: int, cpus: int, detection: float) -> None:
     cluster = Cluster()
     try:
         for index in range(nodes):
-            about = {"include_dashboard": True} if index == 0 else {}
+            about: dict[str, Any] = {}
+            if index == 0:
+                about = {"include_dashboard": True, "dashboard_port": dashboard_port()}
             # A folder for each, as on machines of their own: in one they would take each other's
             # packages away. A port for each agent, which another cluster may have.
             cluster.add_node(

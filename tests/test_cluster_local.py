@@ -37,10 +37,10 @@ class Local:
         folder: of what its nodes write.
     """
 
-    def __init__(self, folder: str):
+    def __init__(self, folder: str, nodes: int = 3):
         self.environment = {**os.environ, "RAY_TMPDIR": folder, "PYTHONUNBUFFERED": "1"}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "cluster", "local", "--nodes", "3"],
+            [sys.executable, "-m", "cluster", "local", "--nodes", str(nodes)],
             cwd=ROOT,
             env=self.environment,
             stdout=subprocess.PIPE,
@@ -48,7 +48,7 @@ class Local:
         )
         assert self.process.stdout is not None
         first, second, third = (self.process.stdout.readline() for _ in range(3))
-        assert first.startswith("Nodes: 3, CPUs of each: 1. Ctrl-C ends them.")
+        assert first.startswith(f"Nodes: {nodes}, CPUs of each: 1. Ctrl-C ends them.")
         self.address = second.split()[-1]
         self.dashboard = re.findall(r"http://[\d.:]+", third)[0]
         (self.folder,) = Path("/tmp").glob(f"minbert-ray-{self.process.pid}-*")
@@ -123,6 +123,17 @@ def test_a_search_uses_all_nodes_and_only_the_driver_reads_the_data(
     machines = {decision.machine for trial in study.trials for decision in trial.decisions}
     assert len(machines) == 3
     assert {trial.state for trial in study.trials} == {"finished"}
+
+
+def test_a_second_cluster_finds_ports_of_its_own(local: Local) -> None:
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
+        second = Local(folder, nodes=1)
+        try:
+            assert second.address != local.address
+            assert second.dashboard != local.dashboard
+        finally:
+            second.process.send_signal(signal.SIGINT)
+            assert second.process.wait(timeout=60) == 0
 
 
 def test_our_code_travels_to_the_nodes(local: Local, tmp_path: Path) -> None:
