@@ -47,7 +47,7 @@ def prepare_to_join(address: str) -> str:
     if address.rpartition(":")[0] not in LOOPBACK:
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "1"
     elif token_file().is_file():
-        # To another machine Ray gives the token only where RAY_AUTH_MODE=token says so.
+        # Ray does so for an address that it finds itself. Elsewhere the token is not to go unasked.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     return address
 

@@ -68,7 +68,9 @@ def run_local_cluster(nodes: int, cpus: int, detection: float) -> None:
 
     # Ray notes the address there, for --address auto, and would not make the folder.
     Path(get_ray_address_file(None)).parent.mkdir(parents=True, exist_ok=True)
+    mask = os.umask(0o077)
     ensure_token_if_auth_enabled()
+    os.umask(mask)
     guard_token()
     folder = temporary_folder()
     cluster = Cluster()

@@ -189,12 +189,21 @@ class CheckpointStore:
             elif sweep:
                 self._remove(name)
 
-    def added(self, number: int, step: int, attempt: int) -> None:
-        """The checkpoint of a report that is recorded now."""
+    def added(self, number: int, step: int, attempt: int, machine: str = "") -> None:
+        """The checkpoint of a report that is recorded now.
+
+        Raises:
+            OSError: it cannot be seen here, though a machine has written it.
+        """
         name = _name(number, step, attempt)
         files = (self.directory / name).files()
         if _ABOUT in files:
             self._entries.setdefault(number, {})[step] = _Entry(name, files)
+        elif machine:
+            raise OSError(
+                f"{self.directory}/{name}, written on {machine}, is not to be seen from here; do "
+                "all machines share it?"
+            )
 
     def refused(self, number: int, step: int, attempt: int) -> None:
         """Remove the checkpoint of a report that is not recorded."""

@@ -138,7 +138,7 @@ class LocalDirectory(Directory):
     def files(self) -> list[str]:
         return [
             str((Path(folder) / name).relative_to(self.path))
-            for folder, _, names in os.walk(self.path)
+            for folder, _, names in os.walk(self.path, onerror=_unless_missing)
             for name in names
         ]
 
@@ -164,6 +164,12 @@ class LocalDirectory(Directory):
             for parent in Path(name).parents[:-1]:
                 with contextlib.suppress(OSError):
                     (self.path / parent).rmdir()
+
+
+def _unless_missing(error: OSError) -> None:
+    # What cannot be listed is not empty.
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 class ObjectDirectory(Directory):

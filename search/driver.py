@@ -100,7 +100,7 @@ class Driver:
         self._store, self._answers = store, answers
         self.watchers = list(watchers)
         self.tell = tell
-        self._waiting_since: dict[int, float] = {}
+        self._waiting: set[int] = set()
         self.record = SearchRecord(plan.trials, study.trials)
         self.ended_because: str | None = None
         self.lost = False
@@ -197,7 +197,7 @@ class Driver:
 
     def _next_job(self, *, busy: bool) -> Job | Literal["wait", "done"]:
         if self.ended_because is None:
-            trial = self._waiting()
+            trial = self._first_waiting()
             if trial is not None:
                 return self._begin(trial)
             promoted = self._promote()
@@ -211,13 +211,14 @@ class Driver:
             self.finish()
         return "done"
 
-    def _waiting(self) -> TrialRecord | None:
+    def _first_waiting(self) -> TrialRecord | None:
         """The first trial that was cut short, or that is in the queue."""
         waiting = [t for t in self.study.trials if t.state in ("cut short", "waiting")]
         cut_short = [trial for trial in waiting if trial.state == "cut short"]
         return next(iter(cut_short or waiting), None)
 
     def _begin(self, trial: TrialRecord) -> Job:
+        self._waiting.discard(trial.number)
         failure = trial.failure
         if failure is not None:
             attempt = self.study.start_attempt(
@@ -298,16 +299,15 @@ class Driver:
         with self._giving_up_where_lost():
             note_growth(self.study, slots, hardware)
 
-    def waits(self, number: int, attempt: int, reason: str) -> bool:
-        """A worker cannot save or load; returns whether it is to try again."""
+    def waits(self, number: int, attempt: int, reason: str, seconds: float) -> bool:
+        """A worker cannot save or load, for so long by now; returns whether it is to try again."""
         trial = self.study.trials[number]
         if trial.state != "running" or attempt != trial.attempts[-1].number:
             return False
-        now = time.monotonic()
-        if number not in self._waiting_since:
-            self._waiting_since[number] = now
+        if number not in self._waiting:
+            self._waiting.add(number)
             self.tell(f"trial {number} waits for storage: {reason}")
-        if now - self._waiting_since[number] > self.settings.storage_patience:
+        if seconds > self.settings.storage_patience:
             self.give_up(f"checkpoints cannot be written or read: {reason}")
         return not self.lost
 
@@ -332,10 +332,11 @@ class Driver:
         self, number: int, attempt: int, report: Report, answers: bytes, machine: str
     ) -> bool:
         trial = self.study.trials[number]
-        if self._waiting_since.pop(number, None) is not None:
-            self.tell(f"trial {number} goes on: storage answers again")
         if trial.state != "running" or attempt != trial.attempts[-1].number:
             return False
+        if number in self._waiting:
+            self._waiting.remove(number)
+            self.tell(f"trial {number} goes on: storage answers again")
         if report.step <= len(trial.reports):
             self._store.refused(number, report.step, attempt)
             return True
@@ -359,7 +360,7 @@ class Driver:
         self.study.add_report(trial, report, decision)
         self.study.patience(
             "the checkpoints cannot be listed",
-            lambda: self._store.added(number, report.step, attempt),
+            lambda: self._store.added(number, report.step, attempt, machine),
         )
         if math.isfinite(report.score):
             self._offer(Point(number, report.step, report.scores))

@@ -1,5 +1,6 @@
 """python -m search.export: save a model of a search, for any weights; nothing is trained."""
 
+import argparse
 import shlex
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from minbert.settings import make_parser, run_command, this_python
 from minbert.weights import Weights
 
 from .folder import RunFolder
-from .patience import reason_of
+from .patience import reason_of, told
 from .record import TrialRecord
 from .rerun import train_command, train_options
 from .results import save_trial
@@ -35,8 +36,12 @@ def main() -> int:
     which.add_argument("--trial", type=int, metavar="N", help="the model that this trial keeps")
     parser.add_argument("--to", required=True, metavar="DIR", help="folder for the model")
     arguments = parser.parse_args()
-    folder = RunFolder(arguments.run, arguments.storage)
-    run = read_run(folder)
+    with told():
+        return _export(arguments)
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    run = read_run(RunFolder(arguments.run, arguments.storage))
     weights = None if arguments.weights is None else parse_weights(arguments.weights, run)
     trial, report = _choose(run, weights, arguments.trial)
     checkpoint = run.store.model(trial.number, report.step)

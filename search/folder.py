@@ -29,8 +29,8 @@ from .checkpoints import CheckpointStore
 from .directory import LocalDirectory, join, open_directory
 from .lease import is_leased
 from .patience import reason_of
-from .study import Study, open_storage
-from .study_file import StudyCopies, file_of, last_good, put_back
+from .study import NoStudyError, Study, open_storage
+from .study_file import StudyCopies, copy_of, file_of, last_good, put_back
 
 _ABOUT = "run.json"
 _SQLITE = "sqlite:///"
@@ -182,16 +182,17 @@ class RunFolder:
             tell: is given a line where the study's file was damaged and its copy put back.
 
         Raises:
-            InputError: it is gone though the run has answers, which a new study would not know.
+            InputError: it is gone though the run has answers, which a new study would not know, or
+                it cannot be read.
         """
-        where = self.storage()
-        if (path := file_of(where)) is not None and path.is_file():
-            said = put_back(path, is_sqlite=where.startswith(_SQLITE))
+        file = self._study_file()
+        if file is not None and file[0].is_file():
+            said = put_back(file[0], is_sqlite=file[1])
             if said is not None:
                 tell(f"{said}; what was recorded since then is made again")
         try:
             study = self.load_study()
-        except InputError:
+        except NoStudyError:
             if self.answers.any:
                 raise
             return self.create_study(setup)
@@ -199,20 +200,38 @@ class RunFolder:
         return study
 
     def load_study(self) -> Study:
-        """The study of the run; InputError where there is none."""
-        where = self.storage()
-        path, is_sqlite = file_of(where), where.startswith(_SQLITE)
-        if path is not None:
+        """The study of the run; NoStudyError where there is none."""
+        where, file = self.storage(), self._study_file()
+        if file is not None:
+            path, is_sqlite = file
             if not path.is_file():
-                raise InputError(f"{path} is missing, so there is nothing to go on with or to show")
-            if is_sqlite:
-                _check_sqlite(path, may_be_link=self._storage is not None)
+                raise NoStudyError(
+                    f"{path} is missing, so there is nothing to go on with or to show"
+                )
             good, self.problem = last_good(path, is_sqlite=is_sqlite)
             if good != path:
                 where = f"{_SQLITE}{good}" if is_sqlite else str(good)
-            if is_sqlite and good.read_bytes()[: len(_HEAD)] not in (b"", _HEAD):
+            if is_sqlite and _head_of(good) not in (b"", _HEAD):
                 raise InputError(f"{good} is no SQLite database")
         return Study.load(open_storage(where), self.name)
+
+    def _study_file(self) -> tuple[Path, bool] | None:
+        """The study's file, and whether it is a database; None for a database server.
+
+        Raises:
+            InputError: reading it, or its copy, could do harm elsewhere.
+        """
+        where = self.storage()
+        path, is_sqlite = file_of(where), where.startswith(_SQLITE)
+        if path is None:
+            return None
+        if is_sqlite:
+            for each in (path, copy_of(path)):
+                if each.is_file():
+                    _check_sqlite(each, may_be_link=self._storage is not None)
+        elif path.is_file() and _head_of(path) == _HEAD:
+            raise InputError(f"--storage {path}: for an SQLite database give {_SQLITE}{path}")
+        return path, is_sqlite
 
     def copies(self) -> list[StudyCopies]:
         """The watcher that copies the study's file, where it is one."""
@@ -261,6 +280,14 @@ class RunFolder:
 
 def _damaged(name: str) -> InputError:
     return InputError(f"{name} is damaged; name the study's place with --storage")
+
+
+def _head_of(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_HEAD))
+    except OSError as error:
+        raise InputError(f"the study cannot be read: {reason_of(error)}") from None
 
 
 def _check_sqlite(path: Path, *, may_be_link: bool) -> None:

@@ -24,16 +24,33 @@ _LEASE = "lease"
 
 def is_leased(study: Study) -> bool:
     """Whether a driver holds the lease on a study; one that died on this machine does not."""
-    noted = study.noted(_LEASE)
+    noted = study.noted(_LEASE, guarded=False)
     if noted is None or noted["until"] <= time.time():
         return False
     return bool(noted.get("machine") != _this_machine() or psutil.pid_exists(noted["pid"]))
 
 
+def _is_renewed(study: Study) -> bool:
+    """Whether a lease that is over by our clock is renewed: its driver's clock may be behind."""
+    noted = study.noted(_LEASE, guarded=False)
+    if noted is None or noted.get("machine") == _this_machine():
+        return False
+    time.sleep(1.2 * _SECONDS_BETWEEN_RENEWALS)
+    return bool(study.noted(_LEASE, guarded=False) != noted)
+
+
 def _this_machine() -> str:
-    """A name that no other machine has, nor this one after it was started anew."""
-    boot = Path("/proc/sys/kernel/random/boot_id")
-    return f"{platform.node()} {boot.read_text().strip() if boot.is_file() else uuid.getnode()}"
+    """A name for where process numbers mean the same: no other machine, start or container."""
+    boot, numbers = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
+    if not boot.is_file():
+        return f"{platform.node()} {uuid.getnode()}"
+    return f"{platform.node()} {boot.read_text().strip()} {numbers.readlink()}"
+
+
+def _now() -> float:
+    """Seconds that also pass while the machine sleeps."""
+    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    return time.clock_gettime(clock)
 
 
 def needs_lease(storage: str) -> bool:
@@ -53,6 +70,7 @@ class Lease:
     Attributes:
         on_lost: is called with the reason, from a thread, where another driver took the lease;
             nothing more may be written then.
+        over: ends ``keep``.
 
     Raises:
         InputError: another driver holds the lease.
@@ -63,11 +81,11 @@ class Lease:
         self.on_lost: Callable[[str], None] = lambda _: None
         self._owner = uuid.uuid4().hex
         self._confirmed = 0.0
-        self._over = threading.Event()
+        self.over = threading.Event()
         refused = InputError(
             f"another search is at work on this study; wait for it, or {_SECONDS:g} s after its end"
         )
-        if is_leased(study):
+        if is_leased(study) or _is_renewed(study):
             raise refused
         self._renew()
         # Of two that write at once the later wins, and the other sees it after this.
@@ -78,8 +96,8 @@ class Lease:
             raise refused from None
 
     def check(self) -> None:
-        """Before a write: make sure of the lease where that was not done for its whole length."""
-        if time.monotonic() - self._confirmed > _SECONDS:
+        """Before a write: make sure of the lease where that was not done for half its length."""
+        if _now() - self._confirmed > _SECONDS / 2:
             self.confirm()
 
     def confirm(self) -> None:
@@ -88,21 +106,21 @@ class Lease:
         Raises:
             StorageLostError: another driver has taken it.
         """
-        noted = self._study.noted(_LEASE)
+        noted = self._study.noted(_LEASE, guarded=False)
         if noted is not None and noted["owner"] != self._owner:
             raise StorageLostError("another driver has taken over the study")
         self._renew()
 
     def _renew(self) -> None:
-        until, now = time.time() + _SECONDS, time.monotonic()
+        until, now = time.time() + _SECONDS, _now()
         noted = {"owner": self._owner, "until": until}
         noted |= {"machine": _this_machine(), "pid": os.getpid()}
         self._study.note(_LEASE, noted, guarded=False)
         self._confirmed = now
 
     def keep(self) -> None:
-        """Renew the lease again and again, until ``end`` is called."""
-        while not self._over.wait(_SECONDS_BETWEEN_RENEWALS):
+        """Renew the lease again and again, until ``over`` is set."""
+        while not self.over.wait(_SECONDS_BETWEEN_RENEWALS):
             try:
                 self.confirm()
             except StorageLostError as error:
@@ -114,8 +132,7 @@ class Lease:
 
     def end(self) -> None:
         """Let go, where it is still held."""
-        self._over.set()
-        noted = self._study.noted(_LEASE)
+        noted = self._study.noted(_LEASE, guarded=False)
         if noted is not None and noted["owner"] == self._owner:
             self._study.note(_LEASE, None, guarded=False)
 
@@ -129,7 +146,9 @@ def lease(study: Study) -> Iterator[Lease]:
     try:
         yield held
     finally:
+        # First, so that it is not renewed again.
+        held.over.set()
+        keeper.join()
         # Where it cannot be let go of it runs out by itself.
         with contextlib.suppress(*STORAGE_ERRORS):
             held.end()
-        keeper.join()

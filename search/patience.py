@@ -1,11 +1,14 @@
 """What happens when storage is full or unreachable: wait for it, and end cleanly if it stays so."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import optuna
 import sqlalchemy.exc
+
+from minbert.errors import InputError
 
 Result = TypeVar("Result")
 
@@ -62,6 +65,15 @@ class Patience:
                 if told:
                     self._tell(f"storage answers again after {time.monotonic() - begin:.0f} s")
                 return result
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Turn what storage raises outside of a search into the one line that a person reads."""
+    try:
+        yield
+    except STORAGE_ERRORS as error:
+        raise InputError(f"storage cannot be used: {reason_of(error)}") from None
 
 
 def reason_of(error: BaseException) -> str:

@@ -23,7 +23,7 @@ from .driver import Driver
 from .folder import RunFolder
 from .lease import lease, needs_lease
 from .messages import INTERRUPTED, finish, introduction
-from .patience import STORAGE_ERRORS, Patience, StorageLostError
+from .patience import STORAGE_ERRORS, Patience, StorageLostError, told
 from .plan import Plan, make_plan
 from .proposals import trials_to_learn_from
 from .provenance import begin_run, end_run, runs_of, sizes
@@ -65,7 +65,8 @@ def main() -> int:
     settings = StudySettings.check(given(arguments, StudySettings))
     inputs = InputSettings.check(given(arguments, InputSettings))
     try:
-        return run_search(settings, inputs, console)
+        with told():
+            return run_search(settings, inputs, console)
     except KeyboardInterrupt:
         print("interrupted; --resume goes on with what was recorded, if any", file=sys.stderr)
         return INTERRUPTED
@@ -125,7 +126,8 @@ def run_search(settings: StudySettings, inputs: InputSettings, console: Console)
             return _run(settings, inputs, plan, driver, dataset, pretrained, folder, console)
     except BaseException as error:
         # Of a search that never came to a report nothing stays, so that the command can be mended.
-        if new is not None:
+        # But where storage was lost, by which another driver may have taken over.
+        if new is not None and not isinstance(error, StorageLostError):
             with contextlib.suppress(*STORAGE_ERRORS):
                 if not new.answers.any:
                     if study is not None:
@@ -158,8 +160,6 @@ def _run(
     about = _train(settings, inputs, plan, driver, dataset, pretrained, folder, console)
     for text in driver.damaged:
         console.print(f"Not used: {text}.", markup=False, highlight=False, soft_wrap=True)
-    if driver.lost:
-        raise _lost(str(driver.ended_because))
     study.note("ended_because", driver.ended_because)
     # Plotly takes a while to import.
     from .review.report import write_page
@@ -269,8 +269,9 @@ def _train(
             report_timeout=settings.report_timeout,
             time_budget=settings.time_budget,
         )
-    if not driver.lost:
-        end_run(driver.study)
+    if driver.lost:
+        raise StorageLostError(driver.ended_because)
+    end_run(driver.study)
     return {
         "name": folder.name,
         "space": str(plan.space.path) if settings.space.endswith(".py") else plan.space.name,

@@ -13,15 +13,19 @@ so a search goes on from the study and its checkpoints after any end. In Optuna'
   COMPLETE with the score of the checkpoint that they keep, failed ones FAIL.
 """
 
+import itertools
 import math
+import os
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._file import get_lock_file
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -52,7 +56,7 @@ def open_storage(where: str) -> BaseStorage:
     """
     if "://" not in where:
         try:
-            return JournalStorage(JournalFileBackend(where))
+            return JournalStorage(_Journal(where))
         except OSError as error:
             raise InputError(f"--storage {where}: {error.strerror}") from None
         # Of a file that is no journal, or a damaged one; there are many kinds.
@@ -75,6 +79,30 @@ def open_storage(where: str) -> BaseStorage:
     # Of a wrong URL, of an unreachable or a damaged database; the drivers have many kinds.
     except Exception as error:
         raise InputError(f"--storage: the database cannot be opened ({reason_of(error)})") from None
+
+
+class NoStudyError(InputError):
+    """There is no such study."""
+
+
+class _Journal(JournalFileBackend):
+    """Optuna's journal file, but that a line torn by a kill or a full disk is cut off first.
+
+    The next line would be added to it otherwise, and neither could be read.
+    """
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        with get_lock_file(self._lock), Path(self._file_path).open("r+b") as file:
+            end = file.seek(0, os.SEEK_END)
+            torn = 0
+            while torn < end:
+                file.seek(end - torn - 1)
+                if file.read(1) == b"\n":
+                    break
+                torn += 1
+            if torn:
+                file.truncate(end - torn)
+        super().append_logs(logs)
 
 
 class Study:
@@ -121,7 +149,7 @@ class Study:
         try:
             study_id = storage.get_study_id_from_name(name)
         except KeyError:
-            raise InputError(f"the storage holds no study '{name}'") from None
+            raise NoStudyError(f"the storage holds no study '{name}'") from None
         except STORAGE_ERRORS as error:
             raise InputError(f"the study '{name}' cannot be read: {reason_of(error)}") from None
         try:
@@ -196,7 +224,10 @@ class Study:
             user_attrs=attrs,
             system_attrs=dict(system_attrs or {}),
         )
-        trial_id = self._write(lambda: self._create(trial.number, template))
+        tries = itertools.count()
+        trial_id = self._write(
+            lambda: self._create(trial.number, template, is_first=next(tries) == 0)
+        )
         template._trial_id, template.number = trial_id, trial.number
         self._frozen.append(template)
         self.trials.append(trial)
@@ -296,9 +327,18 @@ class Study:
         else:
             self._storage.set_study_user_attr(self._id, name, value)
 
-    def noted(self, name: str) -> Any:
-        """What was written down under a name; None if nothing was."""
-        return self._storage.get_study_user_attrs(self._id).get(name)
+    def noted(self, name: str, *, guarded: bool = True) -> Any:
+        """What was written down under a name; None if nothing was.
+
+        Args:
+            name: of it.
+            guarded: with patience; at once and only once otherwise.
+        """
+
+        def read() -> Any:
+            return self._storage.get_study_user_attrs(self._id).get(name)
+
+        return self.patience("the study cannot be read", read) if guarded else read()
 
     def close(self) -> None:
         """End its connections; what was read can still be looked at."""
@@ -320,9 +360,9 @@ class Study:
         )
         self._frozen[trial.number].intermediate_values[report.step] = report.score
 
-    def _create(self, number: int, template: FrozenTrial) -> int:
+    def _create(self, number: int, template: FrozenTrial, *, is_first: bool) -> int:
         # A try whose answer was lost may have made it.
-        there = self._storage.get_all_trials(self._id, deepcopy=False)
+        there = [] if is_first else self._storage.get_all_trials(self._id, deepcopy=False)
         if len(there) > number:
             return there[number]._trial_id
         return self._storage.create_new_trial(self._id, template)

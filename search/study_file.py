@@ -6,12 +6,15 @@ after its own.
 
 import contextlib
 import datetime
+import itertools
+import json
 import os
 import shutil
 import sqlite3
 import time
 from pathlib import Path
 
+from minbert.errors import InputError
 from minbert.report import Report
 
 from .guard import Guarded, guarded
@@ -58,7 +61,7 @@ class StudyCopies(Guarded):
         if begin < self._next:
             return
         # A full disk is no reason to do without copies for good.
-        with contextlib.suppress(OSError, sqlite3.OperationalError):
+        with contextlib.suppress(OSError, sqlite3.OperationalError, InputError):
             self.make()
         took = time.monotonic() - begin
         self._next = time.monotonic() + max(_SECONDS_BETWEEN, _SHARE * took)
@@ -83,31 +86,51 @@ class StudyCopies(Guarded):
                     source.backup(target)
             else:
                 shutil.copyfile(self._file, temporary)
-            temporary.replace(copy)
+            # A good copy does not give way to that of a file that was damaged meanwhile.
+            if is_whole(temporary, is_sqlite=self._is_sqlite) and (
+                self._is_sqlite or is_whole(self._file, is_sqlite=False)
+            ):
+                temporary.replace(copy)
         finally:
             temporary.unlink(missing_ok=True)
 
 
 def is_whole(file: Path, *, is_sqlite: bool) -> bool:
-    """Whether a study's file is neither cut nor overwritten, as far as that can be seen."""
-    if is_sqlite:
-        try:
+    """Whether a study's file is neither cut nor overwritten, as far as that can be seen.
+
+    Raises:
+        InputError: it cannot be read now.
+    """
+    copy = copy_of(file)
+    try:
+        if is_sqlite:
             with contextlib.closing(sqlite3.connect(file, timeout=60)) as connection:
                 tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
                 checked = connection.execute("PRAGMA quick_check(1)").fetchone()
             # One that was emptied is a good, but new, database.
-            return bool(checked == ("ok",) and (tables != (0,) or not copy_of(file).is_file()))
-        except sqlite3.DatabaseError:
+            return bool(checked == ("ok",) and (tables != (0,) or not copy.is_file()))
+        content = file.read_bytes()
+        # The last line is what a kill tore, or empty; Optuna reads over it.
+        for line in content.split(b"\n")[:-1]:
+            json.loads(line)
+        return not copy.is_file() or len(content) >= copy.stat().st_size
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             return False
-    # Optuna reads over a last line that a kill tore.
-    copy = copy_of(file)
-    return not copy.is_file() or file.stat().st_size >= copy.stat().st_size
+        raise InputError(f"{file} cannot be read: {error}") from None
+    except (ValueError, RecursionError):
+        return False
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror}") from None
 
 
 def last_good(file: Path, *, is_sqlite: bool) -> tuple[Path, str | None]:
     """A study's file, or where that is damaged its copy, with a line that says so.
 
     Where there is no whole copy either, it is the file, for whoever reads it to say what is wrong.
+
+    Raises:
+        InputError: it cannot be read now.
     """
     copy = copy_of(file)
     if is_whole(file, is_sqlite=is_sqlite) or copy.is_symlink():
@@ -119,22 +142,26 @@ def last_good(file: Path, *, is_sqlite: bool) -> tuple[Path, str | None]:
 
 
 def put_back(file: Path, *, is_sqlite: bool) -> str | None:
-    """Put the copy in the place of a damaged file, which is kept; a line says so."""
+    """Put the copy in the place of a damaged file, which is kept; a line says so.
+
+    Raises:
+        InputError: that cannot be done; the file is as it was.
+    """
     good, said = last_good(file, is_sqlite=is_sqlite)
-    if said is not None:
-        file.replace(file.with_name(f"{file.name}.damaged"))
-        # Of the damaged one; it would be taken for the copy's.
-        file.with_name(f"{file.name}-journal").unlink(missing_ok=True)
-        shutil.copyfile(good, file)
-    if not is_sqlite and _cut_torn_line(file):
-        said = said or f"the last line of {file} was torn and is cut off"
+    if said is None:
+        return None
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    taken = (file.with_name(f"{file.name}.damaged{n or ''}") for n in itertools.count())
+    damaged = next(path for path in taken if not path.exists())
+    try:
+        shutil.copyfile(good, temporary)
+        file.replace(damaged)
+        # It is of the damaged file, and would be taken for the copy's.
+        with contextlib.suppress(FileNotFoundError):
+            file.with_name(f"{file.name}-journal").replace(f"{damaged}-journal")
+        temporary.replace(file)
+    except OSError as error:
+        raise InputError(f"{said}, but it cannot be put back: {error.strerror}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
     return said
-
-
-def _cut_torn_line(journal: Path) -> bool:
-    """Remove what stands after the last line break, to which the next line would be added."""
-    with journal.open("r+b") as file:
-        content = file.read()
-        end = content.rfind(b"\n") + 1
-        file.truncate(end)
-    return end < len(content)

@@ -67,6 +67,7 @@ class MinbertTrial(tune.Trainable):
         # Made in the first step: what goes wrong in making it then fails this trial alone.
         self._trainer: Trainer | None = None
         self._unsaved: Report | None = None
+        self._waits_since: float | None = None
         self._last_state = time.monotonic()
         if torch.cuda.max_memory_allocated():  # by an attempt before
             torch.cuda.reset_peak_memory_stats()
@@ -85,8 +86,10 @@ class MinbertTrial(tune.Trainable):
             kind, reason = "diverged", str(error)
         except _StorageError as error:
             self._log(f"waits: {error}")
+            now = time.monotonic()
+            self._waits_since = self._waits_since or now
             time.sleep(_SECONDS_BETWEEN_TRIES)
-            return result | {"waits": str(error)}
+            return result | {"waits": str(error), "waited": now - self._waits_since}
         except DamagedError as error:
             kind, reason = "state damaged", str(error)
         except InputError as error:
@@ -118,7 +121,7 @@ class MinbertTrial(tune.Trainable):
                 trainer,
                 with_state=with_state,
             )
-        self._unsaved = None
+        self._unsaved = self._waits_since = None
         if with_state:
             self._last_state = time.monotonic()
         scores = " ".join(f"{task} {score:.3f}" for task, score in report.scores.items())
@@ -143,6 +146,7 @@ class MinbertTrial(tune.Trainable):
         if self._job["state"] is not None:
             with _storage_errors():
                 load_trainer(open_directory(self._job["state"]), trainer)
+            self._waits_since = None
         return trainer
 
     def _log(self, what: str) -> None:

@@ -106,7 +106,7 @@ class VerdictScheduler(_NotPickled, FIFOScheduler):
         running.last_sign = time.monotonic()
         goes_on = False
         if "waits" in result:
-            goes_on = self._driver.waits(number, attempt, result["waits"])
+            goes_on = self._driver.waits(number, attempt, result["waits"], result["waited"])
         elif "failure" in result:
             self._driver.failed(number, attempt, result["failure"], result["reason"])
         else:
@@ -129,7 +129,7 @@ class Attendant(_NotPickled, tune.Callback):
     ):
         self._driver, self._slots, self._metrics = driver, slots, metrics
         self._report_timeout = report_timeout
-        self._last_look = time.monotonic()
+        self._last_look = self._last_step = time.monotonic()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
         running = self._slots.running[trial.config["number"]]
@@ -153,6 +153,13 @@ class Attendant(_NotPickled, tune.Callback):
         self._metrics.refresh()
         self._slots.refresh()
         now = time.monotonic()
+        # While we waited for storage, reports could not be heard.
+        deaf = now - self._last_step
+        self._last_step = now
+        if deaf > _SECONDS_BETWEEN_LOOKS:
+            for running in self._slots.running.values():
+                if running.last_sign is not None:
+                    running.last_sign += deaf
         if self._report_timeout is None or now - self._last_look < _SECONDS_BETWEEN_LOOKS:
             return
         self._last_look = now

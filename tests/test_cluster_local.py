@@ -37,7 +37,7 @@ class Local:
         folder: of what its nodes write.
     """
 
-    def __init__(self, folder: str, nodes: int = 3):
+    def __init__(self, folder: str, nodes: int):
         self.environment = {**os.environ, "RAY_TMPDIR": folder, "PYTHONUNBUFFERED": "1"}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "cluster", "local", "--nodes", str(nodes)],
@@ -46,6 +46,9 @@ class Local:
             stdout=subprocess.PIPE,
             text=True,
         )
+        self.folder = Path("/nonexistent")
+
+    def wait_for_start(self, nodes: int) -> None:
         assert self.process.stdout is not None
         first, second, third = (self.process.stdout.readline() for _ in range(3))
         assert first.startswith(f"Nodes: {nodes}, CPUs of each: 1. Ctrl-C ends them.")
@@ -57,6 +60,17 @@ class Local:
     def noted(self) -> Path:
         """Ray's file of the address."""
         return Path(self.environment["RAY_TMPDIR"], "ray", "ray_current_cluster")
+
+    def end(self) -> None:
+        """End it, by force if need be."""
+        self.process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(timeout=60)
+        self.process.kill()
+        self.process.wait()
+        for pid, _ in processes_of(self.folder.name):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def run(self, *command: str, cwd: Path = ROOT, **environment: str) -> tuple[int, str]:
         done = subprocess.run(
@@ -77,12 +91,12 @@ def local() -> Iterator[Local]:
     """A cluster of three nodes with one CPU each."""
     # A short name, as Ray's sockets need.
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
-        started = Local(folder)
+        started = Local(folder, nodes=3)
         try:
+            started.wait_for_start(3)
             yield started
         finally:
-            started.process.kill()
-            started.process.wait()
+            started.end()
 
 
 def processes_of(folder: str) -> list[tuple[int, str]]:
@@ -129,11 +143,11 @@ def test_a_second_cluster_finds_ports_of_its_own(local: Local) -> None:
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
         second = Local(folder, nodes=1)
         try:
+            second.wait_for_start(1)
             assert second.address != local.address
             assert second.dashboard != local.dashboard
         finally:
-            second.process.send_signal(signal.SIGINT)
-            assert second.process.wait(timeout=60) == 0
+            second.end()
 
 
 def test_our_code_travels_to_the_nodes(local: Local, tmp_path: Path) -> None:

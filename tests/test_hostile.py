@@ -522,3 +522,16 @@ def test_a_journal_removes_no_file(run: Path, told: Told, tmp_path: Path) -> Non
     assert victim.exists()
     open_storage(by_name)
     assert not victim.exists()  # it was hostile
+
+
+def test_nor_does_the_journal_of_a_copy(run: Path, told: Told, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    study, copy = run / "study.db", run / "study.db.copy"
+    shutil.copy(study, copy)
+    journal = run / "study.db.copy-journal"
+    journal.write_bytes(hot_journal(copy.read_bytes(), victim))
+    # So that the copy is what is read.
+    study.write_bytes(study.read_bytes()[:3000])
+    assert all(f"error: {journal} is none of ours" in text for text in told.all(run))
+    assert victim.exists()

@@ -246,6 +246,45 @@ def crash(driver: Driver, kind: Any, times: int) -> TrialRecord:
     return driver.study.trials[0]
 
 
+def test_a_lost_machine_is_no_retry_and_damaged_states_have_an_end() -> None:
+    driver = open_driver(InMemoryStorage(), trials=2, retries=0)
+    trial = crash(driver, "machine lost", 20)
+    assert trial.state == "cut short"
+    assert [attempt.why for attempt in trial.attempts] == ["start"] + ["machine lost"] * 19
+    trial = crash(driver, "state damaged", 2)
+    assert trial.state == "cut short"
+    assert driver.damaged == ["attempt 21 state damaged", "attempt 22 state damaged"]
+    trial = crash(driver, "crashed", 1)
+    assert (trial.state, trial.error) == ("failed", "attempt 23 crashed")
+    driver = open_driver(InMemoryStorage(), trials=2)
+    assert crash(driver, "machine lost", 21).state == "failed"
+
+
+def test_a_trial_waits_for_storage_as_long_as_patience_lasts() -> None:
+    driver = open_driver(InMemoryStorage(), trials=2, storage_patience=9)
+    told: list[str] = []
+    driver.tell = told.append
+    job = driver.next_job(busy=False)
+    assert isinstance(job, Job)
+    assert driver.waits(0, 1, "no space", 0.0)
+    assert driver.waits(0, 1, "no space", 9.0)
+    assert driver.reported(0, 1, report_of(job.trial, 1, equal_scores(0.5)), b"")
+    assert told == [
+        "trial 0 waits for storage: no space",
+        "trial 0 goes on: storage answers again",
+    ]
+    # An attempt that was given up has no say.
+    assert not driver.waits(0, 7, "no space", 99.0)
+    assert not driver.lost
+    assert driver.waits(0, 1, "no space", 1.0)
+    assert not driver.waits(0, 1, "no space", 9.5)
+    assert driver.lost
+    assert driver.ended_because == "checkpoints cannot be written or read: no space"
+    # Nothing is written any more.
+    driver.leave()
+    assert job.trial.state == "running"
+
+
 def test_crashes_are_retried_so_often() -> None:
     storage = InMemoryStorage()
     driver = open_driver(storage, trials=2, retries=2)

@@ -1,6 +1,9 @@
 """The study's file: copied while it grows, and put back where it was cut or overwritten."""
 
+import contextlib
 import json
+import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from bench.synthetic import rising, synthetic_run
+from minbert.errors import InputError
 from search import run
 from search.folder import RunFolder
-from search.study import Study
+from search.study import Study, open_storage
 from search.study_file import StudyCopies, copy_of, file_of, last_good, put_back
 
 ROOT = Path(run.__file__).parent.parent
@@ -84,22 +88,67 @@ def test_without_a_whole_copy_the_study_says_what_is_wrong(folder: RunFolder) ->
 
 def test_a_journal_that_was_cut(tmp_path: Path) -> None:
     journal = tmp_path / "s.journal"
-    journal.write_bytes(b"one\ntwo\nthree\n")
+    journal.write_bytes(b'{"a": 1}\n{"a": 2}\n{"a": 3}\n')
     StudyCopies(journal, is_sqlite=False).make()
-    # A line that a kill tore is cut off, as the next one would be added to it.
-    journal.write_bytes(b"one\ntwo\nthree\nfou")
+    # A last line that a kill tore is none that was recorded.
+    journal.write_bytes(b'{"a": 1}\n{"a": 2}\n{"a": 3}\n{"a')
     assert last_good(journal, is_sqlite=False) == (journal, None)
-    assert (
-        put_back(journal, is_sqlite=False) == f"the last line of {journal} was torn and is cut off"
-    )
-    assert journal.read_bytes() == b"one\ntwo\nthree\n"
-    assert put_back(journal, is_sqlite=False) is None
-    # Less than there was before.
-    journal.write_bytes(b"one\n")
-    assert last_good(journal, is_sqlite=False)[0] == copy_of(journal)
-    assert "is damaged; used is its copy" in str(put_back(journal, is_sqlite=False))
-    assert journal.read_bytes() == b"one\ntwo\nthree\n"
-    assert journal.with_name("s.journal.damaged").read_bytes() == b"one\n"
+    for damaged in (b'{"a": 1}\n', b'{"a": 1}\n{"a": 2}\n{"a": {"a": 3}\n{"a": 4}\n'):
+        journal.write_bytes(damaged)
+        # Nor does the good copy give way to it.
+        StudyCopies(journal, is_sqlite=False).make()
+        assert last_good(journal, is_sqlite=False)[0] == copy_of(journal)
+        assert "is damaged; used is its copy" in str(put_back(journal, is_sqlite=False))
+        assert journal.read_bytes() == b'{"a": 1}\n{"a": 2}\n{"a": 3}\n'
+    assert len(list(tmp_path.glob("s.journal.damaged*"))) == 2
+
+
+def test_a_line_torn_by_a_full_disk_is_cut_off_before_the_next(tmp_path: Path) -> None:
+    where = str(tmp_path / "s.journal")
+    study = Study.create(open_storage(where), "s", {})
+    with open(where, "ab") as file:  # noqa: PTH123
+        file.write(b'{"op_code": 2, "worker')
+    study.note("planned", 7)
+    assert Study.load(open_storage(where), "s").noted("planned") == 7
+
+
+def test_what_is_locked_or_cannot_be_read_is_not_damaged(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = folder.path / "study.db"
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda path, **_: connect(path, timeout=0.1))
+    with contextlib.closing(connect(file)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(InputError, match="database is locked"):
+            put_back(file, is_sqlite=True)
+    assert not list(folder.path.glob("*.damaged"))
+
+
+def test_a_full_disk_leaves_the_damaged_file(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = folder.path / "study.db"
+    damaged = cut(file.read_bytes())
+    file.write_bytes(damaged)
+
+    def copyfile(source: Path, target: Path) -> None:  # noqa: ARG001
+        target.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", copyfile)
+    with pytest.raises(InputError, match="it cannot be put back: No space left"):
+        put_back(file, is_sqlite=True)
+    assert file.read_bytes() == damaged
+    assert {path.name for path in folder.path.glob("*study.db*")} == {"study.db", "study.db.copy"}
+
+
+def test_a_database_is_not_taken_for_a_journal(folder: RunFolder) -> None:
+    file = folder.path / "study.db"
+    content = file.read_bytes()
+    with pytest.raises(InputError, match=f"for an SQLite database give sqlite:///{file}"):
+        RunFolder(folder.path, str(file)).open_study({}, print)
+    assert file.read_bytes() == content
 
 
 def test_files_of_storages() -> None:

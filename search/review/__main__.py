@@ -11,7 +11,7 @@ from minbert.errors import InputError, plain
 from minbert.settings import make_parser, run_command
 from minbert.weights import Weights
 from search.folder import RunFolder
-from search.patience import reason_of
+from search.patience import reason_of, told
 from search.results import strict_json, trial_as_json
 from search.weighting import KEEP_RULES, hidden, rank, replay
 
@@ -59,7 +59,8 @@ def main() -> int:
     for option, is_given in alone.items():
         if is_given and (arguments.weights is not None or arguments.keep_rules):
             parser.error(f"{option} goes with neither --weights nor --keep-rules")
-    run = read_run(RunFolder(arguments.run, arguments.storage))
+    with told():
+        run = read_run(RunFolder(arguments.run, arguments.storage))
     weights = None if arguments.weights is None else parse_weights(arguments.weights, run)
     if arguments.html:
         # Not before: plotly takes a while to import.

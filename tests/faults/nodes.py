@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,6 +51,8 @@ class Nodes:
             text=True,
         )
         self.folder = f"minbert-ray-{self._process.pid}-"
+
+    def wait_for_start(self) -> None:
         about = self._answer()
         self.address: str = about["address"]
         self.dashboard: str = about["dashboard"]
@@ -120,9 +123,15 @@ def ray_nodes(*cpus: int, detection: float = 5.0) -> Iterator[Nodes]:
     # A short path, as Ray's sockets need.
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
         nodes = Nodes(cpus, detection, folder)
+        # Reading its answers has no limit of its own.
+        limit = threading.Timer(_PATIENCE, nodes.end)
         try:
+            limit.start()
+            nodes.wait_for_start()
+            limit.cancel()
             yield nodes
         finally:
+            limit.cancel()
             nodes.end()
 
 
@@ -148,7 +157,9 @@ def main() -> None:
     from cluster.local import dashboard_port, guard_token, temporary_folder
 
     Path(get_ray_address_file(None)).parent.mkdir(parents=True, exist_ok=True)
+    mask = os.umask(0o077)
     ensure_token_if_auth_enabled()
+    os.umask(mask)
     guard_token()
     folder = str(temporary_folder())
     ray = Cluster()

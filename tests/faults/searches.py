@@ -1,9 +1,11 @@
 """Searches that faults are inflicted on, and what must be true of their record afterwards."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +26,6 @@ class Search:
     Attributes:
         folder: of the run.
         process: the driver.
-        said: what it printed, once it is over.
     """
 
     def __init__(
@@ -48,7 +49,23 @@ class Search:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        self.said = ""
+        self._lines: list[str] = []
+        # Read all the time, as a full pipe would stop the search.
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        self._lines += self.process.stdout
+
+    @property
+    def said(self) -> str:
+        """What it printed so far."""
+        return "".join(self._lines)
+
+    def wait_for_words(self, pattern: str) -> None:
+        """Wait until it has printed something."""
+        wait_for(lambda: re.search(pattern, self.said))
 
     @property
     def folder(self) -> RunFolder:
@@ -89,13 +106,14 @@ class Search:
 
     def end(self, seconds: float = 240.0) -> tuple[int, str]:
         """Wait for its end; its status and what it printed."""
-        self.said, _ = self.process.communicate(timeout=seconds)
+        self.process.wait(timeout=seconds)
+        self._reader.join()
         return self.process.returncode, self.said
 
     def kill(self) -> None:
         """Kill the driver, as by ``kill -9``."""
         self.process.send_signal(signal.SIGKILL)
-        self.said, _ = self.process.communicate(timeout=30)
+        self.end(30)
 
 
 @contextmanager
@@ -146,16 +164,17 @@ def whys(folder: RunFolder) -> dict[int, list[str]]:
     }
 
 
-def tell(fault: str, what: str, found: list[Row], expected: list[Row]) -> None:
+def tell(fault: str, what: str, folder: RunFolder, expected: list[Row]) -> None:
     """Print a line of the table of faults: ``pytest -rP`` shows it.
 
     Args:
         fault: that was injected.
         what: happened, with what was measured.
-        found: the record afterwards.
+        folder: of the run, afterwards.
         expected: that of the twin without a fault.
     """
-    keys = [(row[0], row[4]) for row in found]
-    lost = len({(row[0], row[4]) for row in expected} - set(keys))
-    repeated = len(keys) - len(set(keys))
+    orders = numbers(folder)
+    lost = len({(row[0], row[4]) for row in expected} - {(row[0], row[4]) for row in rows(folder)})
+    repeated = len(orders) - len(set(orders))
+    assert (lost, repeated) == (0, 0)
     print(f"FAULT | {fault} | {what} | lost {lost} | repeated {repeated}")
