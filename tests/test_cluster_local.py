@@ -251,6 +251,8 @@ def test_how_an_address_is_joined(
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    # Put back what it may set, which would be of other tests' clusters too.
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     if noted is not None:
         (tmp_path / "ray").mkdir()
         (tmp_path / "ray" / "ray_current_cluster").write_text(noted)

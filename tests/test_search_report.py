@@ -20,7 +20,7 @@ from search.folder import RunFolder
 from search.provenance import DriverRun, command_line
 from search.record import Attempt, Decision, Failure, SearchRecord, TrialRecord
 from search.rerun import train_command, train_options
-from search.review import live
+from search.review import live, reading
 from search.review.live import LivePage
 from search.review.reading import read_run
 from search.review.report import page, write_page
@@ -220,17 +220,21 @@ def test_page_is_written_while_the_search_runs(
 
 
 def test_a_page_that_fails_does_not_end_the_search(
-    record: SearchRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: RunFolder, record: SearchRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("no such luck")
+
     monkeypatch.setattr(live, "_SECONDS_TO_FIRST", 0.01)
-    with LivePage(RunFolder(tmp_path / "gone")) as watcher:
+    monkeypatch.setattr(reading, "read_run", fail)
+    with LivePage(folder) as watcher:
         watcher.ended(record.trials[0])
         for _ in range(200):
             if watcher.problem:
                 break
             watcher._over.wait(0.05)
     assert watcher.problem is not None
-    assert "holds no run" in watcher.problem
+    assert "no such luck" in watcher.problem
 
 
 # The triangle

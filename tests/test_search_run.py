@@ -162,7 +162,7 @@ def test_a_search_leaves_its_record(finished: tuple[Path, str]) -> None:
     folder, _ = finished
     assert {path.name for path in folder.iterdir()} == {
         *("answers", "best", "checkpoints", "lock", "report.html", "run.json", "study.db"),
-        *("summary.json", "tensorboard", "trials.csv"),
+        *("study.db.copy", "summary.json", "tensorboard", "trials.csv"),
     }
     summary = json.loads((folder / "summary.json").read_text())
     assert len(summary["trials"]) == 4

@@ -95,11 +95,11 @@ class Search:
         study = self.study()
         return len(study.trials[number].reports) if study and len(study.trials) > number else 0
 
-    def failure(self, number: int) -> str | None:
-        """How the next attempt at a trial will differ, where the last one failed."""
+    def failures(self, number: int) -> list[str]:
+        """What became of the attempts at a trial that failed so far."""
         study = self.study()
-        failure = study.trials[number].failure if study else None
-        return failure.next if failure else None
+        found = study.trials[number].failures.values() if study else ()
+        return [failure.next for failure in found]
 
     def wait_for_reports(self, number: int, count: int) -> None:
         wait_for(lambda: self.reports(number) >= count)
