@@ -131,6 +131,8 @@ def search(
     finally:
         begun.process.kill()
         begun.process.wait()
+        # Shown where a test fails.
+        print(begun.said)
 
 
 def read(folder: RunFolder) -> Study:

@@ -12,10 +12,10 @@ from ..conftest import write_course_folder
 from .nodes import Nodes, ray_nodes, wait_for
 from .searches import Row, rows, search, tell, whys
 
-# Trials of 20 reports, about half a second each; its number decides a trial's configuration.
+# Trials of 40 reports, a quarter to half a second each; its number decides its configuration.
 OPTIONS = (
     *("--space", "lr", "--sampler", "random", "--halving", "none", "--pruner", "none"),
-    *("--encoder", "tiny", "--epochs", "10", "--reports-per-epoch", "2", "--state-every", "1s"),
+    *("--encoder", "tiny", "--epochs", "20", "--reports-per-epoch", "2", "--state-every", "1s"),
 )
 
 
@@ -41,7 +41,7 @@ def rows_without_faults(data: Path, where: Path, trials: int) -> list[Row]:
 
 
 def test_a_search_outlives_its_workers_and_nodes(nodes: Nodes, data: Path, tmp_path: Path) -> None:
-    options = (*OPTIONS, "--trials", "4", "--data", str(data), "--address", nodes.address)
+    options = (*OPTIONS, "--trials", "5", "--data", str(data), "--address", nodes.address)
     with search(tmp_path / "run", *options, environment=nodes.environment) as one:
         # kill -9 of a worker.
         first = wait_for(lambda: one.trials_on(nodes.ids()[1]))[0]
@@ -69,7 +69,7 @@ def test_a_search_outlives_its_workers_and_nodes(nodes: Nodes, data: Path, tmp_p
         status, text = one.end()
         assert status == 0, text
         found, attempts = rows(one.folder), whys(one.folder)
-    expected = rows_without_faults(data, tmp_path / "twin", 4)
+    expected = rows_without_faults(data, tmp_path / "twin", 5)
     tell("kill -9 of a worker", f"reports again after {retried:.1f} s", one.folder, expected)
     tell("node killed", f"found dead after {detected:.1f} s, trial retried", one.folder, expected)
     tell("node joins", f"its first report came after {used:.1f} s", one.folder, expected)
@@ -118,7 +118,7 @@ def test_a_worker_that_stands_still_is_killed(nodes: Nodes, data: Path, tmp_path
 @pytest.mark.slow
 def test_a_node_that_comes_and_goes_ten_times(data: Path, tmp_path: Path) -> None:
     with ray_nodes(0, 1) as nodes:
-        options = [*OPTIONS, "--trials", "20", "--data", str(data), "--address", nodes.address]
+        options = [*OPTIONS, "--trials", "14", "--data", str(data), "--address", nodes.address]
         with search(tmp_path / "run", *options, environment=nodes.environment) as one:
             used = []
             for _ in range(10):
@@ -131,7 +131,7 @@ def test_a_node_that_comes_and_goes_ten_times(data: Path, tmp_path: Path) -> Non
             assert status == 0, text
             found = rows(one.folder)
             attempts = [why for each in whys(one.folder).values() for why in each]
-    expected = rows_without_faults(data, tmp_path / "twin", 20)
+    expected = rows_without_faults(data, tmp_path / "twin", 14)
     for seconds in used:
         tell("node leaves and comes back", f"used after {seconds:.1f} s", one.folder, expected)
     assert found == expected

@@ -31,7 +31,7 @@ from .searches import Row, numbers, rows, search, tell
 
 OPTIONS = (
     *("--space", "lr", "--sampler", "random", "--trials", "5", "--pruner", "none"),
-    *("--encoder", "tiny", "--epochs", "6", "--reports-per-epoch", "2", "--state-every", "1s"),
+    *("--encoder", "tiny", "--epochs", "12", "--reports-per-epoch", "2", "--state-every", "1s"),
     *("--no-dashboard", "--cpus-per-trial", str(os.cpu_count())),
 )
 
