@@ -74,9 +74,11 @@ def is_object_store(where: str | Path) -> bool:
 
 
 def join(where: str, name: str) -> str:
-    """The address or path of a directory in another one."""
+    """The address or path of a directory in another one; InputError for a name it cannot have."""
     if not is_object_store(where):
         return str(Path(where) / name)
+    if found := set(name) & set("?#"):
+        raise InputError(f"'{name}': a name in an object store cannot hold {found.pop()}")
     path, question_mark, options = where.partition("?")
     return f"{path.rstrip('/')}/{name}{question_mark}{options}"
 
@@ -182,9 +184,12 @@ class ObjectDirectory(Directory):
 
         self._fs = pyarrow.fs
         parts = urlsplit(address)
-        options = dict(parse_qsl(parts.query))
+        # One without a value is kept, to be refused with what is unknown.
+        options = dict(parse_qsl(parts.query, keep_blank_values=True))
         if parts.scheme != "s3" or not parts.netloc:
             raise InputError(f"{parts.scheme}://{parts.hostname or ''}: give a path, or s3://…")
+        if parts.fragment:
+            raise InputError(f"s3://{parts.hostname}: '#' cannot stand in an address")
         if "@" in parts.netloc or set(options) - set(_OPTIONS):
             raise InputError(
                 f"s3://{parts.hostname}: only {', '.join(_OPTIONS)} can be given in the address; "

@@ -14,7 +14,6 @@ trials.csv, summary.json
 import contextlib
 import fcntl
 import json
-import re
 import shlex
 import shutil
 import tempfile
@@ -24,17 +23,16 @@ from pathlib import Path
 
 from minbert.errors import InputError
 
+from .addresses import SQLITE_HEAD, file_of, head_of, is_sqlite, sqlite_url, without_password
 from .answers import DevAnswers
 from .checkpoints import CheckpointStore
 from .directory import LocalDirectory, join, open_directory
 from .lease import is_leased
 from .patience import reason_of
 from .study import NoStudyError, Study, open_storage
-from .study_file import StudyCopies, copy_of, file_of, last_good, put_back
+from .study_file import StudyCopies, copy_of, last_good, put_back
 
 _ABOUT = "run.json"
-_SQLITE = "sqlite:///"
-_HEAD = b"SQLite format 3\0"
 # At the end of a journal of SQLite that names another file, which SQLite would then remove. Only
 # transactions over several databases need one, and we make none.
 _NAMES_A_FILE = bytes.fromhex("d9d505f920a163d7")
@@ -160,7 +158,7 @@ class RunFolder:
         except OSError as error:
             raise InputError(f"{name} cannot be read: {reason_of(error)}") from None
         if where is None:
-            return f"{_SQLITE}{self.path.resolve() / 'study.db'}"
+            return sqlite_url(self.path.resolve() / "study.db")
         if not isinstance(where, str) or "\0" in where:
             raise _damaged(name)
         if "://" in where:
@@ -203,15 +201,15 @@ class RunFolder:
         """The study of the run; NoStudyError where there is none."""
         where, file = self.storage(), self._study_file()
         if file is not None:
-            path, is_sqlite = file
+            path, in_sqlite = file
             if not path.is_file():
                 raise NoStudyError(
                     f"{path} is missing, so there is nothing to go on with or to show"
                 )
-            good, self.problem = last_good(path, is_sqlite=is_sqlite)
+            good, self.problem = last_good(path, is_sqlite=in_sqlite)
             if good != path:
-                where = f"{_SQLITE}{good}" if is_sqlite else str(good)
-            if is_sqlite and _head_of(good) not in (b"", _HEAD):
+                where = sqlite_url(good) if in_sqlite else str(good)
+            if in_sqlite and _head_of(good) not in (b"", SQLITE_HEAD):
                 raise InputError(f"{good} is no SQLite database")
         return Study.load(open_storage(where), self.name)
 
@@ -222,23 +220,20 @@ class RunFolder:
             InputError: reading it, or its copy, could do harm elsewhere.
         """
         where = self.storage()
-        path, is_sqlite = file_of(where), where.startswith(_SQLITE)
+        path = file_of(where)
         if path is None:
             return None
-        if is_sqlite:
+        if is_sqlite(where):
             for each in (path, copy_of(path)):
                 if each.is_file():
                     _check_sqlite(each, may_be_link=self._storage is not None)
-        elif path.is_file() and _head_of(path) == _HEAD:
-            raise InputError(f"--storage {path}: for an SQLite database give {_SQLITE}{path}")
-        return path, is_sqlite
+        return path, is_sqlite(where)
 
     def copies(self) -> list[StudyCopies]:
         """The watcher that copies the study's file, where it is one."""
         where = self.storage()
         file = file_of(where)
-        is_sqlite = where.startswith(_SQLITE)
-        return [] if file is None else [StudyCopies(file, is_sqlite=is_sqlite)]
+        return [] if file is None else [StudyCopies(file, is_sqlite=is_sqlite(where))]
 
     def store(self) -> CheckpointStore:
         return CheckpointStore(self.checkpoints)
@@ -284,8 +279,7 @@ def _damaged(name: str) -> InputError:
 
 def _head_of(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            return file.read(len(_HEAD))
+        return head_of(path)
     except OSError as error:
         raise InputError(f"the study cannot be read: {reason_of(error)}") from None
 
@@ -299,7 +293,7 @@ def _check_sqlite(path: Path, *, may_be_link: bool) -> None:
     """
     journal = path.with_name(f"{path.name}-journal")
     if path.is_symlink() and not may_be_link:
-        raise InputError(f"{path} is a link; name where it leads with --storage {_SQLITE}/…")
+        raise InputError(f"{path} is a link; name where it leads with --storage sqlite:///PATH")
     try:
         is_hostile = journal.is_file() and journal.read_bytes().endswith(_NAMES_A_FILE)
     except OSError as error:
@@ -313,12 +307,3 @@ def _lasting(storage: str) -> str:
     if "://" not in storage:
         return str(Path(storage).resolve())
     return without_password(storage)
-
-
-def without_password(url: str) -> str:
-    """A database URL that can be shown and stored; any other text as it is."""
-    if "://" not in url:
-        return url
-    # As SQLAlchemy reads it: a password may hold all but @, and someone may not know even that.
-    url = re.sub(r"(?s)^([^:]*://[^:/@]*:)[^@]*@(?:[^?]*@)?", r"\1***@", url)
-    return re.sub(r"(?i)([?&][^=&]*(?:pass|pwd|secret|token)[^=&]*=)[^&]*", r"\1***", url)

@@ -44,18 +44,13 @@ def _this_machine() -> str:
     boot, numbers = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
     if not boot.is_file():
         return f"{platform.node()} {uuid.getnode()}"
-    return f"{platform.node()} {boot.read_text().strip()} {numbers.readlink()}"
+    return f"{platform.node()} {boot.read_text('ascii').strip()} {numbers.readlink()}"
 
 
 def _now() -> float:
     """Seconds that also pass while the machine sleeps."""
     clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
     return time.clock_gettime(clock)
-
-
-def needs_lease(storage: str) -> bool:
-    """Whether a study is in a database; for a file the lock of the run's folder is enough."""
-    return "://" in storage and not storage.startswith("sqlite")
 
 
 class Lease:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from minbert.data import Dataset
 from minbert.settings import Settings
 
-from .folder import without_password
+from .addresses import without_password
 from .study import Study
 
 if TYPE_CHECKING:
@@ -125,7 +125,13 @@ def _commit() -> str:
 
     def git(*arguments: str) -> str:
         done = subprocess.run(
-            ["git", *arguments], cwd=here, capture_output=True, text=True, check=True, timeout=10
+            ["git", *arguments],
+            cwd=here,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=True,
+            timeout=10,
         )
         return done.stdout.strip()
 
@@ -141,7 +147,7 @@ def _commit() -> str:
 def _processor() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
-        for line in cpuinfo.read_text().splitlines():
+        for line in cpuinfo.read_text("utf-8", errors="replace").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()

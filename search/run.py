@@ -18,10 +18,11 @@ from minbert.errors import InputError
 from minbert.hub import Pretrained, load_pretrained
 from minbert.settings import add_options, given, make_parser, run_command
 
+from .addresses import is_server
 from .directory import join
 from .driver import Driver
 from .folder import RunFolder
-from .lease import lease, needs_lease
+from .lease import lease
 from .messages import INTERRUPTED, finish, introduction
 from .patience import STORAGE_ERRORS, Patience, StorageLostError, told
 from .plan import Plan, make_plan
@@ -114,7 +115,7 @@ def run_search(settings: StudySettings, inputs: InputSettings, console: Console)
             check_setup(study, setup)
             if settings.resume:
                 plan = extend(plan, settings, study)
-            held = stack.enter_context(lease(study)) if needs_lease(folder.storage()) else None
+            held = stack.enter_context(lease(study)) if is_server(folder.storage()) else None
             # Read again what another driver may have written up to now.
             study = folder.load_study()
             study.patience = Patience(settings.storage_patience, tell)
@@ -300,7 +301,7 @@ def _earlier_study(where: str, storage: str | None) -> Study:
         return RunFolder(where).load_study()
     except InputError:
         # What the folder itself says of a database is not followed.
-        if storage is None or not needs_lease(storage):
+        if storage is None or not is_server(storage):
             raise
         return RunFolder(where, storage).load_study()
 

@@ -10,9 +10,9 @@ from minbert.errors import InputError
 from minbert.settings import Settings
 from minbert.weights import EQUAL_WEIGHTS
 
+from .addresses import is_server
 from .directory import is_object_store
 from .halving import HalvingMode
-from .lease import needs_lease
 from .proposals import NEED_FULL_TRIALS, SamplerName
 from .pruning import make_pruner
 
@@ -133,7 +133,7 @@ class StudySettings(Settings):
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        if is_object_store(self.out) and not needs_lease(self.storage or ""):
+        if is_object_store(self.out) and not is_server(self.storage or ""):
             raise ValueError(
                 f"out: {self.out.partition('?')[0]} cannot hold the study, which is a file; give "
                 "--storage postgresql://USER@HOST/DATABASE"

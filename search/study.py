@@ -32,6 +32,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from minbert.errors import InputError
 from minbert.report import Report
 
+from .addresses import SQLITE_HEAD, file_of, head_of, is_sqlite, sqlite_url
 from .patience import STORAGE_ERRORS, Patience, Result, reason_of
 from .record import ENDS, Attempt, Decision, Failure, State, TrialRecord
 from .stored import note_end, record_of, report_key
@@ -54,16 +55,22 @@ def open_storage(where: str) -> BaseStorage:
     Raises:
         InputError: there is no such database, or it cannot be reached.
     """
-    if "://" not in where:
+    file = file_of(where)
+    if file is not None and not is_sqlite(where):
         try:
+            if file.is_file() and head_of(file) == SQLITE_HEAD:
+                url = sqlite_url(file.resolve())
+                raise InputError(f"--storage {where}: for an SQLite database give {url}")
             return JournalStorage(_Journal(where))
+        except InputError:
+            raise
         except OSError as error:
             raise InputError(f"--storage {where}: {error.strerror}") from None
         # Of a file that is no journal, or a damaged one; there are many kinds.
         except Exception as error:
             raise InputError(f"--storage {where}: not a journal ({reason_of(error)})") from None
     options: dict[str, Any] = {}
-    if where.startswith("sqlite"):
+    if is_sqlite(where):
         # A reader, such as optuna-dashboard, may hold the file for a moment.
         options = {"connect_args": {"timeout": 60}}
     elif where.startswith("postgresql"):
@@ -73,7 +80,8 @@ def open_storage(where: str) -> BaseStorage:
             "connect_args": {"connect_timeout": 10, "tcp_user_timeout": 10_000},
         }
     try:
-        return RDBStorage(where, engine_kwargs=options)
+        # Optuna fills in {SCHEMA_VERSION}, so that braces of a path or a password are doubled.
+        return RDBStorage(where.replace("{", "{{").replace("}", "}}"), engine_kwargs=options)
     except ImportError as error:
         raise InputError(f"--storage: {error}; install the driver of that database") from None
     # Of a wrong URL, of an unreachable or a damaged database; the drivers have many kinds.

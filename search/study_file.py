@@ -20,18 +20,10 @@ from minbert.report import Report
 from .guard import Guarded, guarded
 from .record import TrialRecord
 
-_SQLITE = "sqlite:///"
 # What was recorded after the copy is lost with the file, so it is made often, but for at most a
 # twentieth of the time.
 _SECONDS_BETWEEN = 5.0
 _SHARE = 20
-
-
-def file_of(storage: str) -> Path | None:
-    """The file of a study in SQLite or in a journal; None for a database server."""
-    if storage.startswith(_SQLITE):
-        return Path(storage.removeprefix(_SQLITE).partition("?")[0])
-    return None if "://" in storage else Path(storage)
 
 
 def copy_of(file: Path) -> Path:

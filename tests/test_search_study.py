@@ -16,7 +16,8 @@ from bench.simulation import equal_scores, report_of
 from minbert.config import TrainConfig
 from minbert.errors import InputError
 from search import lease as lease_module
-from search.folder import RunFolder, without_password
+from search.addresses import without_password
+from search.folder import RunFolder
 from search.lease import lease
 from search.patience import StorageLostError
 from search.record import Decision, TrialRecord, Verdict

@@ -14,9 +14,10 @@ import pytest
 from bench.synthetic import rising, synthetic_run
 from minbert.errors import InputError
 from search import run
+from search.addresses import file_of
 from search.folder import RunFolder
 from search.study import Study, open_storage
-from search.study_file import StudyCopies, copy_of, file_of, last_good, put_back
+from search.study_file import StudyCopies, copy_of, last_good, put_back
 
 ROOT = Path(run.__file__).parent.parent
 
