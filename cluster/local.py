@@ -239,7 +239,7 @@ def _without_stderr() -> Iterator[None]:
     """Let nothing that this process writes to stderr be seen, also where C++ code writes it."""
     sys.stderr.flush()
     seen = os.dup(2)
-    with Path(os.devnull).open("w") as nowhere:
+    with Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     try:
         yield

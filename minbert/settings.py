@@ -18,6 +18,7 @@ import pydantic
 from pydantic.fields import FieldInfo
 
 from .errors import InputError, plain
+from .output import check_arguments, warn_once, write_in_any_encoding
 
 Value = typing.TypeVar("Value")
 
@@ -177,7 +178,10 @@ def this_python() -> str:
 
 def run_command(command: Callable[[], int | None]) -> NoReturn:
     """Run a command and exit: 0 or what it returns; 2 and one line for an InputError."""
+    write_in_any_encoding()
+    warn_once()
     try:
+        check_arguments(sys.argv[1:])
         status = command()
     except InputError as error:
         line = plain(str(error)).replace("\n", " ")

@@ -167,7 +167,7 @@ def _storage_errors() -> Iterator[None]:
 def _resident_memory() -> int:
     """Bytes of this process in memory, shared pages included; 0 where there is no /proc."""
     try:
-        pages = Path("/proc/self/statm").read_text().split()[1]
+        pages = Path("/proc/self/statm").read_text("ascii").split()[1]
     except OSError:
         return 0
     return int(pages) * resource.getpagesize()

@@ -186,7 +186,8 @@ class _WhenDriverSays(_NotPickled, tune.Stopper):
 
 def _error_in(file: Path) -> str:
     """The error itself, from Ray's file of tracebacks: its last line that is not indented."""
-    lines = file.read_text().splitlines() if file.is_file() else []
+    text = file.read_text("utf-8", errors="replace") if file.is_file() else ""
+    lines = text.splitlines()
     said = [line for line in lines if line.strip() and not line.startswith((" ", "\t"))]
     return said[-1] if said else "the worker ended without saying why"
 

@@ -77,7 +77,7 @@ def _wait(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
     end = time.monotonic() + _SECONDS_TO_START
     while time.monotonic() < end:
         if (code := process.poll()) is not None:
-            lines = log.read_text(errors="replace").split("\n")
+            lines = log.read_text("utf-8", errors="replace").split("\n")
             said = [line.strip() for line in lines if line.strip()]
             why = said[-1] if said else f"exit status {code}"
             raise InputError(f"TensorBoard does not start: {why} (see {log})")

@@ -1,0 +1,106 @@
+"""Output in whatever encoding the terminal, pipe or log file has."""
+
+import codecs
+import io
+import os
+import sys
+import unicodedata
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TextIO
+
+from .errors import InputError
+
+_SPELLED_OUT = {
+    "α": "alpha",
+    "β": "beta",
+    "γ": "gamma",
+    "η": "eta",
+    "·": "*",
+    "×": "x",
+    "−": "-",
+    "–": "-",
+    "—": "-",
+    "─": "-",
+    "━": "-",
+    "│": "|",
+    "→": "->",
+    "≤": "<=",
+    "≥": ">=",
+    "√": "sqrt",
+    "ß": "ss",
+    "✓": "ok",
+    "“": '"',
+    "”": '"',
+    "‘": "'",
+    "’": "'",
+}
+
+
+def _spell_out(error: UnicodeError) -> tuple[str, int]:
+    """Replace what an encoding lacks by ASCII: ``α`` by ``alpha``, ``é`` by ``e``."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    texts = [
+        _SPELLED_OUT.get(character)
+        or unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
+        or "?"
+        for character in error.object[error.start : error.end]
+    ]
+    return "".join(texts), error.end
+
+
+codecs.register_error("spell-out", _spell_out)
+
+
+def encodable(text: str, encoding: str) -> str:
+    """A text with what the encoding lacks spelled out."""
+    return text.encode(encoding, "spell-out").decode(encoding)
+
+
+def write_in_any_encoding() -> None:
+    """From now on no character ends the program because stdout or stderr cannot encode it."""
+    for stream in (sys.stdout, sys.stderr):
+        # Tests and notebooks put other objects in their place.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="spell-out")
+
+
+def warn_once() -> None:
+    """From now on each warning of a library or of a user's file is one line, said once."""
+    said = set()
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],  # noqa: ARG001 - the signature that Python calls
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,  # noqa: ARG001
+        line: str | None = None,  # noqa: ARG001
+    ) -> None:
+        text = " ".join(str(message).split())
+        if text not in said:
+            said.add(text)
+            print(f"warning: {Path(filename).name}:{lineno}: {text}", file=sys.stderr)
+
+    warnings.showwarning = show
+
+
+def check_arguments(arguments: Sequence[str]) -> None:
+    """Refuse arguments that are no text in the locale's encoding.
+
+    They would end up in files and databases, which hold text alone.
+
+    Raises:
+        InputError: names the first.
+    """
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            shown = os.fsencode(argument).decode(errors="replace")
+            raise InputError(
+                f"'{shown}' is not text in this locale ({sys.getfilesystemencoding()}); "
+                "set PYTHONUTF8=1, or rename it"
+            ) from None
