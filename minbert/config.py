@@ -1,5 +1,6 @@
 """TrainConfig: every choice of one training run, validated, JSON in and out."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -43,6 +44,12 @@ def _not_negative(weights: Weights) -> Weights:
     if not all(0 <= weight < float("inf") for weight in weights):
         raise ValueError("weights must be finite numbers of at least 0")
     return weights
+
+
+def _scaled(weights: Weights, tasks: Sequence[Task] = TASK_NAMES) -> Weights:
+    """The weights of some tasks, added up to 1 and rounded as no training can tell apart."""
+    shares = weights.normalised(1.0, tasks)
+    return Weights(*(round(shares.get(task, 0.0), 12) for task in TASK_NAMES))
 
 
 TaskWeights = Annotated[
@@ -162,6 +169,23 @@ class TrainConfig(Settings):
                         f"{name}: {head} needs pair_encoding separate; joint goes with linear"
                     )
         return self
+
+    def effective(self) -> "TrainConfig":
+        """The configuration without what has no effect: two that train alike are equal.
+
+        Fields that are not read get their defaults, and weights are scaled to add up to 1.
+        """
+        usual = TrainConfig.model_fields
+        unread: list[str] = []
+        if self.sampling != "proportional":
+            unread += ["sampling_exponent", "sampling_exponent_end"]
+        if not self.negatives:
+            unread.append("negative_strategy")
+        changes: dict[str, Any] = {name: usual[name].default for name in unread}
+        by_weight = self.keep == "weighted"
+        changes["keep_weights"] = _scaled(self.weights_to_keep_by) if by_weight else None
+        changes["loss_weights"] = _scaled(self.loss_weights, self.train_tasks)
+        return self.replace(**changes)
 
     @property
     def weights_to_keep_by(self) -> Weights:

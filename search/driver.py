@@ -22,6 +22,7 @@ from .failures import FailureKind, what_follows
 from .front import Front, Point
 from .patience import StorageLostError
 from .plan import FixedTrial, Plan
+from .points import locate
 from .proposals import Proposer
 from .provenance import note_growth
 from .pruning import Pruning
@@ -36,7 +37,6 @@ from .record import (
 )
 from .rungs import Rungs
 from .settings import StudySettings
-from .spaces import locate
 from .study import Study
 
 
@@ -133,10 +133,13 @@ class Driver:
         self.study.mend()
         for wanted in self.plan.fixed[sum(trial.fixed for trial in self.study.trials) :]:
             self._queue(wanted, fixed=True)
-        tried = [trial.config for trial in self.study.trials if trial.origin == "--try"]
+        tried = {t.config.effective(): t for t in self.study.trials if not t.was_refused}
         for wanted in self.plan.tries:
-            if wanted.config not in tried:
+            same = tried.get(wanted.config.effective())
+            if same is None:
                 self._queue(wanted, fixed=False)
+            elif same.origin != "--try":
+                self.tell(f"--try {wanted.name} is trial {same.number} already")
         self.record.planned = max(self.record.planned, len(self.study.trials))
         self._rungs = Rungs(
             self.study.trials, self.settings, self.plan.most_reports, self.record.planned

@@ -1,5 +1,6 @@
 """What a search will run, worked out and checked before anything starts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,9 +9,11 @@ from optuna.trial import FrozenTrial
 from minbert.config import InputSettings, TrainConfig, recipe
 from minbert.errors import InputError
 
+from .branches import check_space
+from .points import Grid
 from .record import field_texts
 from .settings import DEFAULT_REPORTS_PER_EPOCH, DEFAULT_TRIALS, StudySettings
-from .spaces import Space, check_space, grid
+from .spaces import Space, checked_fields
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Plan:
         tries: run next, and halved as any other.
         trials: how many there will be, all of these included.
         most_reports: of any configuration of the space.
+        grid_points: of ``--sampler grid``; None for other samplers.
         earlier: trials of an earlier search, for the sampler to learn from.
     """
 
@@ -43,6 +47,7 @@ class Plan:
     tries: tuple[FixedTrial, ...]
     trials: int
     most_reports: int
+    grid_points: int | None = None
     earlier: tuple[FrozenTrial, ...] = ()
 
 
@@ -78,7 +83,7 @@ def make_plan(settings: StudySettings, inputs: InputSettings, space: Space) -> P
     fixed = _fixed_trials(space, base, configs if is_list else [])
     if is_list and settings.try_:
         raise InputError(f"--space {space.name} is a fixed list; leave --try out")
-    tries = tuple(_parse_try(text, base) for text in settings.try_)
+    tries = _parse_tries(settings.try_, base)
     trials = len(fixed) if is_list else settings.trials or DEFAULT_TRIALS
     if trials < len(fixed) + len(tries):
         raise InputError(
@@ -91,9 +96,6 @@ def make_plan(settings: StudySettings, inputs: InputSettings, space: Space) -> P
             f"--first-rung {settings.first_rung}: a trial has only {most_reports} reports; give "
             "less, more --reports-per-epoch, or --halving none"
         )
-    if settings.sampler == "grid" and not is_list:
-        # So that a space without a grid is refused before anything runs.
-        grid(space)
     return Plan(
         space=space,
         recipe=name,
@@ -102,7 +104,22 @@ def make_plan(settings: StudySettings, inputs: InputSettings, space: Space) -> P
         tries=tries,
         trials=trials,
         most_reports=most_reports,
+        # A space without a grid is refused here, before anything runs.
+        grid_points=Grid(space).size if settings.sampler == "grid" and not is_list else None,
     )
+
+
+def _parse_tries(texts: Sequence[str], base: TrainConfig) -> tuple[FixedTrial, ...]:
+    """The configurations of ``--try``; InputError for one that trains as the recipe or another."""
+    tries: list[FixedTrial] = []
+    known = {base.effective(): "the recipe"}
+    for text in texts:
+        one = _parse_try(text, base)
+        if (same := known.get(one.config.effective())) is not None:
+            raise InputError(f"--try {text}: trains as {same} does; leave it out")
+        known[one.config.effective()] = f"--try {text}"
+        tries.append(one)
+    return tuple(tries)
 
 
 def _parse_try(text: str, base: TrainConfig) -> FixedTrial:
@@ -120,7 +137,7 @@ def _parse_try(text: str, base: TrainConfig) -> FixedTrial:
         config = base.replace(**fields)
     except InputError as error:
         raise InputError(f"--try {text}: {error}") from None
-    checked = {name: getattr(config, name) for name in fields}
+    checked = checked_fields(fields, config)
     return FixedTrial(" ".join(field_texts(checked)), checked, config)
 
 
@@ -129,7 +146,7 @@ def _fixed_trials(
 ) -> tuple[FixedTrial, ...]:
     """The recipe itself, then the rest of the list; a row that equals the recipe is the recipe."""
     listed = [
-        FixedTrial(experiment.name, experiment.changes, config)
+        FixedTrial(experiment.name, checked_fields(experiment.changes, config), config)
         for experiment, config in zip(space.experiments, configs, strict=False)
     ]
     same = [trial for trial in listed if trial.config == base]

@@ -5,6 +5,7 @@ Were it RUNNING, as it is in the study, TPE would take it for one that has no sc
 never leave its random start, and its constant liar would count promising trials as bad ones.
 """
 
+import itertools
 import warnings
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
@@ -26,17 +27,26 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from minbert.config import TrainConfig
+from minbert.errors import InputError
 from minbert.tasks import Task
 from minbert.weights import Weights, weighted_score
 
+from .branches import Chosen, explore
+from .patience import reason_of
+from .points import Grid
 from .record import State, TrialRecord
-from .spaces import Chosen, Fields, Space, explore, grid
+from .spaces import Fields, Space, checked_fields
 from .study import Study
 
 SamplerName = Literal["tpe", "gp", "cmaes", "qmc", "random", "grid"]
 
 # They model finished trials alone, so that a search that stops most of them would starve them.
 NEED_FULL_TRIALS: tuple[SamplerName, ...] = ("gp", "cmaes")
+
+# So often the sampler may propose what is known before points are drawn at random; after so many
+# of these a finite space is searched for a point that is left.
+_MOST_REPEATS = 5
+_MOST_DRAWS = 100
 
 _HAS_SCORE = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -73,6 +83,14 @@ class _View(InMemoryStorage):
         states: Container[TrialState] | None = None,
     ) -> list[FrozenTrial]:
         return [trial for trial in self._seen() if states is None or trial.state in states]
+
+    def set_size(self, study_id: int, size: int) -> None:
+        """Hold so many trials, as the next one that is asked for has this number."""
+        trials = self._studies[study_id].trials
+        while len(trials) > size:
+            del self._trial_id_to_study_id_and_number[trials.pop()._trial_id]
+        while len(trials) < size:
+            self.create_new_trial(study_id)
 
 
 class Lens:
@@ -149,53 +167,107 @@ class Proposer:
     ):
         self._study, self._space, self._base = study, space, base
         self._name, self._seed, self._start = sampler, seed, start
-        self._grid = grid(space) if sampler == "grid" and space.function else None
+        self._grid = Grid(space) if sampler == "grid" and space.function else None
         self._parameters = explore(space).parameters
+        # What a parameter is in the study is what it has to be.
+        self._distributions = dict(self._parameters)
+        for trial in study.trials:
+            for name, distribution in study.frozen(trial).distributions.items():
+                self._distributions.setdefault(name, distribution)
+        # The configurations of the study's first so many trials.
+        self._counted, self._tried = 0, set[TrainConfig]()
         self._earlier = earlier
         self._lens = Lens(study, ("paused", "cut short"), TrialState.PRUNED)
         self._view = _View(self._trials)
         self._optuna = optuna.create_study(storage=self._view, direction="maximize")
-        self._asked = 0
 
     def propose(self) -> Proposal | None:
-        """The next configuration; None where a grid has no more.
+        """The next configuration, one that trains otherwise than those of all earlier trials.
+
+        Returns:
+            None where none is found: a grid, or all of a finite space, was tried.
 
         Raises:
             InputError: the space's function failed, or returned what cannot be trained.
         """
         number = len(self._study.trials)
-        own = int(np.random.SeedSequence([self._seed, number]).generate_state(1)[0])
+        own = _seed(self._seed, number)
         place = sum(trial.origin == self._name for trial in self._study.trials)
-        if self._grid is not None:
-            if place >= len(self._grid):
+        for again in itertools.count() if self._grid else range(_MOST_REPEATS):
+            seed = _seed(self._seed, number, again) if again else own
+            sampler = self._sampler(place + again, seed)
+            if sampler is None:
                 return None
-            self._optuna.sampler = Chosen(self._grid[place])
-        elif self._name == "qmc":
-            self._optuna.sampler = _PlacedQMC(self._seed, place, self._parameters)
-        else:
-            self._optuna.sampler = _sampler(self._name, own, self._start)
-        # A space may ask for the trial's number, so the view counts the study's trials too.
-        while self._asked < number:
-            self._view.create_new_trial(self._optuna._study_id)
-            self._asked += 1
+            if (proposal := self._ask(sampler, self._origin())) is not None:
+                return proposal
+        for again in range(_MOST_DRAWS):
+            drawn = RandomSampler(seed=_seed(self._seed, number, _MOST_REPEATS + again))
+            if (proposal := self._ask(drawn, "random")) is not None:
+                return proposal
+        return self._first_left()
+
+    def _sampler(self, place: int, seed: int) -> BaseSampler | None:
+        if self._grid is not None:
+            point = self._grid.point(place)
+            return None if point is None else Chosen(point)
+        if self._name == "qmc":
+            return _PlacedQMC(self._seed, place, self._parameters)
+        return _sampler(self._name, seed, self._start)
+
+    def _origin(self) -> str:
         known = sum(trial.state in _HAS_SCORE for trial in self._trials())
-        trial = self._optuna.ask()
-        self._asked += 1
-        fields = self._space.propose(trial)
-        config = self._space.configure(fields, self._base)
-        asked = self._view.get_trial(trial._trial_id)
         starting = self._name in ("tpe", "gp", "cmaes") and known < self._start
+        return "random start" if starting else self._name
+
+    def _first_left(self) -> Proposal | None:
+        """The first point of a finite space that was not tried."""
+        try:
+            points = Grid(self._space)
+        except InputError:
+            return None
+        proposals = (self._ask(Chosen(point), "random") for point in points)
+        return next((proposal for proposal in proposals if proposal is not None), None)
+
+    def _ask(self, sampler: BaseSampler, origin: str) -> Proposal | None:
+        """What a sampler proposes; None for what is known, or what the space does not want."""
+        self._optuna.sampler = sampler
+        # A space may ask for the trial's number, so the view counts the study's trials too.
+        self._view.set_size(self._optuna._study_id, len(self._study.trials))
+        try:
+            trial = self._optuna.ask()
+        except Exception as error:  # a sampler's, of many kinds
+            raise InputError(f"the sampler {self._name} failed: {reason_of(error)}") from error
+        try:
+            fields = self._space.propose(trial, self._distributions)
+        except optuna.TrialPruned:
+            return None
+        config = self._space.configure(fields, self._base)
+        if config.effective() in self._known():
+            return None
+        asked = self._view.get_trial(trial._trial_id)
         return Proposal(
-            fields=fields,
+            fields=checked_fields(fields, config),
             config=config,
-            origin="random start" if starting else self._name,
+            origin=origin,
             params=asked.params,
             distributions=asked.distributions,
             system_attrs=asked.system_attrs,
         )
 
+    def _known(self) -> set[TrainConfig]:
+        """The configurations of all trials, without what has no effect."""
+        for trial in self._study.trials[self._counted :]:
+            if not trial.was_refused:
+                self._tried.add(trial.config.effective())
+        self._counted = len(self._study.trials)
+        return self._tried
+
     def _trials(self) -> list[FrozenTrial]:
         return [*self._earlier, *self._lens.trials()]
+
+
+def _seed(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 class _PlacedQMC(QMCSampler):

@@ -19,6 +19,7 @@ from minbert.hub import Pretrained, load_pretrained
 from minbert.settings import add_options, given, make_parser, run_command
 
 from .addresses import is_server
+from .branches import describe
 from .directory import join
 from .driver import Driver
 from .folder import RunFolder
@@ -36,7 +37,7 @@ from .review.server import tensorboard_server
 from .review.terminal import LiveTable, PlainLines
 from .settings import StudySettings
 from .setup import check_setup, extend, find_run, make_setup
-from .spaces import built_in_spaces, describe, load_space
+from .spaces import built_in_spaces, load_space
 from .study import Study
 
 if TYPE_CHECKING:

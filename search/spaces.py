@@ -1,6 +1,7 @@
-"""Finding a search space, checking it before anything runs, and describing it."""
+"""Finding a search space, running its function, and telling its errors by file and line."""
 
 import ast
+import contextlib
 import importlib.util
 import pkgutil
 import traceback
@@ -8,32 +9,26 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import BaseDistribution
 
 import spaces
 from minbert.config import TrainConfig
 from minbert.errors import InputError
 from minbert.settings import choose
 from spaces.paper import Experiment
-from spaces.weights import UNIT_SQUARE, unit_square_at
+
+from .space_trial import SpaceTrial, plain_value
 
 Fields = dict[str, Any]
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)
-
-# Up to so many values of a parameter are tried one by one to find the branches of a space.
-_MOST_VALUES = 20
+# What it would say of each proposal again is said by us, once.
+optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Space:
     """What a search varies: a function of an Optuna trial, or a fixed list.
 
@@ -52,15 +47,26 @@ class Space:
     experiments: tuple[Experiment, ...] = ()
     recipe: str | None = None
 
-    def propose(self, trial: optuna.Trial) -> Fields:
-        """Fields of one configuration.
+    def propose(
+        self, trial: optuna.Trial, known: dict[str, BaseDistribution] | None = None
+    ) -> Fields:
+        """Fields of one configuration, as the function returned them.
+
+        Args:
+            trial: that the function asks for parameters.
+            known: distributions of the parameters so far, which new ones must agree with and are
+                added to.
 
         Raises:
             InputError: the function failed; the message names file and line.
+            optuna.TrialPruned: the function does not want this point of the space.
         """
         assert self.function is not None
         try:
-            fields = self.function(trial)
+            asked = SpaceTrial(trial, {} if known is None else known)
+            fields = self.function(cast(optuna.Trial, asked))
+        except optuna.TrialPruned:
+            raise
         except Exception as error:  # the function is the user's own
             raise InputError(f"{_where(error, self.path)}: {_said(error)}") from error
         if not isinstance(fields, Mapping):
@@ -79,7 +85,7 @@ class Space:
         try:
             if "objective" in fields:
                 raise InputError("objective: fixed for a study; a space may not set it")
-            return base.replace(**fields)
+            return base.replace(**{name: plain_value(value) for name, value in fields.items()})
         except InputError as error:
             raise InputError(
                 f"{self.path}:{self._line_about(str(error), fields)}: {error}"
@@ -91,6 +97,11 @@ class Space:
         ]
         lines = [line for name in at_fault if (line := _line_of_field(self.path, name))]
         return lines[0] if lines else _line_of_function(self.path)
+
+
+def checked_fields(fields: Fields, config: TrainConfig) -> Fields:
+    """The fields with the values that the configuration made of them, all of plain types."""
+    return {name: getattr(config, name) for name in fields}
 
 
 def built_in_spaces() -> dict[str, Path]:
@@ -148,21 +159,36 @@ def _space_in(module: ModuleType, name: str, path: Path) -> Space:
 
 
 def _said(error: BaseException) -> str:
+    if isinstance(error, InputError):
+        return str(error)
     text = error.msg if isinstance(error, SyntaxError) else str(error)
     return " ".join(f"{type(error).__name__}: {text}".split())
 
 
 def _where(error: BaseException, path: Path) -> str:
     """``file:line`` of the last line of the space's own file that an error passed through."""
-    if isinstance(error, SyntaxError) and error.filename == str(path):
-        return f"{path}:{error.lineno}"
+    if isinstance(error, SyntaxError) and _is_file(error.filename, path):
+        # A file in an encoding that Python cannot read has no line.
+        return f"{path}:{error.lineno or 1}"
     frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if Path(frame.filename) == path]
+    lines = [frame.lineno for frame in frames if _is_file(frame.filename, path)]
     return f"{path}:{lines[-1] if lines else _line_of_function(path)}"
 
 
+def _is_file(filename: str | None, path: Path) -> bool:
+    # Python makes the names of files that it runs absolute.
+    return filename is not None and Path(filename).resolve() == path.resolve()
+
+
+def _nodes(path: Path) -> Iterator[ast.AST]:
+    """The nodes of a file's syntax, of which there are none where Python cannot read it."""
+    # Of bytes, so that Python itself finds the encoding, by a mark or a line that names it.
+    with contextlib.suppress(SyntaxError, ValueError):
+        yield from ast.walk(ast.parse(path.read_bytes()))
+
+
 def _line_of_function(path: Path) -> int:
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in _nodes(path):
         if isinstance(node, ast.FunctionDef) and node.name == "space":
             return node.lineno
     return 1
@@ -170,7 +196,7 @@ def _line_of_function(path: Path) -> int:
 
 def _line_of_field(path: Path, name: str) -> int | None:
     """Line of the first ``"name"`` or ``name=`` in the file, None where it is not spelt out."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in _nodes(path):
         if isinstance(node, ast.Dict):
             for key in node.keys:
                 if isinstance(key, ast.Constant) and key.value == name:
@@ -180,246 +206,3 @@ def _line_of_field(path: Path, name: str) -> int | None:
         if isinstance(node, ast.keyword) and node.arg == name:
             return node.value.lineno
     return None
-
-
-# Looking into a space
-
-
-@dataclass(frozen=True)
-class Branches:
-    """What came of running a space's function over its branches.
-
-    Attributes:
-        parameters: in the order in which they were first seen.
-        values: of the parameters, for each run.
-        proposals: the fields returned, for each run.
-    """
-
-    parameters: dict[str, BaseDistribution]
-    values: list[dict[str, Any]]
-    proposals: list[Fields]
-
-
-class Chosen(optuna.samplers.BaseSampler):
-    """Gives the values it is told; the first or lowest for a parameter it knows nothing of."""
-
-    def __init__(self, values: Mapping[str, Any]):
-        self.values = values
-
-    def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, BaseDistribution]:  # noqa: ARG002
-        return {}
-
-    def sample_relative(self, study: Any, trial: Any, search_space: Any) -> dict[str, Any]:  # noqa: ARG002
-        return {}
-
-    def sample_independent(
-        self,
-        study: Any,  # noqa: ARG002
-        trial: Any,  # noqa: ARG002
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Any:
-        return self.values.get(param_name, next(_values(param_distribution)))
-
-
-def _values(distribution: BaseDistribution) -> Iterator[Any]:
-    """All values of a small distribution; both ends of a large one."""
-    if isinstance(distribution, CategoricalDistribution):
-        yield from distribution.choices
-        return
-    assert isinstance(distribution, FloatDistribution | IntDistribution)
-    low, high, step = distribution.low, distribution.high, distribution.step
-    if step and not distribution.log and (high - low) / step < _MOST_VALUES:
-        yield from (low + step * index for index in range(round((high - low) / step) + 1))
-    else:
-        yield from (low, high)
-
-
-def explore(space: Space) -> Branches:
-    """Run a space's function over its branches.
-
-    Every value of a small parameter and both ends of a large one are tried, one at a time, from
-    the configuration in which the parameter was first seen. A branch that needs two such changes
-    at once may be missed.
-
-    Raises:
-        InputError: as ``Space.propose``.
-    """
-    if space.function is None:
-        return Branches({}, [], [experiment.changes for experiment in space.experiments])
-    found = Branches({}, [], [])
-    waiting: list[dict[str, Any]] = [{}]
-    while waiting:
-        trial = optuna.create_study(sampler=Chosen(waiting.pop(0))).ask()
-        found.proposals.append(space.propose(trial))
-        found.values.append(trial.params)
-        for name, distribution in trial.distributions.items():
-            if name in found.parameters:
-                continue
-            found.parameters[name] = distribution
-            waiting += [
-                {**trial.params, name: value}
-                for value in _values(distribution)
-                if value != trial.params[name]
-            ]
-    return found
-
-
-def check_space(space: Space, base: TrainConfig) -> list[TrainConfig]:
-    """Configurations over all branches of the space; InputError for the first that is refused."""
-    return [space.configure(fields, base) for fields in explore(space).proposals]
-
-
-def describe(space: Space) -> list[tuple[str, str]]:
-    """What the space varies, as (name, range) for people to read.
-
-    Raises:
-        InputError: as ``Space.propose``.
-    """
-    if space.function is None:
-        return [
-            (f"{number}. {experiment.name}", _as_text(experiment.changes))
-            for number, experiment in enumerate(space.experiments, start=1)
-        ]
-    rows = []
-    found = explore(space)
-    is_simplex = any("loss_weights" in fields for fields in found.proposals)
-    for name, distribution in found.parameters.items():
-        if is_simplex and name in UNIT_SQUARE:
-            if name == UNIT_SQUARE[0]:
-                rows.append(("loss_weights", "α, β, γ ≥ 0 with α + β + γ = 1, uniform"))
-        else:
-            rows.append((name, _range(distribution) + _condition(name, found)))
-    return rows
-
-
-def _condition(name: str, found: Branches) -> str:
-    """When the parameter is there at all, as far as one other parameter decides it."""
-    if all(name in values for values in found.values):
-        return ""
-    for other in found.parameters:
-        if other == name or not all(other in values for values in found.values):
-            continue
-        present = {values[other] for values in found.values if name in values}
-        absent = {values[other] for values in found.values if name not in values}
-        if present.isdisjoint(absent):
-            if len(absent) == 1 < len(present):
-                return f" (unless {other}={absent.pop()})"
-            return f" (with {other}={' or '.join(sorted(map(str, present)))})"
-    return " (in some configurations)"
-
-
-def _range(distribution: BaseDistribution) -> str:
-    if isinstance(distribution, CategoricalDistribution):
-        return " | ".join(map(str, distribution.choices))
-    assert isinstance(distribution, FloatDistribution | IntDistribution)
-    text = f"{distribution.low:g} to {distribution.high:g}"
-    if distribution.log:
-        return f"{text}, log-uniform"
-    if distribution.step and distribution.step != 1:
-        return f"{text} in steps of {distribution.step:g}"
-    return text
-
-
-def _as_text(fields: Fields) -> str:
-    parts = []
-    for name, value in fields.items():
-        shown = ",".join(map(str, value)) if isinstance(value, tuple) else value
-        parts.append(f"{name}={shown}")
-    return ", ".join(parts)
-
-
-# Finding points of a space
-
-
-class _NotThereError(Exception):
-    """A value lies outside of the space."""
-
-
-class _Wanted(Chosen):
-    """Gives each parameter the value that a configuration has in the field of its name."""
-
-    def __init__(self, config: TrainConfig):
-        super().__init__({})
-        self._config = config
-        self._square = dict(zip(UNIT_SQUARE, unit_square_at(config.loss_weights), strict=True))
-
-    def sample_independent(
-        self, study: Any, trial: Any, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        if param_name in self._square:
-            return self._square[param_name]
-        # A parameter such as adamw_lr is named after the field that it becomes.
-        fields = [f for f in TrainConfig.model_fields if f"_{param_name}".endswith(f"_{f}")]
-        if not fields:
-            return super().sample_independent(study, trial, param_name, param_distribution)
-        value = getattr(self._config, max(fields, key=len))
-        if not _contains(param_distribution, value):
-            raise _NotThereError
-        return value
-
-
-def _contains(distribution: BaseDistribution, value: Any) -> bool:
-    if isinstance(distribution, CategoricalDistribution):
-        return value in distribution.choices
-    assert isinstance(distribution, FloatDistribution | IntDistribution)
-    low, high, step = distribution.low, distribution.high, distribution.step
-    if not isinstance(value, int | float) or not low <= value <= high:
-        return False
-    return not step or abs((value - low) / step - round((value - low) / step)) < 1e-9
-
-
-def locate(
-    space: Space, config: TrainConfig, base: TrainConfig
-) -> tuple[dict[str, Any], dict[str, BaseDistribution]] | None:
-    """The point of the space where a configuration lies, None where it lies outside.
-
-    Returns:
-        Its parameters, and their distributions.
-    """
-    if space.function is None:
-        return None
-    trial = optuna.create_study(sampler=_Wanted(config)).ask()
-    try:
-        fields = space.function(trial)
-        there = base.replace(**fields)
-    except (_NotThereError, InputError, TypeError):
-        return None
-    shares, wanted = (c.loss_weights.normalised(1.0) for c in (there, config))
-    same_weights = all(abs(shares[task] - wanted[task]) < 1e-9 for task in shares)
-    if not same_weights or there.replace(loss_weights=config.loss_weights) != config:
-        return None
-    return trial.params, trial.distributions
-
-
-def grid(space: Space) -> list[dict[str, Any]]:
-    """Every point of a space whose parameters all have a list of values.
-
-    Raises:
-        InputError: a parameter is continuous; or as ``Space.propose``.
-    """
-    points, waiting = [], [dict[str, Any]()]
-    while waiting:
-        chosen = waiting.pop(0)
-        trial = optuna.create_study(sampler=Chosen(chosen)).ask()
-        space.propose(trial)
-        open_ones = [name for name in trial.params if name not in chosen]
-        if not open_ones:
-            points.append(trial.params)
-            continue
-        distribution = trial.distributions[open_ones[0]]
-        if isinstance(distribution, FloatDistribution) and distribution.step is None:
-            raise InputError(
-                f"--sampler grid: {open_ones[0]} of space {space.name} is continuous; give it a "
-                "step, or take another sampler"
-            )
-        waiting += [{**chosen, open_ones[0]: value} for value in _every_value(distribution)]
-    return points
-
-
-def _every_value(distribution: BaseDistribution) -> list[Any]:
-    if isinstance(distribution, CategoricalDistribution):
-        return list(distribution.choices)
-    assert isinstance(distribution, FloatDistribution | IntDistribution)
-    low, high, step = distribution.low, distribution.high, distribution.step or 1
-    return [low + step * index for index in range(int((high - low) / step + 1.5))]

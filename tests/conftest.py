@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 
@@ -13,6 +14,10 @@ from minbert.data import Dataset, load_dataset
 from minbert.hub import Pretrained, load_pretrained
 
 from .browser import Browser, open_browser, what_is_missing
+
+# How long an example takes depends on the machine.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 SUBJECTS = ("dog", "cat", "child", "woman", "man", "bird", "horse", "girl")
 VERBS = ("sees", "likes", "finds", "hears", "wants", "paints")

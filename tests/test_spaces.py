@@ -12,7 +12,8 @@ from scipy import stats
 from minbert.config import RECIPES, TrainConfig
 from minbert.errors import InputError
 from minbert.weights import Weights
-from search.spaces import built_in_spaces, check_space, describe, explore, load_space
+from search.branches import check_space, describe, explore
+from search.spaces import built_in_spaces, load_space
 from spaces.paper import EXPERIMENTS
 from spaces.weights import unit_square_at, weights_at
 
@@ -146,7 +147,9 @@ def test_own_file_is_loaded(tmp_path: Path) -> None:
     space = load_space(write(tmp_path, text))
     assert (space.name, space.description) == ("mine", "My space.")
     assert describe(space) == [("lr", "1e-05 to 0.0001")]
-    assert len(check_space(space, TrainConfig())) == 2
+    rates = [config.lr for config in check_space(space, TrainConfig())]
+    assert rates[:2] == [1e-5, 1e-4]
+    assert all(1e-5 <= rate <= 1e-4 for rate in rates)
 
 
 @pytest.mark.parametrize(

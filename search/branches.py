@@ -1,0 +1,230 @@
+"""Looking into a space: its branches, whether all of them can be trained, and what it varies."""
+
+import contextlib
+import functools
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from minbert.config import TrainConfig
+from spaces.weights import UNIT_SQUARE
+
+from .space_trial import value_on_step
+from .spaces import Fields, Space
+
+# Up to so many values of a parameter are tried one by one to find the branches of a space.
+_MOST_VALUES = 20
+# What depends on two parameters at once, or on a value between two ends, is found by chance.
+_RANDOM_RUNS = 100
+
+
+@dataclass(frozen=True)
+class Branches:
+    """What came of running a space's function over its branches.
+
+    Attributes:
+        parameters: in the order in which they were first seen.
+        values: of the parameters, for each run.
+        proposals: the fields returned, for each run.
+    """
+
+    parameters: dict[str, BaseDistribution]
+    values: list[dict[str, Any]]
+    proposals: list[Fields]
+
+
+class Chosen(optuna.samplers.BaseSampler):
+    """Gives the values it is told; the first or lowest for a parameter it knows nothing of."""
+
+    def __init__(self, values: Mapping[str, Any]):
+        self.values = values
+
+    def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, BaseDistribution]:  # noqa: ARG002
+        return {}
+
+    def sample_relative(self, study: Any, trial: Any, search_space: Any) -> dict[str, Any]:  # noqa: ARG002
+        return {}
+
+    def sample_independent(
+        self,
+        study: Any,  # noqa: ARG002
+        trial: Any,  # noqa: ARG002
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        value = self.values.get(param_name, _NOTHING)
+        if value is not _NOTHING and contains(param_distribution, value):
+            return value
+        return next(_values(param_distribution))
+
+
+_NOTHING = object()
+
+
+def contains(distribution: BaseDistribution, value: Any) -> bool:
+    """Whether a parameter can have a value, up to the rounding of steps."""
+    if isinstance(distribution, CategoricalDistribution):
+        return value in distribution.choices
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    low, high, step = distribution.low, distribution.high, distribution.step
+    if not isinstance(value, int | float) or not low <= value <= high:
+        return False
+    return not step or abs((value - low) / step - round((value - low) / step)) < 1e-9
+
+
+def size_of(distribution: BaseDistribution) -> int | None:
+    """How many values a parameter can have; None for a continuous one."""
+    if isinstance(distribution, CategoricalDistribution):
+        return len(distribution.choices)
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    if isinstance(distribution, IntDistribution):
+        return (distribution.high - distribution.low) // distribution.step + 1
+    if distribution.step is None:
+        return None
+    return round((distribution.high - distribution.low) / distribution.step) + 1
+
+
+def every_value(distribution: BaseDistribution) -> Iterator[Any]:
+    """The values of a parameter that is not continuous, one after the other."""
+    if isinstance(distribution, CategoricalDistribution):
+        yield from distribution.choices
+        return
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    if isinstance(distribution, IntDistribution):
+        yield from range(distribution.low, distribution.high + 1, distribution.step)
+    elif distribution.step is not None:
+        for index in range(size_of(distribution) or 0):
+            yield value_on_step(distribution.low, distribution.step, index)
+
+
+def _values(distribution: BaseDistribution) -> Iterator[Any]:
+    """All values of a small distribution; both ends of a large one."""
+    size = size_of(distribution)
+    if isinstance(distribution, CategoricalDistribution) or (size and size <= _MOST_VALUES):
+        yield from every_value(distribution)
+    else:
+        assert isinstance(distribution, FloatDistribution | IntDistribution)
+        yield from (distribution.low, distribution.high)
+
+
+@functools.lru_cache(maxsize=4)
+def explore(space: Space) -> Branches:
+    """Run a space's function over its branches.
+
+    Every value of a small parameter and both ends of a large one are tried, one at a time, from
+    the configuration in which the parameter was first seen; then points drawn at random. So a
+    branch that two values open together, or a value between the ends, is found unless it is rare.
+
+    Raises:
+        InputError: as ``Space.propose``.
+    """
+    if space.function is None:
+        return Branches({}, [], [experiment.changes for experiment in space.experiments])
+    found = Branches({}, [], [])
+    known: dict[str, BaseDistribution] = {}
+    waiting: list[dict[str, Any]] = [{}]
+    at_random = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for _ in range(_RANDOM_RUNS):
+        while waiting:
+            chosen = optuna.create_study(sampler=Chosen(waiting.pop(0)))
+            waiting += _run(space, chosen.ask(), known, found)
+        waiting += _run(space, at_random.ask(), known, found)
+    return found
+
+
+def _run(
+    space: Space, trial: optuna.Trial, known: dict[str, BaseDistribution], found: Branches
+) -> list[dict[str, Any]]:
+    """Run the function once; returns the points around that a new parameter makes worth a run."""
+    # A point that the function does not want still shows what it asks for.
+    with contextlib.suppress(optuna.TrialPruned):
+        found.proposals.append(space.propose(trial, known))
+        found.values.append(trial.params)
+    new = {
+        name: distribution
+        for name, distribution in trial.distributions.items()
+        if name not in found.parameters
+    }
+    found.parameters.update(new)
+    return [
+        {**trial.params, name: value}
+        for name, distribution in new.items()
+        for value in _values(distribution)
+        if value != trial.params[name]
+    ]
+
+
+def check_space(space: Space, base: TrainConfig) -> list[TrainConfig]:
+    """Configurations over all branches of the space; InputError for the first that is refused."""
+    return [space.configure(fields, base) for fields in explore(space).proposals]
+
+
+def describe(space: Space) -> list[tuple[str, str]]:
+    """What the space varies, as (name, range) for people to read.
+
+    Raises:
+        InputError: as ``Space.propose``.
+    """
+    if space.function is None:
+        return [
+            (f"{number}. {experiment.name}", _as_text(experiment.changes))
+            for number, experiment in enumerate(space.experiments, start=1)
+        ]
+    rows = []
+    found = explore(space)
+    is_simplex = any("loss_weights" in fields for fields in found.proposals)
+    for name, distribution in found.parameters.items():
+        if is_simplex and name in UNIT_SQUARE:
+            if name == UNIT_SQUARE[0]:
+                rows.append(("loss_weights", "α, β, γ ≥ 0 with α + β + γ = 1, uniform"))
+        else:
+            rows.append((name, _range(distribution) + _condition(name, found)))
+    return rows
+
+
+def _condition(name: str, found: Branches) -> str:
+    """When the parameter is there at all, as far as one other parameter decides it."""
+    if all(name in values for values in found.values):
+        return ""
+    for other, distribution in found.parameters.items():
+        # Of other parameters the runs have seen only some values.
+        if other == name or (size_of(distribution) or math.inf) > _MOST_VALUES:
+            continue
+        if not all(other in values for values in found.values):
+            continue
+        present = {values[other] for values in found.values if name in values}
+        absent = {values[other] for values in found.values if name not in values}
+        if present.isdisjoint(absent):
+            if len(absent) == 1 < len(present):
+                return f" (unless {other}={absent.pop()})"
+            return f" (with {other}={' or '.join(sorted(map(str, present)))})"
+    return " (in some configurations)"
+
+
+def _range(distribution: BaseDistribution) -> str:
+    if isinstance(distribution, CategoricalDistribution):
+        return " | ".join(map(str, distribution.choices))
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    text = f"{distribution.low:g} to {distribution.high:g}"
+    if distribution.log:
+        return f"{text}, log-uniform"
+    if distribution.step and distribution.step != 1:
+        return f"{text} in steps of {distribution.step:g}"
+    return text
+
+
+def _as_text(fields: Fields) -> str:
+    parts = []
+    for name, value in fields.items():
+        shown = ",".join(map(str, value)) if isinstance(value, tuple) else value
+        parts.append(f"{name}={shown}")
+    return ", ".join(parts)

@@ -1,0 +1,138 @@
+"""The trial that a space's function is given: what would fail later works or is refused."""
+
+import enum
+import math
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    check_distribution_compatibility,
+)
+
+from minbert.errors import InputError
+
+
+def plain_value(value: Any) -> Any:
+    """A value without numpy's types and enums, which JSON and a database do not know."""
+    if isinstance(value, enum.Enum):
+        return plain_value(value.value)
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, list | tuple):
+        return tuple(map(plain_value, value))
+    return value
+
+
+def value_on_step(low: float, step: float, index: int) -> float:
+    """``low + index * step`` as it is written in decimals: .3, where binary numbers give more."""
+    return float(Decimal(repr(low)) + index * Decimal(repr(step)))
+
+
+class SpaceTrial:
+    """An Optuna trial, for a space's function.
+
+    - Numpy's numbers may be given wherever numbers are.
+    - A choice that a storage would not give back as it was, such as a tuple or an enum, is stored
+      as text.
+    - A float with a step is exactly on it.
+    - The names that older versions of Optuna had for ``suggest_float`` work.
+
+    Args:
+        trial: Optuna's.
+        known: the distributions that parameters have in the study; new ones are added.
+    """
+
+    def __init__(self, trial: optuna.Trial, known: dict[str, BaseDistribution]):
+        self._trial, self._known = trial, known
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._trial, name)
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        low, high, step = plain_value(low), plain_value(high), plain_value(step)
+        distribution = FloatDistribution(low, high, log=log, step=step)
+        self._check(name, distribution)
+        value = self._trial.suggest_float(name, low, high, step=step, log=log)
+        if step is None:
+            return value
+        return value_on_step(distribution.low, step, round((value - distribution.low) / step))
+
+    def suggest_int(
+        self, name: str, low: int, high: int, *, step: int = 1, log: bool = False
+    ) -> int:
+        low, high, step = plain_value(low), plain_value(high), plain_value(step)
+        self._check(name, IntDistribution(low, high, log=log, step=step))
+        return self._trial.suggest_int(name, low, high, step=step, log=log)
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        given = list(choices)
+        stored = [_stored(name, choice) for choice in given]
+        if len(set(map(repr, stored))) < len(stored):
+            raise InputError(f"choices of '{name}': two of them are the same: {given!r}")
+        self._check(name, CategoricalDistribution(stored))
+        chosen = self._trial.suggest_categorical(name, stored)
+        return given[_index(stored, chosen)]
+
+    def suggest_uniform(self, name: str, low: float, high: float) -> float:
+        return self.suggest_float(name, low, high)
+
+    def suggest_loguniform(self, name: str, low: float, high: float) -> float:
+        return self.suggest_float(name, low, high, log=True)
+
+    def suggest_discrete_uniform(self, name: str, low: float, high: float, q: float) -> float:
+        return self.suggest_float(name, low, high, step=q)
+
+    def _check(self, name: str, distribution: BaseDistribution) -> None:
+        """Refuse what the study's storage or its sampler would refuse in the middle of a search."""
+        if self._trial.distributions.get(name, distribution) != distribution:
+            raise InputError(
+                f"'{name}' is asked for twice with different choices or ranges; give them "
+                "different names"
+            )
+        known = self._known.setdefault(name, distribution)
+        try:
+            check_distribution_compatibility(known, distribution)
+        except ValueError:
+            raise InputError(
+                f"'{name}' is {_described(distribution)} here and {_described(known)} elsewhere; "
+                "give the two different names"
+            ) from None
+
+
+def _stored(name: str, choice: Any) -> Any:
+    """What a storage holds of a choice."""
+    plain = plain_value(choice)
+    if isinstance(plain, tuple):
+        return ",".join(str(_stored(name, part)) for part in plain)
+    if plain is None or isinstance(plain, bool | int | str):
+        return plain
+    if isinstance(plain, float) and not math.isnan(plain):
+        return plain
+    raise InputError(
+        f"choices of '{name}' must be None, bool, int, float, str, or tuples of these "
+        f"(got {choice!r})"
+    )
+
+
+def _index(stored: Sequence[Any], chosen: Any) -> int:
+    # True equals 1, and 1 equals 1.0.
+    same = (i for i, choice in enumerate(stored) if repr(choice) == repr(chosen))
+    return next(same, None) or stored.index(chosen)
+
+
+def _described(distribution: BaseDistribution) -> str:
+    if isinstance(distribution, CategoricalDistribution):
+        return f"one of {list(distribution.choices)}"
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    kind = "a float" if isinstance(distribution, FloatDistribution) else "an int"
+    log = ", log" if distribution.log else ""
+    return f"{kind} of {distribution.low:g} to {distribution.high:g}{log}"
