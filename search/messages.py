@@ -18,7 +18,7 @@ from .driver import Driver
 from .folder import RunFolder
 from .plan import Plan
 from .provenance import hardware_of, sizes
-from .record import SearchRecord, at_once
+from .record import SearchRecord, at_once, counted
 from .review.experiments import experiment_rows, experiments_table
 from .review.reading import Run
 from .review.terminal import outcome, trials_table
@@ -62,11 +62,13 @@ def introduction(
         f"Trials    {plan.trials}, recipe {plan.recipe} first "
         f"(epochs: {epochs}, dev evaluations an epoch: {reports}){ends}"
     )
+    if plan.grid_points is not None and plan.grid_points > plan.trials - len(plan.fixed):
+        yield f"          the grid has {plan.grid_points} points; the first of them are tried"
     there = hardware_of(machines)
-    gpus = f", {there['gpus']:g} GPUs" if there["gpus"] else ", no GPU"
+    gpus = f", {counted(there['gpus'], 'GPU')}" if there["gpus"] else ", no GPU"
     where = f" on {there['machines']} machines" if there["machines"] > 1 else ""
     slots = record.slots
-    yield f"Hardware  {there['cpus']} CPUs{gpus}{where}: {at_once(slots)}"
+    yield f"Hardware  {counted(there['cpus'], 'CPU')}{gpus}{where}: {at_once(slots)}"
     if not slots:
         yield "          no machine has room for a trial: the search waits until one comes"
     if machines.dashboard:
@@ -111,11 +113,16 @@ def finish(
             "over. To go on, give the same command with "
             f"--name {shlex.quote(folder.name)} --resume."
         )
+    refused = [trial for trial in record.trials if trial.was_refused]
+    if refused:
+        say(
+            f"The space refused {len(refused)} of {counted(len(record.trials), 'trial')}: "
+            f"{refused[0].error}"
+        )
     if record.planned < plan.trials:
-        console.print(
-            f"The grid has {record.planned} trials, so --trials {plan.trials} was more than there "
-            "is.",
-            highlight=False,
+        say(
+            f"The space has no configuration that these {record.planned} trials did not try, so "
+            f"--trials {plan.trials} was more than there is."
         )
     if record.winner is not None:
         console.print("\nWhat to do next:", highlight=False)

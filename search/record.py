@@ -1,7 +1,7 @@
 """The record of a search in memory: its trials, their reports, and what was decided of each."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, get_args
 
@@ -228,11 +228,20 @@ class SearchRecord:
     def baseline(self) -> TrialRecord | None:
         return self.trials[0] if self.trials else None
 
+    def departures(self, trial: TrialRecord) -> dict[str, Any]:
+        """The fields that the space set otherwise than the recipe, with their values."""
+        recipe, config = self.trials[0].config.effective(), trial.config.effective()
+        return {
+            name: value
+            for name, value in trial.fields.items()
+            if getattr(recipe, name) != getattr(config, name)
+        }
+
     def count(self, *states: State) -> int:
         return sum(trial.state in states for trial in self.trials)
 
 
-def field_texts(fields: dict[str, Any]) -> list[str]:
+def field_texts(fields: Mapping[str, Any]) -> list[str]:
     """Fields as people read them: ``lr=2e-05``, and loss weights as α, β, γ that add up to 1."""
     texts = []
     for name, value in fields.items():
@@ -248,6 +257,11 @@ def field_texts(fields: dict[str, Any]) -> list[str]:
     return texts
 
 
+def counted(number: float, what: str) -> str:
+    """A number of things, in words: ``1 machine``, ``2 machines``."""
+    return f"{number:g} {what}{'' if number == 1 else 's'}"
+
+
 def at_once(slots: int) -> str:
     """How many trials can run, in words."""
-    return "1 trial at once" if slots == 1 else f"{slots} trials at once"
+    return f"{counted(slots, 'trial')} at once"

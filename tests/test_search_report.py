@@ -16,6 +16,7 @@ from minbert.config import RECIPES, InputSettings, TrainConfig
 from minbert.settings import add_options, make_parser
 from minbert.settings import given as given_options
 from minbert.weights import Weights, weighted_score
+from search.branches import explore
 from search.folder import RunFolder
 from search.provenance import DriverRun, command_line
 from search.record import Attempt, Decision, Failure, SearchRecord, TrialRecord
@@ -26,7 +27,7 @@ from search.review.reading import read_run
 from search.review.report import page, write_page
 from search.review.timeline import make_timeline
 from search.review.triangle import regions
-from search.spaces import explore, load_space
+from search.spaces import load_space
 from search.weighting import rank
 
 from .browser import Browser

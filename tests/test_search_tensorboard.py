@@ -542,7 +542,7 @@ def test_mistakes_of_a_data_set(
     assert para == Mistake(same, 0.0, 1.0, 1.0)
     assert sts == Mistake(same, 1.5, 4.75, 1.0)
     one = search(trials=1).go(most=1).end()
-    text = trial_text(one.trials[0], texts, answers)
+    text = trial_text(one.trials[0], {}, texts, answers)
     page = markdown_to_safe_html(text)
     rows = [
         [html.unescape(cell) for cell in re.findall(r"<td>(.*?)</td>", row)]

@@ -4,6 +4,7 @@ import datetime
 import hashlib
 import json
 import math
+import textwrap
 import time
 from importlib.resources import files
 from itertools import cycle
@@ -19,7 +20,7 @@ from minbert.checkpoint import write_whole
 from minbert.errors import plain
 from minbert.tasks import TASK_NAMES, TASKS
 from search.noise import noise_in_words
-from search.record import GREEK, OVER, SearchRecord, TrialRecord, field_texts
+from search.record import GREEK, OVER, SearchRecord, TrialRecord, counted, field_texts
 from search.rerun import train_command, train_options
 from search.results import strict_json
 from search.spaces import built_in_spaces, load_space
@@ -41,6 +42,8 @@ _REGION_COLOURS = (
 )
 # The table of keep rules shows so many; its summary counts all.
 _MOST_KEEP_RULES = 50
+# Characters of the name of a trial in that table.
+_LONGEST_NAME = 60
 
 
 def write_page(run: Run) -> None:
@@ -184,7 +187,7 @@ def _answer(
             ("how it ended", f"{winner.state}{f': {winner.why}' if winner.why else ''}"),
             (
                 "departs from the recipe in",
-                ", ".join(field_texts(winner.fields)) or "nothing",
+                ", ".join(field_texts(record.departures(winner))) or "nothing",
             ),
         ],
         "winner_command": f"{command} {train_options(winner.config, recipe)} --out winner",
@@ -261,7 +264,8 @@ def _keep_rules(record: SearchRecord) -> dict[str, Any] | None:
         kept = [replay(trial, rule) for rule in KEEP_RULES]
         differences.append(kept[1].score - kept[0].score)
         cells = [text for one in kept for text in (f"{one.epoch:.2f}", f"{one.score:.3f}")]
-        rows.append({"trial": f"{trial.number} {trial.name}", "cells": cells})
+        name = textwrap.shorten(f"{trial.number} {trial.name}", _LONGEST_NAME, placeholder=" …")
+        rows.append({"trial": name, "cells": cells})
         rows[-1]["cells"] += [f"{differences[-1]:+.3f}"]
     above, below = sum(d > 0 for d in differences), sum(d < 0 for d in differences)
     summary = ""
@@ -271,7 +275,8 @@ def _keep_rules(record: SearchRecord) -> dict[str, Any] | None:
         "rules": KEEP_RULES,
         "rows": rows[:_MOST_KEEP_RULES],
         "summary": f"{summary}The {KEEP_RULES[1]} rule scores above the {KEEP_RULES[0]} rule in "
-        f"{above} trials, below it in {below}, and the same in {len(rows) - above - below}.",
+        f"{counted(above, 'trial')}, below it in {below}, and the same in "
+        f"{len(rows) - above - below}.",
     }
 
 
@@ -286,8 +291,9 @@ def _facts(run: Run) -> list[tuple[str, str]]:
             ("trials at once", str(last.slots)),
             (
                 "hardware",
-                f"{hardware['machines']} machines, {hardware['cpus']} CPUs, "
-                f"{hardware['gpus']:g} GPUs; the driver has {hardware['processor']}",
+                f"{counted(hardware['machines'], 'machine')}, "
+                f"{counted(hardware['cpus'], 'CPU')}, {counted(hardware['gpus'], 'GPU')}; "
+                f"the driver has {hardware['processor']}",
             ),
             *((f"{name} version", version) for name, version in last.versions.items()),
         ]

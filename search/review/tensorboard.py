@@ -6,6 +6,7 @@ curves go on with no point doubled or lost, whatever a kill left behind.
 
 import re
 import shutil
+import sys
 import textwrap
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,13 +27,14 @@ from tensorboard.summary.writer.record_writer import (  # type: ignore[import-un
     RecordWriter,
 )
 
+from minbert.output import encodable
 from minbert.report import Report
 from search.answers import DevAnswers
+from search.branches import explore
 from search.front import Front
 from search.guard import Guarded, guarded
 from search.plan import Plan
 from search.record import GREEK, SearchRecord, State, TrialRecord
-from search.spaces import explore
 
 from .mistakes import DevTexts
 from .study_picture import study_picture
@@ -148,6 +150,7 @@ class TensorBoardLog(Guarded):
         metrics: dict[str, float] = {} if kept is None else {"score": kept.score} | kept.scores
         metrics["epochs"] = trial.reports[-1].epoch if trial.reports else 0.0
         metrics["seconds"] = trial.seconds
+        departures = self._record.departures(trial)
         summaries = [
             _scalars({_metric_tag(name): value for name, value in metrics.items()}),
             hparams.hparams_pb(
@@ -155,7 +158,7 @@ class TensorBoardLog(Guarded):
                 trial_id=run_name(trial),
                 start_time_secs=trial.attempts[0].at if trial.attempts else at,
             ),
-            text_pb("trial", trial_text(trial, self._texts, answers)),
+            text_pb("trial", trial_text(trial, departures, self._texts, answers)),
         ]
         if trial.is_over:
             summaries.append(_session_end(failed=trial.state == "failed", at=at))
@@ -196,7 +199,8 @@ def run_name(trial: TrialRecord) -> str:
     """Name of a trial's run: its number and what is particular to it; safe as a folder's."""
     words = re.sub(r"[^\w.=,+-]+", " ", trial.name).strip()
     short = re.sub(r"e-0(?=\d)", "e-", re.sub(r"\b0(?=\.\d)", "", words))
-    return textwrap.shorten(f"{trial.number:03d} {short}", _LONGEST_NAME, placeholder="")
+    name = textwrap.shorten(f"{trial.number:03d} {short}", _LONGEST_NAME, placeholder="")
+    return encodable(name, sys.getfilesystemencoding())
 
 
 def domain_of(values: Sequence[bool | int | float | str]) -> Any:

@@ -1,7 +1,7 @@
 """What a person sees on the terminal: before, during and after a search."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Self
 
 from rich import box
@@ -170,6 +170,20 @@ def trials_table(record: SearchRecord, rows: int | None = None) -> Table:
     return table
 
 
+def _failures(record: SearchRecord) -> Iterator[str]:
+    """The errors of trials, each said once."""
+    by_error: dict[str, list[TrialRecord]] = {}
+    for trial in record.trials:
+        if trial.error:
+            by_error.setdefault(trial.error, []).append(trial)
+    for error, trials in by_error.items():
+        if len(trials) == 1:
+            yield f"Trial {trials[0].number} ({trials[0].name}) failed: {error}"
+        else:
+            numbers = ", ".join(str(trial.number) for trial in trials)
+            yield f"Trials {numbers} failed: {error}"
+
+
 def outcome(record: SearchRecord, noise: Noise | None = None) -> Sequence[RenderableType]:
     """The winner beside the recipe, in words that the data carry, and what failed.
 
@@ -179,9 +193,7 @@ def outcome(record: SearchRecord, noise: Noise | None = None) -> Sequence[Render
     """
     winner, baseline = record.winner, record.baseline
     parts: list[RenderableType] = []
-    for trial in record.trials:
-        if trial.error:
-            parts.append(Text(f"Trial {trial.number} ({trial.name}) failed: {trial.error}"))
+    parts += [Text(line) for line in _failures(record)]
     if winner is None:
         return [*parts, Text("No trial came to a first report, so there is no winner.")]
     weights = "  ".join(f"{GREEK[task]} {share:.2f}" for task, share in winner.weights.items())
@@ -189,8 +201,9 @@ def outcome(record: SearchRecord, noise: Noise | None = None) -> Sequence[Render
     word = "Highest so far" if is_open else "Winner"
     parts.append(Text(f"{word}: trial {winner.number}, {winner.name}", style="bold"))
     parts.append(Text(f"Loss weights: {weights} (sst, para, sts)"))
-    others = [text for text in field_texts(winner.fields) if text[0] not in GREEK.values()]
-    if others:
+    departures = record.departures(winner)
+    departures.pop("loss_weights", None)
+    if others := field_texts(departures):
         parts.append(Text("Where it departs from the recipe: " + ", ".join(others)))
     if baseline is None or baseline.kept is None:
         parts.append(Text("The recipe itself has no score to set beside it."))

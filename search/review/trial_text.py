@@ -16,16 +16,20 @@ _MOST = 5
 
 
 def trial_text(
-    trial: TrialRecord, texts: DevTexts, answers: Mapping[Task, np.ndarray] | None
+    trial: TrialRecord,
+    departures: Mapping[str, Any],
+    texts: DevTexts,
+    answers: Mapping[Task, np.ndarray] | None,
 ) -> str:
     """A trial's configuration, attempts, decisions and worst dev mistakes as markdown.
 
     Args:
         trial: the trial as it stands.
+        departures: the fields that differ from the recipe.
         texts: the dev examples.
         answers: (examples,) a task, of the checkpoint that the trial keeps; None if there are none.
     """
-    parts = [f"## Trial {trial.number}", *_standing(trial)]
+    parts = [f"## Trial {trial.number}", *_standing(trial, departures)]
     if trial.attempts:
         parts += ["### Attempts and decisions", _list(_history(trial))]
     if trial.kept is not None and answers is not None:
@@ -33,7 +37,7 @@ def trial_text(
         for task in texts.tasks:
             parts += _mistakes(task, texts, answers[task])
     if not trial.was_refused:
-        rest = {name: v for name, v in trial.config if name not in trial.fields and v is not None}
+        rest = {name: v for name, v in trial.config if name not in departures and v is not None}
         parts += ["### The rest of its configuration", _fields(rest)]
     return "\n\n".join(parts)
 
@@ -44,7 +48,7 @@ def escaped(text: str) -> str:
     return re.sub(r"[^\w ,]|_", lambda match: f"&#{ord(match[0])};", line)
 
 
-def _standing(trial: TrialRecord) -> Iterator[str]:
+def _standing(trial: TrialRecord, departures: Mapping[str, Any]) -> Iterator[str]:
     why = f": {escaped(trial.why)}" if trial.why else ""
     yield f"**{trial.state}**{why}"
     kept = trial.kept
@@ -57,13 +61,13 @@ def _standing(trial: TrialRecord) -> Iterator[str]:
             f"score {kept.score:.3f} ({scores})."
         )
     origin = f" ({escaped(trial.origin)})" if trial.origin else ""
-    if trial.fields:
-        yield f"Where it departs from the recipe{origin}: {_fields(trial.fields)}"
+    if departures:
+        yield f"Where it departs from the recipe{origin}: {_fields(departures)}"
     elif not trial.was_refused:
-        yield "It is the recipe itself."
+        yield "It trains as the recipe does."
 
 
-def _fields(fields: dict[str, Any]) -> str:
+def _fields(fields: Mapping[str, Any]) -> str:
     return ", ".join(map(escaped, field_texts(fields)))
 
 

@@ -9,7 +9,7 @@ from minbert.errors import InputError
 from minbert.settings import this_python
 from minbert.tasks import TASK_NAMES, TASKS
 from search.noise import Difference, paired_difference
-from search.record import Attempt, TrialRecord, field_texts
+from search.record import Attempt, SearchRecord, TrialRecord, field_texts
 from search.rerun import train_command, train_options
 
 from .reading import Run
@@ -24,7 +24,7 @@ def show_trial(run: Run, trial: TrialRecord) -> list[RenderableType]:
         Text(f"Trial {trial.number}, {trial.name}", style="bold"),
         Text(state),
         Text(f"Comes from: {trial.origin}; {clock(trial.seconds)} of training and evaluation"),
-        Text(f"Departs from the recipe {recipe} in: {_departures(trial)}"),
+        Text(f"Departs from the recipe {recipe} in: {_departures(run.record, trial)}"),
     ]
     if trial.reports:
         lines.append(_reports_table(run, trial))
@@ -44,10 +44,10 @@ def show_trial(run: Run, trial: TrialRecord) -> list[RenderableType]:
     ]
 
 
-def _departures(trial: TrialRecord) -> str:
+def _departures(record: SearchRecord, trial: TrialRecord) -> str:
     if trial.was_refused:
         return "what the space would not say"
-    return ", ".join(field_texts(trial.fields)) or "nothing"
+    return ", ".join(field_texts(record.departures(trial))) or "nothing"
 
 
 def _attempt_in_words(attempt: Attempt, machine: str) -> str:
@@ -113,7 +113,9 @@ def compare(run: Run, first: TrialRecord, second: TrialRecord) -> list[Renderabl
         interval = found.get(key)
         shown = "" if interval is None else f"{interval.low:+.3f} to {interval.high:+.3f}"
         table.add_row(title, f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f}", shown)
-    names = [Text(f"Trial {t.number}, {t.name}: {_departures(t)}") for t in (first, second)]
+    names = [
+        Text(f"Trial {t.number}, {t.name}: {_departures(run.record, t)}") for t in (first, second)
+    ]
     return [*names, table, Text(_caution(found))]
 
 
