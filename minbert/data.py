@@ -15,7 +15,7 @@ from . import cache as array_cache
 from .config import InputSettings
 from .errors import InputError
 from .glue import prepare_glue
-from .reading import BadRow, Table, check_bad_rows, prepare_text, read_table
+from .reading import BadRow, Table, check_bad_rows, check_stray, prepare_text, read_table
 from .tasks import TASK_NAMES, TASKS, SplitName, Task
 from .toy import write_toy
 
@@ -23,7 +23,7 @@ _NAMED_DATA = ("toy", "glue")
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "dev", "test")
 
 # Part of every cache key: count up when the same file would give other arrays.
-_FORMAT = 2
+_FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -267,7 +267,11 @@ def _load_split(
     cache: Path | None,
     notes: list[str],
 ) -> tuple[Split, dict[str, Any]]:
-    """The split, and as facts its ``rows`` in all, ``bad`` rows and ``cut`` sentences."""
+    """The split, and facts.
+
+    These are its ``rows`` in all, ``bad`` rows, lines with ``stray`` quotation marks and the number
+    of ``cut`` sentences.
+    """
     key = [_FORMAT, task, name == "test", tokenizer.max_length, tokenizer.hash]
     digest = hashlib.sha256(repr(key).encode() + content).hexdigest()
     entry = cache / "splits" / digest[:32] if cache else None
@@ -280,7 +284,7 @@ def _load_split(
     # Before the work of tokenising; being strict is left to the caller, who knows of it.
     check_bad_rows(file, rows, table.bad, strict=False)
     split, cut = _tokenize(task, table, tokenizer)
-    facts = {"rows": rows, "bad": table.bad, "cut": cut}
+    facts = {"rows": rows, "bad": table.bad, "stray": table.stray, "cut": cut}
     if entry:
         arrays = {
             name: value for name, value in vars(split).items() if isinstance(value, np.ndarray)
@@ -338,8 +342,11 @@ def _notes_on_file(
     file: str, facts: dict[str, Any], split: Split, inputs: InputSettings
 ) -> list[str]:
     bad = [BadRow(*row) for row in facts["bad"]]
-    dropped = check_bad_rows(file, facts["rows"], bad, strict=inputs.strict)
-    notes = [dropped] if dropped else []
+    checked = (
+        check_bad_rows(file, facts["rows"], bad, strict=inputs.strict),
+        check_stray(file, facts["rows"], facts["stray"], strict=inputs.strict),
+    )
+    notes = [note for note in checked if note is not None]
     if facts["cut"]:
         sentences = len(split.offsets) - 1
         notes.append(
