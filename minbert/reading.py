@@ -75,7 +75,7 @@ def read_table(content: bytes, file: str, task: Task, split: SplitName) -> Table
         content: of the file.
         file: its name, for messages.
         task: whose columns the file has.
-        split: test files need no labels, and none are read.
+        split: test files need no labels, and none are read; they alone may be without rows.
 
     Raises:
         InputError: not UTF-8 text, a missing column, a label column of text, no rows.
@@ -90,6 +90,8 @@ def read_table(content: bytes, file: str, task: Task, split: SplitName) -> Table
     lines = [line.rstrip("\r\n") for line in io.StringIO(text, newline="")]
     there = [number for number, line in enumerate(lines) if line.strip()]
     labelled = split != "test"
+    if not labelled and len(there) < 2:
+        return Table([], [], None, [])
     header = there[0] if there else 0
     columns = _find_columns(lines[header] if lines else "", spec, file, labelled)
     table = _read_rows(_rows(lines, header + 1, columns), columns, spec, file)
