@@ -19,7 +19,7 @@ MOST_CLASSES = 100
 
 _BAD_ROWS_NAMED = 5
 
-_QUOTED = re.compile(r'"((?:[^"]|"")*)"')
+_QUOTED = re.compile(r'"((?:[^"]|"")*)" *')
 
 # All ids of a file are stored as wide as the longest.
 _LONGEST_ID = 200

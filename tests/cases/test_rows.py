@@ -64,6 +64,7 @@ def test_a_mark_that_is_closed_thirty_rows_later_swallows_none_of_them() -> None
         (sst('"', '"""', '""""'), ['"', '"""', '"'], [2, 3]),
         # Marks that open no field are text, and doubled ones are single.
         (sst('one "two', ' "three', '"say ""four"""'), ['one "two', '"three', 'say "four"'], []),
+        (sst('"one" ', "two"), ["one", "two"], []),
         # Tabs within quoted fields, where the row has as many fields as the header.
         (sst('"one\ttwo"'), ["one\ttwo"], []),
         # These end no line.
@@ -142,7 +143,7 @@ def test_without_quoting_each_row_is_its_own_line(sentences: list[str]) -> None:
             continue
         (text,), label = found
         assert label == number % 5
-        closed = re.fullmatch('"((?:[^"]|"")*)"', sentence)
+        closed = re.fullmatch('"((?:[^"]|"")*)" *', sentence)
         assert text == (closed[1].replace('""', '"') if closed else sentence).strip()
     assert len(table.ids) + len(table.bad) == len(sentences)
 
