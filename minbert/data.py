@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from . import cache as array_cache
 from . import notes as data_notes
 from .config import InputSettings
-from .errors import InputError
+from .errors import InputError, plain
 from .glue import prepare_glue
 from .lookalikes import but, lookalikes_of, remedy
 from .reading import BadRow, Table, check_bad_rows, check_stray, prepare_text, read_table
@@ -114,7 +114,7 @@ def load_dataset(
         InputError: a folder, file or column is missing, or too many rows are bad.
     """
     folder = array_cache.cache_folder() if cache == "default" else cache
-    plain = _Tokenizer(tokenizer, inputs.max_length)
+    pieces = _Tokenizer(tokenizer, inputs.max_length)
     loaded: dict[Task, dict[SplitName, Split]] = {}
     files: dict[str, str] = {}
     notes: list[str] = []
@@ -131,7 +131,7 @@ def load_dataset(
                 content = _read_file(path, task, inputs)
                 files[path.name] = hashlib.sha256(content).hexdigest()
                 whole, texts, facts = _load_split(
-                    content, path.name, task, name, plain, folder, notes
+                    content, path.name, task, name, pieces, folder, notes
                 )
                 if name == "test" and not facts["rows"]:
                     notes.append(data_notes.on_no_rows(path.name, task))
@@ -141,15 +141,16 @@ def load_dataset(
                     classes = max(classes, 2, int(whole.labels.max()) + 1)
                 loaded[task][name] = _sample(whole, name, inputs, seed)
                 read[name] = data_notes.ReadFile(path.name, whole, loaded[task][name], texts)
-            notes += data_notes.on_task(task, read, plain.unknown)
+            notes += data_notes.on_task(task, read, pieces.unknown)
     return Dataset(
         name=inputs.data if inputs.data in _NAMED_DATA else Path(inputs.data).resolve().name,
         splits=loaded,
         classes=classes,
-        cls_id=plain.special("[CLS]"),
-        sep_id=plain.special("[SEP]"),
+        cls_id=pieces.special("[CLS]"),
+        sep_id=pieces.special("[SEP]"),
         files=files,
-        notes=tuple(dict.fromkeys(notes)),
+        # They quote ids and names of files, which may come from anyone.
+        notes=tuple(dict.fromkeys(plain(note).replace("\n", " ") for note in notes)),
     )
 
 

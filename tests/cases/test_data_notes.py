@@ -215,6 +215,19 @@ def test_predictions_come_with_the_note(
     assert {path.name for path in out.iterdir()} == {"sst-test-output.csv", "sts-test-output.csv"}
 
 
+def test_ids_and_names_of_files_are_shown_as_they_are(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edit(folder / "sts-test-student.csv", lambda _, row: [row[0], "[/b]", *row[2:]])
+    (folder / "quora-test-student.csv").rename(folder / "quora-test\n[b]\x1b[2J.csv")
+    words = ["--data", str(folder), *SMALL, "--out", str(tmp_path / "model")]
+    assert main(["train", *words]) == 0
+    printed = capsys.readouterr().out
+    assert "(in 8 rows, such as '[/b]')" in printed
+    assert "quora-test-student.csv, but quora-test [b] [2J.csv, so para gets" in printed
+    assert "\x1b" not in printed
+
+
 # Another language
 
 
