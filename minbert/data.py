@@ -12,10 +12,12 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from . import cache as array_cache
+from . import notes as data_notes
 from .config import InputSettings
-from .errors import InputError
+from .errors import InputError, plain
 from .glue import prepare_glue
-from .reading import BadRow, Table, check_bad_rows, prepare_text, read_table
+from .lookalikes import but, lookalikes_of, remedy
+from .reading import BadRow, Table, check_bad_rows, check_stray, prepare_text, read_table
 from .tasks import TASK_NAMES, TASKS, SplitName, Task
 from .toy import write_toy
 
@@ -23,7 +25,7 @@ _NAMED_DATA = ("toy", "glue")
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "dev", "test")
 
 # Part of every cache key: count up when the same file would give other arrays.
-_FORMAT = 2
+_FORMAT = 4
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class Dataset:
 
     Attributes:
         name: "toy", "glue" or the folder's name.
-        splits: what was asked for; a test split only where there is a test file.
+        splits: what was asked for; a test split only where there is a test file with rows.
         classes: number of sentiment classes in the labels read; 0 without sentiment labels.
         cls_id: token id of [CLS].
         sep_id: token id of [SEP].
@@ -104,7 +106,7 @@ def load_dataset(
     Args:
         inputs: which data, and how.
         tokenizer: of the encoder; its own truncation, padding and special tokens are not used.
-        splits: the splits to read. A missing test file is no error.
+        splits: the splits to read. A test file that is missing or has no rows is no error.
         seed: of the random samples of ``--train-limit`` and ``--dev-limit``.
         cache: folder for tokenised data; None for no cache.
 
@@ -112,7 +114,7 @@ def load_dataset(
         InputError: a folder, file or column is missing, or too many rows are bad.
     """
     folder = array_cache.cache_folder() if cache == "default" else cache
-    plain = _Tokenizer(tokenizer, inputs.max_length)
+    pieces = _Tokenizer(tokenizer, inputs.max_length)
     loaded: dict[Task, dict[SplitName, Split]] = {}
     files: dict[str, str] = {}
     notes: list[str] = []
@@ -120,26 +122,35 @@ def load_dataset(
     with _open_folder(inputs, splits, folder) as source:
         for task in inputs.tasks:
             loaded[task] = {}
+            read: dict[SplitName, data_notes.ReadFile] = {}
             for name in splits:
                 path = source / TASKS[task].file_name(name)
                 if name == "test" and not path.exists():
+                    notes += _notes_on_missing_test(path, task, inputs)
                     continue
                 content = _read_file(path, task, inputs)
                 files[path.name] = hashlib.sha256(content).hexdigest()
-                split, facts = _load_split(content, path.name, task, name, plain, folder, notes)
-                notes += _notes_on_file(path.name, facts, split, inputs)
-                if task == "sst" and split.labels is not None:
-                    classes = max(classes, 2, int(split.labels.max()) + 1)
-                loaded[task][name] = _sample(split, name, inputs, seed)
-            notes += _notes_on_overlap(task, loaded[task])
+                whole, texts, facts = _load_split(
+                    content, path.name, task, name, pieces, folder, notes
+                )
+                if name == "test" and not facts["rows"]:
+                    notes.append(data_notes.on_no_rows(path.name, task))
+                    continue
+                notes += _notes_on_rows(path.name, facts, whole, inputs)
+                if task == "sst" and whole.labels is not None:
+                    classes = max(classes, 2, int(whole.labels.max()) + 1)
+                loaded[task][name] = _sample(whole, name, inputs, seed)
+                read[name] = data_notes.ReadFile(path.name, whole, loaded[task][name], texts)
+            notes += data_notes.on_task(task, read, pieces.unknown)
     return Dataset(
         name=inputs.data if inputs.data in _NAMED_DATA else Path(inputs.data).resolve().name,
         splits=loaded,
         classes=classes,
-        cls_id=plain.special("[CLS]"),
-        sep_id=plain.special("[SEP]"),
+        cls_id=pieces.special("[CLS]"),
+        sep_id=pieces.special("[SEP]"),
         files=files,
-        notes=tuple(dict.fromkeys(notes)),
+        # They quote ids and names of files, which may come from anyone.
+        notes=tuple(dict.fromkeys(plain(note).replace("\n", " ") for note in notes)),
     )
 
 
@@ -171,7 +182,8 @@ def tokenize_texts(
                 f"{'are' if wanted > 1 else 'is'} not empty"
             )
     names = list(ids) if ids is not None else [str(number) for number in range(len(rows))]
-    split, _ = _tokenize(task, Table(names, prepared, None, []), _Tokenizer(tokenizer, max_length))
+    table = Table(names, prepared, None, [])
+    split, _, _ = _tokenize(task, table, _Tokenizer(tokenizer, max_length))
     return split
 
 
@@ -184,11 +196,18 @@ class _Tokenizer:
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         self.max_length = max_length
+        self.unknown: int | None = self._tokenizer.token_to_id("[UNK]")
         self.hash = hashlib.sha256(self._tokenizer.to_str().encode()).hexdigest()
 
     def encode(self, texts: list[str]) -> list[list[int]]:
         encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
+
+    def hash_text(self, text: str) -> bytes:
+        """8 bytes for a text as its word pieces are made from it: lower-cased and so on."""
+        normalizer = self._tokenizer.normalizer
+        normal = text if normalizer is None else normalizer.normalize_str(text)
+        return hashlib.blake2b(" ".join(normal.split()).encode(), digest_size=8).digest()
 
     def special(self, token: str) -> int:
         number = self._tokenizer.token_to_id(token)
@@ -251,11 +270,24 @@ def _read_file(path: Path, task: Task, inputs: InputSettings) -> bytes:
     except FileNotFoundError:
         others = ",".join(name for name in inputs.tasks if name != task)
         hint = f", or leave {task} out with --tasks {others}" if others else ""
+        alike = lookalikes_of(path)
         raise InputError(
-            f"data folder '{inputs.data}' has no {path.name}, which {task} needs; add it{hint}"
+            f"data folder '{inputs.data}' has no {path.name}, which {task} needs"
+            f"{but(alike)}; {remedy(alike)}{hint}"
         ) from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}; mend that") from None
+
+
+def _notes_on_missing_test(path: Path, task: Task, inputs: InputSettings) -> list[str]:
+    """A test file may be missing, but not under a slightly different name without a word."""
+    alike = [] if inputs.data in _NAMED_DATA else lookalikes_of(path)
+    if not alike:
+        return []
+    return [
+        f"data folder '{inputs.data}' has no {path.name}{but(alike)}, so {task} gets no test "
+        f"answers; {remedy(alike)} to get them"
+    ]
 
 
 def _load_split(
@@ -266,32 +298,37 @@ def _load_split(
     tokenizer: _Tokenizer,
     cache: Path | None,
     notes: list[str],
-) -> tuple[Split, dict[str, Any]]:
-    """The split, and as facts its ``rows`` in all, ``bad`` rows and ``cut`` sentences."""
+) -> tuple[Split, np.ndarray, dict[str, Any]]:
+    """The split; a hash of each sentence's text; facts.
+
+    Facts are its ``rows`` in all, ``bad`` rows, lines with ``stray`` quotation marks and the number
+    of ``cut`` sentences.
+    """
     key = [_FORMAT, task, name == "test", tokenizer.max_length, tokenizer.hash]
     digest = hashlib.sha256(repr(key).encode() + content).hexdigest()
     entry = cache / "splits" / digest[:32] if cache else None
     stored = array_cache.load(entry) if entry else None
     if stored:
         arrays, facts = stored
-        return _split_of(task, arrays), facts
+        texts = arrays.pop("texts")
+        return _split_of(task, arrays), texts, facts
     table = read_table(content, file, task, name)
     rows = len(table.ids) + len(table.bad)
     # Before the work of tokenising; being strict is left to the caller, who knows of it.
     check_bad_rows(file, rows, table.bad, strict=False)
-    split, cut = _tokenize(task, table, tokenizer)
-    facts = {"rows": rows, "bad": table.bad, "cut": cut}
+    split, texts, cut = _tokenize(task, table, tokenizer)
+    facts = {"rows": rows, "bad": table.bad, "stray": table.stray, "cut": cut}
     if entry:
         arrays = {
             name: value for name, value in vars(split).items() if isinstance(value, np.ndarray)
         }
         try:
-            array_cache.store(entry, arrays, facts)
+            array_cache.store(entry, {**arrays, "texts": texts}, facts)
         except OSError as error:
             notes.append(
                 f"the cache {cache} cannot be written ({error.strerror}); going on without"
             )
-    return split, facts
+    return split, texts, facts
 
 
 def _split_of(task: Task, arrays: dict[str, np.ndarray]) -> Split:
@@ -299,8 +336,8 @@ def _split_of(task: Task, arrays: dict[str, np.ndarray]) -> Split:
     return Split(task=task, **{**absent, **arrays})
 
 
-def _tokenize(task: Task, table: Table, tokenizer: _Tokenizer) -> tuple[Split, int]:
-    """The split, and the number of its sentences that are cut."""
+def _tokenize(task: Task, table: Table, tokenizer: _Tokenizer) -> tuple[Split, np.ndarray, int]:
+    """The split, a hash (sentences,) of each sentence's text, and how many sentences are cut."""
     numbers: dict[str, int] = {}
     for row in table.texts:
         for text in row:
@@ -321,7 +358,8 @@ def _tokenize(task: Task, table: Table, tokenizer: _Tokenizer) -> tuple[Split, i
         second=columns[1] if TASKS[task].is_pair else None,
         labels=None if table.labels is None else np.array(table.labels, np.float32),
     )
-    return split, cut
+    texts = np.frombuffer(b"".join(map(tokenizer.hash_text, numbers)), np.uint64)
+    return split, texts, cut
 
 
 def _sample(split: Split, name: SplitName, inputs: InputSettings, seed: int) -> Split:
@@ -334,12 +372,15 @@ def _sample(split: Split, name: SplitName, inputs: InputSettings, seed: int) -> 
     return split.select(np.sort(generator.choice(len(split), limit, replace=False)))
 
 
-def _notes_on_file(
+def _notes_on_rows(
     file: str, facts: dict[str, Any], split: Split, inputs: InputSettings
 ) -> list[str]:
     bad = [BadRow(*row) for row in facts["bad"]]
-    dropped = check_bad_rows(file, facts["rows"], bad, strict=inputs.strict)
-    notes = [dropped] if dropped else []
+    checked = (
+        check_bad_rows(file, facts["rows"], bad, strict=inputs.strict),
+        check_stray(file, facts["rows"], facts["stray"], strict=inputs.strict),
+    )
+    notes = [note for note in checked if note is not None]
     if facts["cut"]:
         sentences = len(split.offsets) - 1
         notes.append(
@@ -347,24 +388,3 @@ def _notes_on_file(
             f"word pieces ({100 * facts['cut'] / sentences:.2g} %; see --max-length)"
         )
     return notes
-
-
-def _notes_on_overlap(task: Task, splits: dict[SplitName, Split]) -> list[str]:
-    if "train" not in splits or "dev" not in splits:
-        return []
-    train = set(_examples(splits["train"]))
-    shared = sum(example in train for example in _examples(splits["dev"]))
-    if not shared:
-        return []
-    what = "pairs" if TASKS[task].is_pair else "sentences"
-    return [f"{task}: {shared} of {len(splits['dev'])} dev {what} also stand in train"]
-
-
-def _examples(split: Split) -> list[tuple[bytes, ...]]:
-    """The word pieces of each example; the sentences of a pair in a fixed order."""
-    bounds = list(zip(split.offsets[:-1], split.offsets[1:], strict=True))
-    sentences = [split.tokens[start:end].tobytes() for start, end in bounds]
-    if split.second is None:
-        return [(sentences[first],) for first in split.first]
-    pairs = zip(split.first, split.second, strict=True)
-    return [tuple(sorted((sentences[first], sentences[second]))) for first, second in pairs]

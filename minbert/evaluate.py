@@ -116,10 +116,10 @@ def grade(task: Task, answers: np.ndarray, labels: np.ndarray, classes: int) -> 
 
 
 def _macro_f1(confusion: np.ndarray) -> float:
-    """Mean over the classes of 2·right / (answered + labelled); 0 for a class never seen."""
+    """Mean of 2·right / (answered + labelled) over the classes that are answered or labelled."""
     right = np.diag(confusion).astype(np.float64)
     seen = confusion.sum(axis=0) + confusion.sum(axis=1)
-    return float(np.mean(2 * right / np.maximum(seen, 1)))
+    return float(np.mean(2 * right[seen > 0] / seen[seen > 0]))
 
 
 def evaluate(

@@ -9,6 +9,7 @@ files follow those of its other sets; the repository's own listing was not at ha
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from .errors import InputError
 from .tasks import TASKS, SplitName, Task
 
 # Count up when the same downloads would be written otherwise.
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,8 @@ def _write(file: BinaryIO, download: Path, task: Task, split: SplitName, source:
     for number, row in enumerate(_read_rows(download, (*source.columns, *labels))):
         # Some labels are 32-bit floats, so that all digits would be noise.
         values = [f"{value:g}" if isinstance(value, float) else value for value in row]
+        # A row of the course layout is one line.
+        values = [re.sub(r"[\r\n]+", " ", v) if isinstance(v, str) else v for v in values]
         writer.writerow([number, number, *values])
     text.detach()
 

@@ -4,14 +4,12 @@ import csv
 import io
 import math
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from .errors import InputError
 from .tasks import TASKS, SplitName, Task, TaskSpec
-
-if TYPE_CHECKING:
-    import _csv
 
 MOST_BAD = 0.01
 """Share of bad rows up to which they are dropped; more makes the file an error."""
@@ -20,6 +18,8 @@ MOST_CLASSES = 100
 """A sentiment label of this or more is a slip, not a class."""
 
 _BAD_ROWS_NAMED = 5
+
+_QUOTED = re.compile(r'"((?:[^"]|"")*)" *')
 
 # All ids of a file are stored as wide as the longest.
 _LONGEST_ID = 200
@@ -43,12 +43,15 @@ class Table:
         texts: the prepared sentences of each row, one or two.
         labels: None for a test file.
         bad: the rows that are left out, by the line of the file where they begin.
+        stray: lines of rows in which a quotation mark opens a field and does not close it; the
+            mark is read as text.
     """
 
     ids: list[str]
     texts: list[tuple[str, ...]]
     labels: list[float] | None
     bad: list[BadRow]
+    stray: list[int] = field(default_factory=list)
 
 
 def prepare_text(task: Task, text: str) -> str:
@@ -65,14 +68,17 @@ def prepare_text(task: Task, text: str) -> str:
 def read_table(content: bytes, file: str, task: Task, split: SplitName) -> Table:
     """Read tab-separated values with CSV quoting; columns are found by the names in the header.
 
+    A row is one line. What a quotation mark would make of several lines is never a row: either
+    the mark is read as text, where the line has as many fields as the header, or the row is bad.
+
     Args:
         content: of the file.
         file: its name, for messages.
         task: whose columns the file has.
-        split: test files need no labels, and none are read.
+        split: test files need no labels, and none are read; they alone may be without rows.
 
     Raises:
-        InputError: not UTF-8 text, not CSV, a missing column, a label column of text, no rows.
+        InputError: not UTF-8 text, a missing column, a label column of text, no rows.
     """
     spec = TASKS[task]
     try:
@@ -80,15 +86,15 @@ def read_table(content: bytes, file: str, task: Task, split: SplitName) -> Table
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise InputError(f"{file}, line {line}: not UTF-8 text; convert the file") from None
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t")
+    # Unlike str.splitlines, this ends lines only at \n, \r and \r\n.
+    lines = [line.rstrip("\r\n") for line in io.StringIO(text, newline="")]
+    there = [number for number, line in enumerate(lines) if line.strip()]
     labelled = split != "test"
-    try:
-        columns = _find_columns(next(reader, []), spec, file, labelled)
-        table = _read_rows(reader, columns, spec, file)
-    except csv.Error as error:
-        raise InputError(
-            f"{file}, line {reader.line_num}: {error}; is a quotation mark left open?"
-        ) from None
+    if not labelled and len(there) < 2:
+        return Table([], [], None, [])
+    header = there[0] if there else 0
+    columns = _find_columns(lines[header] if lines else "", spec, file, labelled)
+    table = _read_rows(_rows(lines, header + 1, columns), columns, spec, file)
     if not table.ids and not table.bad:
         raise InputError(f"{file} has a header but no rows; add examples")
     return table
@@ -115,14 +121,56 @@ def check_bad_rows(file: str, rows: int, bad: list[BadRow], *, strict: bool) -> 
     return f"{file}: dropped {len(bad)} of {rows} rows ({named}{more})"
 
 
+def check_stray(file: str, rows: int, stray: list[int], *, strict: bool) -> str | None:
+    """A note that names the lines with stray quotation marks; None without any.
+
+    Raises:
+        InputError: there are any, when ``strict``.
+    """
+    what = "a quotation mark opens a field and does not close it"
+    if not stray:
+        return None
+    if strict:
+        raise InputError(
+            f"{file}, line {stray[0]}: {what}; close or remove it, or leave out --strict to read "
+            "it as text"
+        )
+    lines = ", ".join(str(line) for line in stray[:_BAD_ROWS_NAMED])
+    more = f" and {len(stray) - _BAD_ROWS_NAMED} more" if len(stray) > _BAD_ROWS_NAMED else ""
+    return (
+        f"{file}: in {len(stray)} of {rows} rows {what}, so it is read as text "
+        f"({'lines' if len(stray) > 1 else 'line'} {lines}{more}); close or remove it if that is "
+        "wrong"
+    )
+
+
 class _Columns(NamedTuple):
     id: int
     sentences: dict[str, int]
     label: int | None
+    least: int
+    most: int
+
+    def fit(self, fields: list[str]) -> bool:
+        """Whether there are as many fields as columns; drops empty ones after the last column."""
+        while len(fields) > self.most and not fields[-1].strip():
+            fields.pop()
+        return self.least <= len(fields) <= self.most
 
 
-def _find_columns(header: list[str], spec: TaskSpec, file: str, labelled: bool) -> _Columns:
-    names = [name.strip() for name in header]
+class _Row(NamedTuple):
+    line: int
+    fields: list[str]
+    wrong: str | None
+    stray: bool
+
+
+def _find_columns(header: str, spec: TaskSpec, file: str, labelled: bool) -> _Columns:
+    try:
+        names = next(csv.reader([header], delimiter="\t", strict=True), [])
+    except csv.Error:
+        names = header.split("\t")
+    names = [name.strip() for name in names]
     wanted = ["id", *spec.sentence_columns, *([spec.label_column] if labelled else [])]
     missing = [name for name in wanted if name not in names]
     if missing:
@@ -135,30 +183,95 @@ def _find_columns(header: list[str], spec: TaskSpec, file: str, labelled: bool) 
         id=names.index("id"),
         sentences={name: names.index(name) for name in spec.sentence_columns},
         label=names.index(spec.label_column) if labelled else None,
+        # Spreadsheets add columns without a name, which rows may lack.
+        least=max(number for number, name in enumerate(names, start=1) if name),
+        most=len(names),
     )
 
 
-def _read_rows(reader: "_csv.Reader", columns: _Columns, spec: TaskSpec, file: str) -> Table:
+def _rows(lines: list[str], start: int, columns: _Columns) -> Iterator[_Row]:
+    """The rows of the lines from ``start`` on; blank lines are none."""
+    at = start
+    while at < len(lines):
+        row, taken = _row_at(lines, at, columns)
+        if lines[at].strip():
+            yield row
+        at += taken
+
+
+def _row_at(lines: list[str], at: int, columns: _Columns) -> tuple[_Row, int]:
+    """The row that begins at a line, and how many lines it takes: more than one where it is bad."""
+    line, number = lines[at], at + 1
+    if '"' not in line:
+        fields = line.split("\t")
+        return _Row(number, fields, _wrong_with_fields(fields, columns, False), False), 1
+    quoted, taken = _read_quoted(lines, at, columns)
+    if taken > 1:
+        return _Row(number, [], f"a field spans lines {number} to {at + taken}", False), taken
+    if quoted is not None and columns.fit(quoted):
+        return _Row(number, quoted, _wrong_with_fields(quoted, columns, False), False), 1
+    # Each field by itself, so that a mark does not swallow a tab either.
+    parts = line.split("\t")
+    matches = [_QUOTED.fullmatch(part) for part in parts]
+    pairs = list(zip(parts, matches, strict=True))
+    fields = [part if match is None else match[1].replace('""', '"') for part, match in pairs]
+    stray = any(part.startswith('"') and match is None for part, match in pairs)
+    return _Row(number, fields, _wrong_with_fields(fields, columns, stray), stray), 1
+
+
+def _wrong_with_fields(fields: list[str], columns: _Columns, stray: bool) -> str | None:
+    hint = "; is a quotation mark left open?" if stray else ""
+    if not columns.fit(fields):
+        count = f"{len(fields)} field{'s' * (len(fields) != 1)}"
+        return f"{count} where the header has {columns.most}{hint}"
+    limit = csv.field_size_limit()
+    if any(len(text) > limit for text in fields):
+        return f"field larger than field limit ({limit}){hint}"
+    return None
+
+
+def _read_quoted(lines: list[str], at: int, columns: _Columns) -> tuple[list[str] | None, int]:
+    """The fields of a line by the rules of CSV, None where it breaks them, and its lines.
+
+    The lines are more than one only where together they make one whole row and none but the first
+    is a row by itself: then a field does hold line ends, and the mark that opens it is not stray.
+    """
+
+    def own_lines() -> Iterator[str]:
+        yield lines[at]
+        for later in range(at + 1, len(lines)):
+            if columns.fit(lines[later].split("\t")):
+                return
+            yield lines[later]
+
+    reader = csv.reader(own_lines(), delimiter="\t", strict=True)
+    try:
+        fields = next(reader)
+    except csv.Error:
+        return None, 1
+    if reader.line_num > 1 and not columns.fit(fields):
+        return None, 1
+    return fields, reader.line_num
+
+
+def _read_rows(rows: Iterator[_Row], columns: _Columns, spec: TaskSpec, file: str) -> Table:
     table = Table([], [], None if columns.label is None else [], [])
     text_labels = []
-    # A quoted field may hold line breaks, so a row begins where the one before it ended.
-    begin = reader.line_num + 1
-    for row in reader:
-        line, begin = begin, reader.line_num + 1
-        if not row:
+    for line, fields, wrong, stray in rows:
+        if wrong is not None:
+            table.bad.append(BadRow(line, wrong))
             continue
-        fields = dict(enumerate(row))
         texts = {
-            name: prepare_text(spec.name, fields.get(column, ""))
+            name: prepare_text(spec.name, fields[column])
             for name, column in columns.sentences.items()
         }
-        id_ = fields.get(columns.id, "").strip()
+        id_ = fields[columns.id].strip()
         reasons = [f"no {name}" for name, text in texts.items() if not text]
-        if (wrong := _wrong_with_id(id_)) is not None:
-            reasons.append(wrong)
+        if (wrong_id := _wrong_with_id(id_)) is not None:
+            reasons.append(wrong_id)
         label = 0.0
         if columns.label is not None:
-            written = fields.get(columns.label, "").strip()
+            written = fields[columns.label].strip()
             try:
                 label = _parse_label(written, spec)
             except ValueError as error:
@@ -172,6 +285,8 @@ def _read_rows(reader: "_csv.Reader", columns: _Columns, spec: TaskSpec, file: s
         table.texts.append(tuple(texts.values()))
         if table.labels is not None:
             table.labels.append(label)
+        if stray:
+            table.stray.append(line)
     if text_labels and len(text_labels) == len(table.bad) and not table.ids:
         raise InputError(
             f"{file}: the label column '{spec.label_column}' is text, such as "

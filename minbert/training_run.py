@@ -84,7 +84,7 @@ def train(arguments: argparse.Namespace) -> int:
     options = TrainOptions.check(given(arguments, TrainOptions))
     run = _settle(options, arguments)
     device = pick_device(options.device)
-    console = Console()
+    console = Console(markup=False)
     pretrained = load_pretrained(run.inputs.encoder, run.inputs.encoder_layers)
     dataset = load_dataset(run.inputs, pretrained.tokenizer())
     trainer = Trainer(run.config, dataset, pretrained, device)

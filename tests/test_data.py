@@ -18,10 +18,11 @@ from minbert.data import Dataset, Split, load_dataset, tokenize_texts
 from minbert.errors import InputError
 from minbert.reading import prepare_text, read_table
 
-WORDS = "[PAD] [UNK] [CLS] [SEP] a dog sees the cat it ' s . ? , who".split()  # noqa: SIM905
+WORDS = "[PAD] [UNK] [CLS] [SEP] a dog sees the cat it ' s . ? , who \"".split()  # noqa: SIM905
 SST = "\tid\tsentence\tsentiment\n"
 PARA = "\tid\tsentence1\tsentence2\tis_duplicate\n"
 STS = "\tid\tsentence1\tsentence2\tsimilarity\n"
+DEV = SST + "0\td1\twho ?\t0\n1\td2\tit sees\t1.0\n"
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +47,9 @@ def write(folder: Path, **files: str) -> Path:
     return folder
 
 
-def sst_rows(count: int, label: str = "1") -> str:
-    return SST + "".join(f"{i}\tid{i}\ta dog sees\t{label}\n" for i in range(count))
+def sst_rows(count: int, label: str | None = None) -> str:
+    """Rows of one label, or of 0 and 1 in turns."""
+    return SST + "".join(f"{i}\tid{i}\ta dog sees\t{label or i % 2}\n" for i in range(count))
 
 
 def read_sst(folder: Path, tokenizer: Tokenizer, **options: object) -> Dataset:
@@ -133,19 +135,19 @@ def test_columns_are_found_by_name_and_quoting_is_read(
 ) -> None:
     folder = write(
         tmp_path / "mine",
-        sst_train='sentiment\tsentence\tid\n3\t"a ""dog""\tsees\n"\tx1\n0\t the cat \tx2\n',
-        sst_dev=SST + "0\td1\ta dog\t2.0\n",
+        sst_train='sentiment\tsentence\tid\n3\t"a ""dog""\tsees "\tx1\n0\t the cat \tx2\n'
+        "1\twho\tx3\n2\tit\tx4\n",
+        sst_dev=DEV,
         sst_test="0\t\tid\tsentence\n1\t0.0\tt1\twho sees\n",
     )
     loaded = read_sst(folder, tokenizer)
     train, dev, test = (loaded.splits["sst"][name] for name in ("train", "dev", "test"))
 
-    assert train.ids.tolist() == ["x1", "x2"]
+    assert train.ids.tolist() == ["x1", "x2", "x3", "x4"]
     assert train.labels is not None
-    assert train.labels.tolist() == [3, 0]
+    assert train.labels.tolist() == [3, 0, 1, 2]
     assert train.labels.dtype == np.float32
-    unknown = "[UNK]"
-    assert sentences(train) == [["a", unknown, "dog", unknown, "sees"], ["the", "cat"]]
+    assert sentences(train) == [["a", '"', "dog", '"', "sees"], ["the", "cat"], ["who"], ["it"]]
     assert dev.second is None
     assert test.ids.tolist() == ["t1"]
     assert test.labels is None
@@ -157,8 +159,7 @@ def test_columns_are_found_by_name_and_quoting_is_read(
         "ids-sst-dev.csv",
         "ids-sst-test-student.csv",
     ]
-    dev_file = b"\tid\tsentence\tsentiment\n0\td1\ta dog\t2.0\n"
-    assert loaded.files["ids-sst-dev.csv"] == hashlib.sha256(dev_file).hexdigest()
+    assert loaded.files["ids-sst-dev.csv"] == hashlib.sha256(DEV.encode()).hexdigest()
 
 
 def test_a_test_file_is_optional_and_splits_can_be_chosen(
@@ -171,17 +172,22 @@ def test_a_test_file_is_optional_and_splits_can_be_chosen(
 
 
 def test_lines_are_those_of_the_file_even_after_a_field_with_line_breaks() -> None:
-    content = SST + '0\ta\t"one\ntwo\nthree"\t1\n1\tb\t\t1\n\n2\tc\tfine\tnan\n'
+    content = SST + '0\ta\t"one\ntwo\nthree"\t1\n1\tb\t\t1\n\n2\tc\tfine\tnan\n3\td\tx\t0'
     table = read_table(content.encode(), "f.csv", "sst", "train")
-    assert table.ids == ["a"]
-    assert table.bad == [(5, "no sentence"), (7, "sentiment 'nan' is not a number")]
+    assert table.ids == ["d"]
+    assert table.bad == [
+        (2, "a field spans lines 2 to 4"),
+        (5, "no sentence"),
+        (7, "sentiment 'nan' is not a number"),
+    ]
 
 
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
         ("0\tx\ta\tb\t", "no is_duplicate"),
-        ("0\tx\ta", "no sentence2, no is_duplicate"),
+        ("0\tx\ta", "3 fields where the header has 5"),
+        ("0\tx\t\t\t", "no sentence1, no sentence2, no is_duplicate"),
         ("0\tx\t \tb\t1.0", "no sentence1"),
         ("0\tx\ta\tb\tinf", "is_duplicate 'inf' is not within 0 to 1"),
         ("0\tx\ta\tb\t2", "is_duplicate '2' is not within 0 to 1"),
@@ -206,7 +212,7 @@ def test_similarity_may_be_a_fraction_up_to_five() -> None:
 
 def test_few_bad_rows_are_dropped_with_one_note(tmp_path: Path, tokenizer: Tokenizer) -> None:
     bad = "9\tx\t\t1\n9\ty\tdog\t\n"
-    folder = write(tmp_path, sst_train=sst_rows(198) + bad, sst_dev=SST + "0\td\twho\t0\n")
+    folder = write(tmp_path, sst_train=sst_rows(198) + bad, sst_dev=DEV)
     loaded = read_sst(folder, tokenizer)
     assert len(loaded.splits["sst"]["train"]) == 198
     assert loaded.notes == (
@@ -232,7 +238,6 @@ def test_more_than_one_bad_row_in_a_hundred_is_an_error(
         ("id\tsentence\n1\ta\n", r"no column 'sentiment' \(found: id, sentence\)"),
         (SST, r"has a header but no rows"),
         ("", r"no column 'id' \(found: none\)"),
-        (SST + '0\tx\t"a dog\t1\n' + "1\ty\tthe cat\t1\n" * 20_000, r"quotation mark left open"),
     ],
 )
 def test_unusable_files_are_named(
@@ -273,9 +278,9 @@ def test_what_train_and_dev_share_is_counted_as_the_model_reads_it(
     folder = write(
         tmp_path,
         sst_train=SST + "0\tx\tThe dog\t1\n1\ty\twho\t0\n",
-        sst_dev=SST + "0\td\tthe dog\t1\n1\te\tthe cat\t1\n",
-        sts_train=STS + "0\tx\ta dog\tthe cat\t1\n1\ty\twho\ta\t0\n",
-        sts_dev=STS + "0\td\tthe cat\ta dog\t1\n1\te\twho\tthe cat\t1\n",
+        sst_dev=SST + "0\td\tthe dog\t1\n1\te\tthe cat\t0\n",
+        sts_train=STS + "0\tx\ta dog\tthe cat\t4\n1\ty\twho\ta\t0\n",
+        sts_dev=STS + "0\td\tthe cat\ta dog\t4\n1\te\twho\tthe cat\t1\n",
     )
     inputs = InputSettings(data=str(folder), tasks=("sst", "sts"))
     assert load_dataset(inputs, tokenizer, cache=None).notes == (
@@ -286,7 +291,7 @@ def test_what_train_and_dev_share_is_counted_as_the_model_reads_it(
 
 def test_the_share_of_cut_sentences_is_said(tmp_path: Path, tokenizer: Tokenizer) -> None:
     rows = "0\tx\ta dog sees the cat\t1\n1\ty\ta\t0\n2\tz\ta dog\t0\n3\tw\twho sees\t0\n"
-    folder = write(tmp_path, sst_train=SST + rows, sst_dev=SST + "0\td\tthe\t1\n")
+    folder = write(tmp_path, sst_train=SST + rows, sst_dev=DEV)
     assert read_sst(folder, tokenizer, max_length=4).notes == (
         "ids-sst-train.csv: 1 of 4 sentences are cut to 4 word pieces (25 %; see --max-length)",
     )

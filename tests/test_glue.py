@@ -139,7 +139,7 @@ def test_all_tasks_arrive_in_the_course_layout(hub: Hub, tiny: Pretrained, tmp_p
     )
     assert (folder / "quora-dev.csv").read_text(encoding="utf-8") == (
         "\tid\tsentence1\tsentence2\tis_duplicate\n"
-        '0\t0\tWho ran?\tWho has run?\t1\n1\t1\t"validation\tone"\t"a\nb"\t0\n'
+        '0\t0\tWho ran?\tWho has run?\t1\n1\t1\t"validation\tone"\ta b\t0\n'
     )
     assert (folder / "sts-dev.csv").read_text(encoding="utf-8").splitlines()[1] == (
         "0\t0\tA dog runs.\tA dog is running.\t3.8"

@@ -49,7 +49,7 @@ def written(*cells: str, split: str = "ids-sst-train") -> bytes:
         (written("a", "b", "999"), "sentiment '999' is not within 0 to 99"),
         (written("\x1b]0;x\x07", "b", "1"), "id '\\x1b]0;x\\x07' holds a character"),
         (written("a\u202eb", "b", "1"), "holds a character that is not to be seen"),
-        (written('"a\n7 , 4"', "b", "1"), "id 'a\\n7 , 4' holds a character"),
+        (written('"a\n7 , 4"', "b", "1"), "line 2: a field spans lines 2 to 3"),
         (written("=cmd|' /C calc'!A0", "b", "1"), "is a formula"),
         (written("@SUM(1)", "b", "1"), "is a formula"),
         (written("+cmd|'x'!A0", "b", "1"), "is a formula"),

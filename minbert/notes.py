@@ -1,0 +1,188 @@
+"""What a person should know of the data that were read, one sentence each."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .tasks import TASKS, SplitName, Task
+
+if TYPE_CHECKING:
+    from .data import Split
+
+MOST_UNKNOWN = 0.05
+"""Share of [UNK] from which it is noted: about one word piece in each sentence of 20.
+
+English text read with an English vocabulary has less than 0.0005, text in a language that the
+vocabulary lacks more than 0.5.
+"""
+
+_MOST_NAMED = 5
+
+
+@dataclass(frozen=True)
+class ReadFile:
+    """One file that was read.
+
+    Attributes:
+        name: of the file.
+        whole: all its examples.
+        used: those that are trained on, scored or answered.
+        texts: (sentences,) uint64, a hash of each sentence's text.
+    """
+
+    name: str
+    whole: "Split"
+    used: "Split"
+    texts: np.ndarray
+
+
+def on_task(task: Task, read: Mapping[SplitName, ReadFile], unknown: int | None) -> list[str]:
+    """Notes on the files of one task; ``unknown`` is the token id of [UNK]."""
+    notes = [_on_ids(read[name]) for name in ("dev", "test") if name in read]
+    notes += [_on_one_label(task, name, file) for name, file in read.items()]
+    if task == "sst":
+        notes += _on_classes(read)
+    if task == "sts":
+        notes.append(_on_scale(read))
+    notes.append(_on_unknown(task, read.values(), unknown))
+    notes.append(_on_overlap(task, read))
+    return [note for note in notes if note]
+
+
+def on_no_rows(file: str, task: Task) -> str:
+    """Of a test file, which may be missing and so may be empty."""
+    return f"{file} has no rows, so {task} gets no test answers; fill the file or remove it"
+
+
+def _on_ids(file: ReadFile) -> str:
+    counts = Counter(file.whole.ids.tolist())
+    empty = counts.pop("", 0)
+    repeated = {id_: count for id_, count in counts.items() if count > 1}
+    found = []
+    if repeated:
+        ids = "1 id occurs" if len(repeated) == 1 else f"{len(repeated)} ids occur"
+        first = next(iter(repeated))
+        found.append(
+            f"{ids} more than once (in {sum(repeated.values())} rows, such as "
+            f"'{first if len(first) <= 30 else first[:27] + '...'}')"
+        )
+    if empty:
+        found.append(f"{empty} {'row has' if empty == 1 else 'rows have'} no id")
+    if not found:
+        return ""
+    return (
+        f"{file.name}: {' and '.join(found)}; answers are told apart by id, so give each row its "
+        "own"
+    )
+
+
+def _on_one_label(task: Task, split: SplitName, file: ReadFile) -> str:
+    labels = file.used.labels
+    if labels is None or np.ptp(labels) > 0:
+        return ""
+    all_labels = f"all {len(labels)} labels are" if len(labels) > 1 else "the only label is"
+    drawn = " of the sample" if len(labels) < len(file.whole) else ""
+    says = {
+        ("train", True): "a model can learn nothing else from them",
+        ("train", False): "a model can learn nothing else from them",
+        ("dev", True): "Pearson is undefined and counts as 0",
+        ("dev", False): "accuracy says nothing about a model",
+    }[split if split == "train" else "dev", task == "sts"]
+    remedy = f"raise --{split}-limit" if drawn else "take examples with other labels too"
+    return f"{file.name}: {all_labels} {labels[0]:g}{drawn}, so {says}; {remedy}"
+
+
+def _on_classes(read: Mapping[SplitName, ReadFile]) -> list[str]:
+    """Of classes that no example or no training example has; a lone dev file need not have all."""
+    if "train" not in read:
+        return []
+    labelled = {name: file for name, file in read.items() if file.whole.labels is not None}
+    counts = {
+        name: Counter(np.asarray(file.whole.labels, np.int64).tolist())
+        for name, file in labelled.items()
+    }
+    train, dev = counts["train"], counts.get("dev", Counter())
+    if len(train) == 1:
+        return []
+    notes = []
+    classes = max(train | dev) + 1
+    never = [number for number in range(classes) if number not in train and number not in dev]
+    if never:
+        files = " or ".join(file.name for file in labelled.values())
+        notes.append(
+            f"sst: {_classes(never)} in {files}, where labels up to {classes - 1} make {classes} "
+            "classes; number the classes from 0 without a gap if none is meant to be empty"
+        )
+    untrained = sorted(dev.keys() - train.keys())
+    if untrained:
+        examples = sum(dev[number] for number in untrained)
+        notes.append(
+            f"sst: {_classes(untrained)} in {read['train'].name}, but in {examples} of "
+            f"{dev.total()} examples of {read['dev'].name}, which no model can get right; add "
+            "training examples"
+        )
+    return notes
+
+
+def _classes(numbers: Sequence[int]) -> str:
+    if len(numbers) == 1:
+        return f"class {numbers[0]} never occurs"
+    named = ", ".join(str(number) for number in numbers[:_MOST_NAMED])
+    more = f" and {len(numbers) - _MOST_NAMED} more" if len(numbers) > _MOST_NAMED else ""
+    return f"classes {named}{more} never occur"
+
+
+def _on_scale(read: Mapping[SplitName, ReadFile]) -> str:
+    low = []
+    for file in read.values():
+        labels = file.whole.labels
+        if labels is not None and labels.max() <= 1 and np.ptp(labels) > 0:
+            low.append(f"{labels.max():g} in {file.name}")
+    if not low:
+        return ""
+    return (
+        f"sts: the highest similarity is {' and '.join(low)}, where 5 means the same; multiply a "
+        "scale of 0 to 1 by 5"
+    )
+
+
+def _on_unknown(task: Task, files: Iterable[ReadFile], unknown: int | None) -> str:
+    shares = []
+    for file in files:
+        tokens = file.whole.tokens
+        share = float(np.mean(tokens == unknown)) if unknown is not None and len(tokens) else 0.0
+        if share >= MOST_UNKNOWN:
+            shares.append(f"{100 * share:.0f} % in {file.name}")
+    if not shares:
+        return ""
+    return (
+        f"{task}: the encoder does not know many of the word pieces, which it reads as [UNK] "
+        f"({', '.join(shares)}); take an encoder whose vocabulary has the language of the data"
+    )
+
+
+def _on_overlap(task: Task, read: Mapping[SplitName, ReadFile]) -> str:
+    if "train" not in read or "dev" not in read:
+        return ""
+    train = set(_examples(read["train"]))
+    dev = _examples(read["dev"])
+    shared = sum(example in train for example in dev)
+    if not shared:
+        return ""
+    what = "pairs" if TASKS[task].is_pair else "sentences"
+    return f"{task}: {shared} of {len(dev)} dev {what} also stand in train"
+
+
+def _examples(file: ReadFile) -> list[tuple[int, ...]]:
+    """The texts of each example that is used, by their hashes; those of a pair in a fixed order.
+
+    Word pieces would not do: where most are [UNK], different sentences look the same.
+    """
+    first = file.texts[file.used.first].tolist()
+    if file.used.second is None:
+        return [(text,) for text in first]
+    second = file.texts[file.used.second].tolist()
+    return [(min(pair), max(pair)) for pair in zip(first, second, strict=True)]
