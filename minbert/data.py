@@ -17,6 +17,7 @@ from .errors import InputError
 from .glue import prepare_glue
 from .reading import BadRow, Table, check_bad_rows, prepare_text, read_table
 from .tasks import TASK_NAMES, TASKS, SplitName, Task
+from .tokenizer import frame_ids
 from .toy import write_toy
 
 _NAMED_DATA = ("toy", "glue")
@@ -113,6 +114,7 @@ def load_dataset(
     """
     folder = array_cache.cache_folder() if cache == "default" else cache
     plain = _Tokenizer(tokenizer, inputs.max_length)
+    cls_id, sep_id = frame_ids(tokenizer)
     loaded: dict[Task, dict[SplitName, Split]] = {}
     files: dict[str, str] = {}
     notes: list[str] = []
@@ -136,8 +138,8 @@ def load_dataset(
         name=inputs.data if inputs.data in _NAMED_DATA else Path(inputs.data).resolve().name,
         splits=loaded,
         classes=classes,
-        cls_id=plain.special("[CLS]"),
-        sep_id=plain.special("[SEP]"),
+        cls_id=cls_id,
+        sep_id=sep_id,
         files=files,
         notes=tuple(dict.fromkeys(notes)),
     )
@@ -189,12 +191,6 @@ class _Tokenizer:
     def encode(self, texts: list[str]) -> list[list[int]]:
         encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
-
-    def special(self, token: str) -> int:
-        number = self._tokenizer.token_to_id(token)
-        if number is None:
-            raise InputError(f"the encoder's tokenizer has no {token}; take a BERT encoder")
-        return number
 
 
 @contextlib.contextmanager
