@@ -33,6 +33,7 @@ class Plan:
         tries: run next, and halved as any other.
         trials: how many there will be, all of these included.
         most_reports: of any configuration of the space.
+        configs: what may be proposed, over the branches of the space, and all that is given.
         earlier: trials of an earlier search, for the sampler to learn from.
     """
 
@@ -43,6 +44,7 @@ class Plan:
     tries: tuple[FixedTrial, ...]
     trials: int
     most_reports: int
+    configs: tuple[TrainConfig, ...]
     earlier: tuple[FrozenTrial, ...] = ()
 
 
@@ -102,6 +104,7 @@ def make_plan(settings: StudySettings, inputs: InputSettings, space: Space) -> P
         tries=tries,
         trials=trials,
         most_reports=most_reports,
+        configs=(base, *configs, *(trial.config for trial in (*fixed, *tries))),
     )
 
 
