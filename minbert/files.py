@@ -35,6 +35,18 @@ def check_content(path: Path) -> None:
         raise InputError(f"{path}: the file is empty; download it again")
 
 
+def text_of(path: Path) -> str | None:
+    """The beginning of a file that is a text, as an error saved in place of weights; or None."""
+    with path.open("rb") as file:
+        head = file.read(512)
+    try:
+        text = head.decode()
+    except UnicodeDecodeError:
+        return None
+    shown = " ".join(text.split())
+    return shown[:40] if shown.isprintable() else None
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file; InputError where there is none."""
     content = _parse(path)

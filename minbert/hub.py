@@ -55,7 +55,7 @@ def load_pretrained(name: str, layers: int | None = None) -> Pretrained:
         return read_checkpoint(name, _find_in(_folder(path)), layers)
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", name):
         raise InputError(f"no encoder folder '{name}'; {_WHAT_ELSE}")
-    if path.suffix in _FILE_SUFFIXES:
+    if path.suffix.lower() in _FILE_SUFFIXES:
         raise InputError(f"no encoder file '{name}'; {_WHAT_ELSE}")
     find = _HubFiles(name)
     try:
@@ -85,6 +85,12 @@ def _folder(path: Path) -> Path:
         if path.is_dir():
             # Raises where the folder may not be read.
             next(path.iterdir(), None)
+            snapshot = next(path.glob("snapshots/*/config.json"), None)
+            if snapshot is not None and not (path / "config.json").exists():
+                raise InputError(
+                    f"encoder '{path}' is a folder of the Hub's cache; give the folder of the "
+                    f"snapshot in it: {snapshot.parent}"
+                )
             return path
         if not path.exists():
             raise InputError(f"encoder '{path}' is a link to what is not there; give {wanted}")

@@ -54,7 +54,8 @@ def check_positions(
     Raises:
         InputError: the longest does not fit, or joint pairs need a segment that is not there.
     """
-    configs = list(configs)
+    # Of many configurations most differ in nothing that counts here.
+    configs = list({(c.pair_encoding, c.train_tasks, c.negatives > 0): c for c in configs}.values())
     if encoder.segments < 2 and any(config.pair_encoding == "joint" for config in configs):
         raise InputError(
             "pair_encoding: the encoder knows one segment only and cannot encode pairs jointly; "

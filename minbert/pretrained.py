@@ -119,6 +119,8 @@ def _read_config(path: Path, layers: int | None) -> EncoderConfig:
     positions = content.get("position_embedding_type") or "absolute"
     if positions != "absolute":
         raise InputError(f"{path}: position_embedding_type {positions!r} is not supported")
+    if content.get("is_decoder"):
+        raise InputError(f"{path}: is_decoder is true; only a BERT that is an encoder is read")
     activation = content.get("hidden_act", "gelu")
     if activation not in get_args(Activation):
         known = ", ".join(get_args(Activation))

@@ -15,17 +15,21 @@ from torch import Tensor
 
 from .encoder import EncoderConfig
 from .errors import InputError
-from .files import FindFile, check_content, read_json
+from .files import FindFile, check_content, read_json, text_of
 
 log = logging.getLogger(__name__)
 
 # In the order in which transformers looks for them.
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 _INDEX = ".index.json"
+# Of other frameworks; asked for only where there are no weights.
+_OTHER_FILES = ("tf_model.h5", "flax_model.msgpack", "bert_model.ckpt.index")
 
 _FIRST = "embeddings.word_embeddings.weight"
-# What wraps a whole model: DataParallel, torch.compile, a task's model, sentence-transformers.
-_WRAPPERS = {"module", "_orig_mod", "model", "bert", "encoder", "auto_model", "0"}
+# What holds an encoder: a task's model, sentence-transformers.
+_HOLDERS = {"bert", "model", "encoder", "auto_model", "0"}
+# What wraps a module, anywhere: DataParallel, torch.compile, FSDP, activation checkpointing.
+_WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 # Under these a training checkpoint holds the weights beside other things.
 _STATES = ("state_dict", "model_state_dict", "model", "module")
 
@@ -108,12 +112,24 @@ def _open(name: str, find: FindFile) -> tuple[Path, Stored]:
             return path, _open_file(path)
         if index := find(file + _INDEX):
             return index, _open_shards(index, find)
+    for other in _OTHER_FILES:
+        if find(other):
+            raise InputError(
+                f"encoder '{name}': its weights are in {other} alone, which is not of PyTorch; "
+                f"take a checkpoint with {WEIGHT_FILES[0]}"
+            )
     raise InputError(f"encoder '{name}': there is neither {' nor '.join(WEIGHT_FILES)}")
 
 
 def _open_file(path: Path) -> Stored:
     check_content(path)
-    return _open_safetensors(path) if path.suffix == ".safetensors" else _open_pickled(path)
+    is_safetensors = path.suffix == ".safetensors"
+    if (text := text_of(path)) is not None:
+        kind = "safetensors" if is_safetensors else "plain weights"
+        raise InputError(
+            f"{path}: not readable as {kind} (a text that begins '{text}'); download it again"
+        )
+    return _open_safetensors(path) if is_safetensors else _open_pickled(path)
 
 
 def _open_shards(index: Path, find: FindFile) -> Stored:
@@ -161,7 +177,9 @@ def _in_safetensors(path: Path, act: Callable[[], Any]) -> Any:
     try:
         return act()
     except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not readable as safetensors ({error})") from None
+        raise InputError(
+            f"{path}: not readable as safetensors ({error}); download or copy it again"
+        ) from None
 
 
 def _open_pickled(path: Path) -> Stored:
@@ -209,31 +227,31 @@ def _state_in(content: object) -> dict[str, Tensor]:
 
 def _plain_names(path: Path, stored: Iterable[str]) -> dict[str, str]:
     """Stored names by BertModel's, of older, of larger and of wrapped models too."""
-    stored = list(stored)
-    prefix = _prefix(path, stored)
+    bare = {
+        name: ".".join(part for part in name.split(".") if part not in _WRAPPERS) for name in stored
+    }
+    prefix = _prefix(path, list(bare.values()))
     return {
-        re.sub(r"\.gamma$", ".weight", re.sub(r"\.beta$", ".bias", name[len(prefix) :])): name
-        for name in stored
-        if name.startswith(prefix)
+        re.sub(r"\.gamma$", ".weight", re.sub(r"\.beta$", ".bias", plain[len(prefix) :])): name
+        for name, plain in bare.items()
+        if plain.startswith(prefix)
     }
 
 
-def _prefix(path: Path, stored: list[str]) -> str:
+def _prefix(path: Path, names: list[str]) -> str:
     """What stands before BertModel's names.
 
     Raises:
         InputError: it is not known to mean nothing, or there are several.
     """
     found = [
-        name.removesuffix(_FIRST)
-        for name in stored
-        if name == _FIRST or name.endswith("." + _FIRST)
+        name.removesuffix(_FIRST) for name in names if name == _FIRST or name.endswith("." + _FIRST)
     ]
-    known = [prefix for prefix in found if _WRAPPERS.issuperset(prefix.split(".")[:-1])]
+    known = [prefix for prefix in found if _HOLDERS.issuperset(prefix.split(".")[:-1])]
     if len(known) == 1:
         return known[0]
     if not found:
-        example = f" (its first is '{min(stored)}')" if stored else ""
+        example = f" (its first is '{min(names)}')" if names else ""
         raise InputError(f"{path}: tensor '{_FIRST}' is missing{example}")
     listed = ", ".join(f"'{prefix}'" for prefix in known or found)
     if len(known) > 1:

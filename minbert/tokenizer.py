@@ -152,6 +152,8 @@ def _check_splitting(where: str, settings: dict[str, Any]) -> None:
             f"{where}: do_basic_tokenize false is not supported; remove it to read the words as "
             "transformers does today"
         )
+    if settings.get("split_special_tokens"):
+        raise InputError(f"{where}: split_special_tokens is not supported; remove it")
     special = {_text_of(settings.get(f"{kind}_token", f"[{kind.upper()}]")) for kind in _KINDS}
     kept = settings.get("never_split") or ()
     if not isinstance(kept, list | tuple) or not special.issuperset(map(_text_of, kept)):
@@ -175,6 +177,9 @@ def _check_class(find: FindFile, settings: dict[str, Any]) -> str | None:
             if content.get(key) not in (None, plain):
                 what = f"{key} {content[key]!r}"
                 raise _not_bert(path, what if name is None else f"tokenizer_class {name}, {what}")
+        for key in ("mecab_kwargs", "sudachi_kwargs", "jumanpp_kwargs"):
+            if name is None and content.get(key):
+                raise _not_bert(path, f"it has {key}")
         if name is None:
             continue
         known = (*_GENERAL_CLASSES, *BERT_CLASSES, *(f"{known}Fast" for known in BERT_CLASSES))
@@ -268,7 +273,12 @@ def _read_vocabulary(path: Path) -> dict[str, int]:
         raise InputError(f"{path}: not readable as text ({error})") from None
     # As in transformers, blanks behind a token are none of it, the \r of Windows among them.
     stripped = (line.rstrip() for line in lines)
-    return {token: number for number, token in enumerate(stripped) if token}
+    vocabulary = {token: number for number, token in enumerate(stripped) if token}
+    for mark, maker in (("▁", "SentencePiece"), ("Ġ", "byte-level BPE")):
+        marked = any(len(token) > 1 and token.startswith(mark) for token in vocabulary)
+        if marked and not any(token.startswith("##") for token in vocabulary):
+            raise _not_bert(path, f"its words begin with {mark} as those of {maker}")
+    return vocabulary
 
 
 def _from_vocabulary(

@@ -75,6 +75,7 @@ def _config(folder: Path) -> dict[str, Any]:
         ),
         ({}, ("model_type", "type_vocab_size"), "no model_type, and there is no type_vocab_size"),
         ({"model_type": 7}, (), "model_type is 7"),
+        ({"is_decoder": True}, (), "is_decoder is true; only a BERT that is an encoder is read"),
     ],
 )
 def test_another_model_is_refused_by_name(
@@ -117,6 +118,18 @@ def test_what_stands_in_the_place_of_a_file_is_named(case: str, file: str, tmp_p
     assert refusal(tmp_path).startswith(f"{tmp_path / file}: {said}")
 
 
+@pytest.mark.parametrize("text", ["Entry not found", '{"error": "Invalid credentials"}', "überall"])
+@pytest.mark.parametrize("file", ["model.safetensors", "pytorch_model.bin"])
+def test_a_text_in_place_of_weights_is_shown(text: str, file: str, tmp_path: Path) -> None:
+    write_encoder(tmp_path, weights=lambda folder, _: write_files(folder, {file: text}))
+    assert f"(a text that begins '{text}'); download it again" in refusal(tmp_path)
+
+
+def test_weights_of_another_framework_are_named(tmp_path: Path) -> None:
+    write_encoder(tmp_path, weights=lambda folder, _: write_files(folder, {"tf_model.h5": b"\x89"}))
+    assert "its weights are in tf_model.h5 alone, which is not of PyTorch" in refusal(tmp_path)
+
+
 def test_a_shard_that_is_a_pointer_is_named(tmp_path: Path) -> None:
     write_encoder(tmp_path, weights=save_shards)
     write_files(tmp_path, {SHARDS[1]: POINTER})
@@ -126,7 +139,11 @@ def test_a_shard_that_is_a_pointer_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"404: Not Found", "not readable as plain weights (damaged, cut off, or not saved by"),
+        (
+            b"Entry not found",
+            "not readable as plain weights (a text that begins 'Entry not found')",
+        ),
+        (b"\x80\x04N.", "not readable as plain weights (damaged, cut off, or not saved by"),
         (b"PK\x03\x04 torn", "not readable as plain weights (damaged, cut off, or not saved by"),
         (b"\x80\x02}q\x00.", "not readable as plain weights ("),
     ],
@@ -233,7 +250,9 @@ MEANINGLESS = (
     "model.",
     "model.bert.",
     "encoder.",
+    "encoder.module.",
     "0.auto_model.",
+    "_fsdp_wrapped_module.",
 )
 
 
@@ -242,7 +261,18 @@ def test_a_prefix_that_means_nothing_is_taken_off(prefix: str, tmp_path: Path) -
     assert_weights(tmp_path, write_encoder(tmp_path, weights=renamed(prefix)))
 
 
-@pytest.mark.parametrize("prefix", ["roberta.", "student.bert.", "module.distilbert."])
+def test_a_wrapper_within_the_model_is_taken_off(tmp_path: Path) -> None:
+    def save(folder: Path, tensors: Tensors) -> None:
+        inner = {
+            "bert.module." + re.sub(r"^encoder\.layer\.1\.", r"\g<0>_orig_mod.", name): tensor
+            for name, tensor in tensors.items()
+        }
+        save_pickled(folder, inner)
+
+    assert_weights(tmp_path, write_encoder(tmp_path, weights=save))
+
+
+@pytest.mark.parametrize("prefix", ["roberta.", "student.bert.", "distilbert."])
 def test_a_prefix_that_is_not_known_is_named(prefix: str, tmp_path: Path) -> None:
     write_encoder(tmp_path, weights=renamed(prefix))
     assert f"the names of its tensors begin with '{prefix}'" in refusal(tmp_path)

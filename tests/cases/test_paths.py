@@ -96,6 +96,15 @@ def test_links_that_lead_nowhere_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_hub")
+def test_a_folder_of_the_cache_is_told_its_snapshot(tmp_path: Path) -> None:
+    snapshot = tmp_path / "models--org--name" / "snapshots" / "abc"
+    write_encoder(snapshot)
+    said = refusal(tmp_path / "models--org--name")
+    assert said.endswith(f"give the folder of the snapshot in it: {snapshot}")
+    load_pretrained(str(snapshot))
+
+
+@pytest.mark.usefixtures("no_hub")
 def test_what_is_neither_file_nor_folder_is_refused() -> None:
     assert "encoder '/dev/null' is a file, not a folder" in refusal("/dev/null")
 

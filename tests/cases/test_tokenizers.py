@@ -206,6 +206,10 @@ FOREIGN: dict[str, tuple[Mapping[str, Any], str]] = {
     "Herbert": ({"tokenizer_class": "HerbertTokenizer"}, "HerbertTokenizer"),
     "SentencePiece": ({"tokenizer_class": "BertGenerationTokenizer"}, "BertGenerationTokenizer"),
     "of a stranger": ({"tokenizer_class": "KoBertTokenizer"}, "KoBertTokenizer"),
+    "Japanese, only its dictionary": (
+        {"mecab_kwargs": {"mecab_dic": "ipadic"}},
+        "has mecab_kwargs",
+    ),
     "no name": ({"tokenizer_class": 7}, "tokenizer_class 7"),
 }
 
@@ -256,6 +260,7 @@ def test_a_class_of_bert_over_another_model_is_refused(tmp_path: Path) -> None:
         ({"strip_accents": 0}, "strip_accents must be true or false (got 0)"),
         ({"tokenize_chinese_chars": []}, "tokenize_chinese_chars must be true or false (got [])"),
         ({"do_basic_tokenize": False}, "do_basic_tokenize false is not supported"),
+        ({"split_special_tokens": True}, "split_special_tokens is not supported"),
         ({"never_split": ["film"]}, "never_split ['film'] is not supported"),
         ({"added_tokens_decoder": {"x": {}}}, "added_tokens_decoder must give each number"),
         ({"additional_special_tokens": [7]}, "a special token must be a text"),
@@ -314,6 +319,18 @@ def test_tokenizer_json_without_its_own_unknown_token_is_refused(tmp_path: Path)
     made = text.replace('"content":"<unk>"', '"content":"<other>"')
     write_encoder(tmp_path, files={"tokenizer.json": made}, vocab_size=len(WORDS) + 2)
     assert "tokenizer.json: the vocabulary has no <unk>" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(("mark", "maker"), [("▁", "SentencePiece"), ("Ġ", "byte-level BPE")])
+def test_words_of_another_kind_of_tokenizer_are_refused(
+    mark: str, maker: str, tmp_path: Path
+) -> None:
+    words = [word.replace("##", mark) for word in WORDS]
+    write_encoder(tmp_path, words=words)
+    assert f"(its words begin with {mark} as those of {maker})" in refusal(tmp_path)
+    # One such word beside WordPiece's own is a word like any other.
+    write_encoder(tmp_path, words=[*WORDS, f"{mark}x"])
+    load_pretrained(str(tmp_path))
 
 
 # Numbers of added tokens
