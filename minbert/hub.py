@@ -127,6 +127,10 @@ class _HubFiles:
         self.missed: str | None = None
 
     def __call__(self, file: str) -> Path | None:
+        if self.missed is not None:
+            # Not asked again, as each file could wait for the network's own time-out.
+            cached = huggingface_hub.try_to_load_from_cache(self.repo_id, file)
+            return Path(cached) if isinstance(cached, str) else None
         try:
             return _fetch(self.repo_id, file, "main", "model")
         except _UnreachableError as error:

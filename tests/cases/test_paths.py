@@ -230,6 +230,15 @@ def test_a_snapshot_in_the_cache_is_enough(
     assert loaded.tokenizer().encode("the film").tokens == ["[CLS]", "the", "film", "[SEP]"]
 
 
+def test_a_hub_that_fails_is_asked_once(cached: Server) -> None:
+    cached.failing = True
+    cached.requests.clear()
+    load_pretrained(NAME)
+    # The first file is in the cache, the second is not; no third is asked for.
+    asked = {request.rpartition("/")[2] for request in cached.requests}
+    assert asked == {"config.json", "tokenizer_config.json"}
+
+
 @pytest.mark.parametrize("case", WITHOUT)
 def test_what_the_cache_lacks_is_explained(
     case: str, cached: Server, monkeypatch: pytest.MonkeyPatch
