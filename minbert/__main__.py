@@ -21,8 +21,19 @@ from .config import InputSettings
 from .data import Dataset, load_dataset, tokenize_texts
 from .errors import InputError
 from .evaluate import TaskResult, evaluate, predict, write_predictions
-from .settings import Settings, add_options, given, make_parser, run_command
+from .positions import check_positions
+from .settings import (
+    FolderPath,
+    PathText,
+    Settings,
+    add_options,
+    given,
+    make_parser,
+    path_option,
+    run_command,
+)
 from .tasks import TASKS, SplitName, Task
+from .tokenizer import frame_ids
 
 _GRADES = ("negative", "somewhat negative", "neutral", "somewhat positive", "positive")
 
@@ -30,7 +41,7 @@ _GRADES = ("negative", "somewhat negative", "neutral", "somewhat positive", "pos
 class ModelSettings(Settings):
     """The saved model."""
 
-    model: Path
+    model: FolderPath
     """folder of the saved model"""
     device: str | None = None
     """cpu or cuda (default: cuda where there is one)"""
@@ -39,7 +50,7 @@ class ModelSettings(Settings):
 class DataSettings(Settings):
     """What it is asked about."""
 
-    data: str | None = None
+    data: PathText | None = None
     """'toy', 'glue' or a folder in the course layout (default: what the model was trained on)"""
     dev_limit: str | None = None
     """only a random sample of N dev examples a task, the same as in training (default: all)"""
@@ -60,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_options(predicting, ModelSettings, DataSettings)
     group = predicting.add_argument_group("Where the answers go")
     group.add_argument("--split", choices=("dev", "test"), default="dev", help="which files")
-    group.add_argument("--out", type=Path, help="folder of the predictions files")
+    group.add_argument("--out", type=path_option, help="folder of the predictions files")
     group.add_argument("--text", help="answer about this sentence instead of a data set")
     group.add_argument("--text2", help="and about the pair of --text and this one")
     arguments = parser.parse_args(argv)
@@ -89,6 +100,7 @@ def _load(arguments: argparse.Namespace) -> tuple[SavedModel, InputSettings]:
 def _evaluate(arguments: argparse.Namespace) -> int:
     saved, inputs = _load(arguments)
     dataset = load_dataset(inputs, saved.tokenizer, splits=("dev",))
+    _check_positions(saved, dataset)
     _print_notes(dataset)
     results = evaluate(saved.model, dataset)
     overall = _overall(results)
@@ -115,6 +127,11 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _check_positions(saved: SavedModel, dataset: Dataset) -> None:
+    remedy = "shorten it, or train the model with a lower --max-length"
+    check_positions(dataset, saved.model.encoder.config, [saved.info.config], remedy=remedy)
+
+
 def _overall(results: dict[Task, TaskResult]) -> dict[str, float]:
     """The course's overall scores: the mean (2023), and with (sts + 1) / 2 for sts (2024)."""
     if len(results) < len(TASKS):
@@ -135,12 +152,13 @@ def _predict(arguments: argparse.Namespace) -> int:
         return 0
     split: SplitName = arguments.split
     dataset = load_dataset(inputs, saved.tokenizer, splits=(split,))
+    _check_positions(saved, dataset)
     _print_notes(dataset)
     answers = predict(saved.model, dataset, split)
     if not answers:
         raise InputError(f"{inputs.data} has no {split} files")
     try:
-        paths = write_predictions(arguments.out, dataset, split, answers)
+        paths = write_predictions(Path(arguments.out), dataset, split, answers)
     except OSError as error:
         raise InputError(f"cannot write to {arguments.out}: {error.strerror}") from None
     for path in paths:
@@ -151,14 +169,14 @@ def _predict(arguments: argparse.Namespace) -> int:
 def _predict_texts(saved: SavedModel, texts: tuple[str, ...], max_length: int) -> None:
     """Print what the model says of one sentence, or of two and their pair."""
     tokenizer = saved.tokenizer
-    # Loading the model has made sure that there are both.
-    cls_id, sep_id = (tokenizer.token_to_id(token) or 0 for token in ("[CLS]", "[SEP]"))
+    cls_id, sep_id = frame_ids(tokenizer)
     for task in saved.info.tasks:
         if TASKS[task].is_pair and len(texts) < 2:
             continue
         rows = [texts] if TASKS[task].is_pair else [(text,) for text in texts]
         split = tokenize_texts(task, rows, tokenizer, max_length)
         dataset = Dataset("text", {task: {"test": split}}, 0, cls_id, sep_id, {}, ())
+        _check_positions(saved, dataset)
         for row, answer in zip(rows, predict(saved.model, dataset, "test")[task], strict=True):
             if task == "sst":
                 grade = f" ({_GRADES[int(answer)]})" if saved.info.classes == len(_GRADES) else ""

@@ -35,6 +35,7 @@ from .model import MultitaskModel
 from .report import Report
 from .settings import Settings
 from .tasks import Task
+from .tokenizer import special_names
 
 _ENCODER, _HEADS, _INFO = "model.safetensors", "heads.safetensors", "minbert.json"
 
@@ -74,7 +75,7 @@ def save_model(folder: Path, model: MultitaskModel, tokenizer: Tokenizer, info: 
     tokenizer_config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": encoder.config.max_positions,
-        **{f"{name}_token": f"[{name.upper()}]" for name in ("unk", "sep", "pad", "cls", "mask")},
+        **special_names(tokenizer),
     }
     files = {
         **weights,

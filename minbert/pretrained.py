@@ -1,30 +1,28 @@
 """A BERT checkpoint in memory: read from files in the Hugging Face layout, or made up."""
 
-import json
-import logging
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
-import safetensors
 import tokenizers
-import torch
-from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
-from torch import Tensor
 
 from .encoder import Activation, EncoderConfig
 from .errors import InputError
+from .files import FindFile, read_json, read_json_list
+from .tensors import normal, read_weights
+from .tokenizer import read_tokenizer, wordpiece
 
-log = logging.getLogger(__name__)
-
-WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
-TOKENIZER_FILES = ("tokenizer.json", "vocab.txt")
-
-# Gives the path of a file of a checkpoint by its name, or None where there is no such file.
-FindFile = Callable[[str], Path | None]
+_SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "max_position_embeddings",
+    "type_vocab_size",
+)
 
 
 @dataclass(frozen=True)
@@ -58,36 +56,71 @@ def read_checkpoint(name: str, find: FindFile, layers: int | None) -> Pretrained
     Raises:
         InputError: a file is missing, damaged, or not of a BERT that ``Encoder`` can run.
     """
+    find = _find_encoder(name, find)
     config_file = find("config.json")
     if config_file is None:
         raise InputError(
             f"encoder '{name}': there is no config.json; is it a folder saved by transformers?"
         )
     config = _read_config(config_file, layers)
-    tokenizer = _read_tokenizer(name, find)
+    tokenizer = read_tokenizer(name, find, config.vocab_size)
     _check_vocabulary(name, tokenizer, config)
-    weights = _read_weights(name, find, config)
+    weights = read_weights(name, find, config)
     return Pretrained(name, config, weights, tokenizer.to_str())
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not readable as JSON ({error})") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: not a JSON object")
-    return content
+def _find_encoder(name: str, find: FindFile) -> FindFile:
+    """Where the encoder's files are: in a sentence-transformers folder perhaps one level down."""
+    config_file = find("config.json")
+    if config_file is not None:
+        content = read_json(config_file)
+        if "model_type" in content or any(key in content for key in _SIZES):
+            return find
+    modules_file = find("modules.json")
+    if modules_file is None:
+        return find
+    first = next(iter(read_json_list(modules_file)), None)
+    kind, path = (first.get("type"), first.get("path")) if isinstance(first, dict) else (None, None)
+    if not isinstance(kind, str) or kind.rpartition(".")[2] != "Transformer":
+        raise InputError(
+            f"{modules_file}: the first module is {kind}, not a Transformer; only BERT is read"
+        )
+    if not isinstance(path, str) or not re.fullmatch(r"([\w-][\w.-]*/?)?", path):
+        raise InputError(f"{modules_file}: '{path}' is not the name of a folder beside it")
+    folder = path.rstrip("/")
+    if not folder:
+        return find
+    if find(f"{folder}/config.json") is None:
+        raise InputError(
+            f"encoder '{name}': {modules_file.name} says that the encoder is in {folder}, but "
+            f"there is no {folder}/config.json"
+        )
+    return lambda file: find(f"{folder}/{file}")
+
+
+def _check_model_type(path: Path, content: dict[str, Any]) -> None:
+    model_type = content.get("model_type")
+    if model_type is None:
+        # The first BERT checkpoints do not say what they are, but have all of BERT's sizes.
+        missing = [key for key in _SIZES if key not in content]
+        architectures = content.get("architectures") or []
+        foreign = [name for name in architectures if not str(name).startswith("Bert")]
+        if not missing and not foreign:
+            return
+        why = f"and there is no {missing[0]}" if missing else f"architectures are {architectures}"
+        raise InputError(f"{path}: not a BERT (no model_type, {why}); only BERT is read")
+    if model_type != "bert":
+        raise InputError(f"{path}: not a BERT (model_type is {model_type!r}); only BERT is read")
 
 
 def _read_config(path: Path, layers: int | None) -> EncoderConfig:
-    content = _read_json(path)
-    model_type = content.get("model_type")
-    if model_type != "bert":
-        raise InputError(f"{path}: not a BERT (model_type is {model_type!r}); only BERT is read")
+    content = read_json(path)
+    _check_model_type(path, content)
     positions = content.get("position_embedding_type") or "absolute"
     if positions != "absolute":
         raise InputError(f"{path}: position_embedding_type {positions!r} is not supported")
+    if content.get("is_decoder"):
+        raise InputError(f"{path}: is_decoder is true; only a BERT that is an encoder is read")
     activation = content.get("hidden_act", "gelu")
     if activation not in get_args(Activation):
         known = ", ".join(get_args(Activation))
@@ -127,130 +160,14 @@ def _layers_kept(where: str, asked: int | None, there: int) -> int:
     return asked or there
 
 
-def _read_tokenizer(name: str, find: FindFile) -> tokenizers.Tokenizer:
-    if path := find("tokenizer.json"):
-        try:
-            tokenizer = tokenizers.Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises nothing more special
-            raise InputError(f"{path}: not a tokenizer ({error})") from None
-    elif path := find("vocab.txt"):
-        settings_file = find("tokenizer_config.json")
-        settings = _read_json(settings_file) if settings_file else {}
-        try:
-            words = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: not readable as text ({error})") from None
-        lowercase = bool(settings.get("do_lower_case", True))
-        tokenizer = _wordpiece(str(path), {word: i for i, word in enumerate(words)}, lowercase)
-    else:
-        raise InputError(f"encoder '{name}': there is neither {' nor '.join(TOKENIZER_FILES)}")
-    for token in ("[CLS]", "[SEP]"):
-        if tokenizer.token_to_id(token) is None:
-            raise InputError(f"{path}: the vocabulary has no {token}")
-    # A checkpoint's own cutting and padding, such as MiniLM's to 128, is not for packed tokens.
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
-
-
-def _wordpiece(where: str, vocabulary: dict[str, int], lowercase: bool) -> tokenizers.Tokenizer:
-    """BERT's tokenizer over a vocabulary."""
-    for token in ("[UNK]", "[CLS]", "[SEP]"):
-        if token not in vocabulary:
-            raise InputError(f"{where}: the vocabulary has no {token}")
-    tokenizer = tokenizers.Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[(token, vocabulary[token]) for token in ("[CLS]", "[SEP]")],
-    )
-    special = [word for word in vocabulary if re.fullmatch(r"\[(PAD|UNK|CLS|SEP|MASK)\]", word)]
-    tokenizer.add_special_tokens(special)
-    return tokenizer
-
-
 def _check_vocabulary(name: str, tokenizer: tokenizers.Tokenizer, config: EncoderConfig) -> None:
-    needed = max(tokenizer.get_vocab().values()) + 1
-    if needed > config.vocab_size:
+    last, number = max(tokenizer.get_vocab().items(), key=lambda entry: entry[1])
+    if number >= config.vocab_size:
         raise InputError(
-            f"encoder '{name}': the tokenizer knows {needed} tokens, but vocab_size in config.json "
-            f"is {config.vocab_size}; tokenizer and weights are not of one model"
+            f"encoder '{name}': the tokenizer knows {number + 1} tokens, the last '{last}', but "
+            f"vocab_size in config.json is {config.vocab_size}; tokenizer and weights are not of "
+            "one model"
         )
-
-
-def _read_weights(name: str, find: FindFile, config: EncoderConfig) -> dict[str, np.ndarray]:
-    if path := find("model.safetensors"):
-        found = _read_safetensors(path, set(config.tensor_shapes()))
-    elif path := find("pytorch_model.bin"):
-        found = _read_pickled(path)
-    else:
-        raise InputError(f"encoder '{name}': there is neither {' nor '.join(WEIGHT_FILES)}")
-
-    weights = {}
-    for wanted, shape in config.tensor_shapes().items():
-        tensor = found.get(wanted)
-        if tensor is None:
-            if wanted.startswith("pooler."):
-                continue
-            raise InputError(f"{path}: tensor '{wanted}' is missing")
-        if tuple(tensor.shape) != shape:
-            raise InputError(
-                f"{path}: tensor '{wanted}' has shape {tuple(tensor.shape)}, but config.json "
-                f"makes it {shape}"
-            )
-        weights[wanted] = tensor.to(torch.float32).numpy()
-    if len(weights) < len(config.tensor_shapes()):
-        log.warning("%s: there is no pooler; made a new one from a fixed seed", path)
-        weights |= _new_pooler(config.hidden_size)
-    return weights
-
-
-def _read_safetensors(path: Path, wanted: set[str]) -> dict[str, Tensor]:
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            names = {_plain_name(stored): stored for stored in file.keys()}  # noqa: SIM118 - not a dict
-            return {
-                plain: file.get_tensor(stored) for plain, stored in names.items() if plain in wanted
-            }
-    except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not readable as safetensors ({error})") from None
-
-
-def _read_pickled(path: Path) -> dict[str, Tensor]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged or hostile files raise many kinds
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path}: not readable as plain weights ({reason})") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: not readable as plain weights (not a table of tensors)")
-    return {
-        _plain_name(stored): tensor
-        for stored, tensor in content.items()
-        if isinstance(stored, str) and isinstance(tensor, Tensor)
-    }
-
-
-def _plain_name(stored: str) -> str:
-    """BertModel's name of a stored tensor, of older and of larger models too."""
-    plain = stored.removeprefix("bert.")
-    return re.sub(r"\.gamma$", ".weight", re.sub(r"\.beta$", ".bias", plain))
-
-
-def _new_pooler(hidden: int) -> dict[str, np.ndarray]:
-    random = np.random.default_rng(0)
-    return {
-        "pooler.dense.weight": _normal(random, (hidden, hidden)),
-        "pooler.dense.bias": np.zeros(hidden, dtype=np.float32),
-    }
-
-
-def _normal(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """BERT's first values: normal with deviation 0.02."""
-    return (0.02 * random.standard_normal(shape)).astype(np.float32)
 
 
 # The tiny encoder
@@ -300,6 +217,6 @@ def make_tiny(layers: int | None) -> Pretrained:
         elif name.endswith(".bias"):
             weights[name] = np.zeros(shape, dtype=np.float32)
         else:
-            weights[name] = _normal(random, shape)
-    tokenizer = _wordpiece("encoder 'tiny'", vocabulary, lowercase=True)
+            weights[name] = normal(random, shape)
+    tokenizer = wordpiece("encoder 'tiny'", vocabulary)
     return Pretrained("tiny", config, weights, tokenizer.to_str())

@@ -6,6 +6,7 @@ become command-line options, JSON keys and what a search space may set, with the
 
 import argparse
 import difflib
+import os
 import shlex
 import shutil
 import sys
@@ -69,6 +70,40 @@ def _first_problem(error: pydantic.ValidationError, names: Sequence[str]) -> str
 def _did_you_mean(word: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(word, known, n=1)
     return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def expand_home(path: str) -> str:
+    """A path with ``~`` or ``~USER`` at its start replaced by that home folder.
+
+    Shells do so for a word that starts with it, and not for ``--option=~/folder``.
+
+    Raises:
+        ValueError: there is no such user.
+    """
+    if not path.startswith("~"):
+        return path
+    expanded = os.path.expanduser(path)  # noqa: PTH111 - keeps the rest as it was typed
+    if expanded == path:
+        user = path.partition("/")[0]
+        raise ValueError(f"no home folder is known for {user}; write ./{user} or the whole path")
+    return expanded
+
+
+def path_option(text: str) -> str:
+    """A path on the command line, for the ``type`` of an option of argparse."""
+    try:
+        return expand_home(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _expand(value: Any) -> Any:
+    return expand_home(str(value)) if isinstance(value, str | Path) else value
+
+
+# Of fields that name a file or folder, if only sometimes.
+PathText = typing.Annotated[str, pydantic.BeforeValidator(_expand)]
+FolderPath = typing.Annotated[Path, pydantic.BeforeValidator(_expand)]
 
 
 def choose(kind: str, name: str, known: Mapping[str, Value]) -> Value:

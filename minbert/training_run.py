@@ -27,8 +27,9 @@ from .config import InputSettings, TrainConfig, recipe
 from .data import Dataset, load_dataset
 from .errors import InputError
 from .hub import Pretrained, load_pretrained
+from .positions import check_positions
 from .report import Report
-from .settings import Settings, add_options, given, this_python
+from .settings import FolderPath, Settings, add_options, given, this_python
 from .train import DivergedError, Trainer
 
 _SECONDS_BETWEEN_LINES = 30
@@ -46,7 +47,7 @@ class RunSettings(Settings):
 class TrainOptions(Settings):
     """The run."""
 
-    out: Path
+    out: FolderPath
     """folder for the model that the run keeps"""
     recipe: str = "strong"
     """what is not given otherwise: strong, paper or paper-weighted"""
@@ -87,6 +88,7 @@ def train(arguments: argparse.Namespace) -> int:
     console = Console(markup=False)
     pretrained = load_pretrained(run.inputs.encoder, run.inputs.encoder_layers)
     dataset = load_dataset(run.inputs, pretrained.tokenizer())
+    check_positions(dataset, pretrained.config, [run.config])
     trainer = Trainer(run.config, dataset, pretrained, device)
     folder = _RunFolder(options.out, run, dataset, pretrained)
     if options.resume:

@@ -8,7 +8,7 @@ from minbert.data import load_dataset
 from minbert.errors import InputError, plain
 from minbert.hub import load_pretrained
 from minbert.report import Report
-from minbert.settings import make_parser, run_command, this_python
+from minbert.settings import make_parser, path_option, run_command, this_python
 from minbert.weights import Weights
 
 from .folder import RunFolder
@@ -34,7 +34,9 @@ def main() -> int:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--weights", help="the best model under these weights of sst, para and sts")
     which.add_argument("--trial", type=int, metavar="N", help="the model that this trial keeps")
-    parser.add_argument("--to", required=True, metavar="DIR", help="folder for the model")
+    parser.add_argument(
+        "--to", type=path_option, required=True, metavar="DIR", help="folder for the model"
+    )
     arguments = parser.parse_args()
     with told():
         return _export(arguments)

@@ -37,6 +37,7 @@ class Plan:
         trials: how many there will be, all of these included.
         most_reports: of any configuration of the space.
         grid_points: of ``--sampler grid``; None for other samplers.
+        configs: what may be proposed, over the branches of the space, and all that is given.
         earlier: trials of an earlier search, for the sampler to learn from.
     """
 
@@ -47,6 +48,7 @@ class Plan:
     tries: tuple[FixedTrial, ...]
     trials: int
     most_reports: int
+    configs: tuple[TrainConfig, ...]
     grid_points: int | None = None
     earlier: tuple[FrozenTrial, ...] = ()
 
@@ -106,6 +108,7 @@ def make_plan(settings: StudySettings, inputs: InputSettings, space: Space) -> P
         most_reports=most_reports,
         # A space without a grid is refused here, before anything runs.
         grid_points=Grid(space).size if settings.sampler == "grid" and not is_list else None,
+        configs=(base, *configs, *(trial.config for trial in (*fixed, *tries))),
     )
 
 

@@ -16,6 +16,7 @@ from minbert.config import InputSettings
 from minbert.data import Dataset, load_dataset
 from minbert.errors import InputError
 from minbert.hub import Pretrained, load_pretrained
+from minbert.positions import check_positions
 from minbert.settings import add_options, given, make_parser, run_command
 
 from .addresses import is_server
@@ -108,6 +109,7 @@ def run_search(settings: StudySettings, inputs: InputSettings, console: Console)
     try:
         pretrained = load_pretrained(inputs.encoder, inputs.encoder_layers)
         dataset = load_dataset(inputs, pretrained.tokenizer())
+        check_positions(dataset, pretrained.config, plan.configs)
         setup = make_setup(settings, inputs, plan, dataset, pretrained)
         folder = new or find_run(settings, plan, setup)
         with contextlib.ExitStack() as stack:

@@ -1,5 +1,6 @@
 """StudySettings: what is searched, for how long, and on what hardware."""
 
+import argparse
 import re
 from typing import Annotated, Any, Self
 
@@ -7,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from minbert.config import TaskWeights
 from minbert.errors import InputError
-from minbert.settings import Settings
+from minbert.settings import PathText, Settings, expand_home
 from minbert.weights import EQUAL_WEIGHTS
 
 from .addresses import is_server
@@ -41,6 +42,26 @@ def parse_duration(value: Any) -> Any:
         raise ValueError("give a time such as 90s, 10m or 1h30m") from None
 
 
+def expand_storage(where: str) -> str:
+    """A journal file or database URL, with the home folder for ``~`` before a path.
+
+    Raises:
+        ValueError: there is no such user.
+    """
+    scheme = "sqlite:///"
+    if where.startswith(f"{scheme}~"):
+        return scheme + expand_home(where.removeprefix(scheme))
+    return expand_home(where)
+
+
+def storage_option(text: str) -> str:
+    """``--storage`` of commands whose options are argparse's alone."""
+    try:
+        return expand_storage(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _no_ray_client(address: str | None) -> str | None:
     # Under Ray's client protocol the search would run on the cluster, and its files lie there.
     if address is not None and address.startswith("ray://"):
@@ -62,7 +83,7 @@ def _known_pruner(pruner: str) -> str:
 class StudySettings(Settings):
     """The search."""
 
-    space: str = "weights"
+    space: PathText = "weights"
     """what to vary: a name (see --list-spaces) or a Python file of your own"""
     recipe: str | None = None
     """what the space does not vary: strong, paper or paper-weighted (default: strong)"""
@@ -93,7 +114,7 @@ class StudySettings(Settings):
     in percentile:percentile=50,n_min_trials=8"""
     try_: tuple[str, ...] = ()
     """configuration to try first, such as lr=2e-5 or weights=.2/.3/.5; may be given again"""
-    start_from: str | None = None
+    start_from: PathText | None = None
     """folder of an earlier run whose trials the sampler learns from"""
     patience: Annotated[int, Field(ge=1)] | None = None
     """end when so many finished trials in a row did not score higher"""
@@ -111,7 +132,7 @@ class StudySettings(Settings):
     """end and retry a trial that gives no report for this long (default: wait for ever)"""
     resume: bool = False
     """go on with the run of --name, or the newest that these options fit; --trials may be more"""
-    storage: str | None = None
+    storage: Annotated[str, AfterValidator(expand_storage)] | None = None
     """database URL or Optuna journal file for the study (default: study.db in the run's folder);
     a password in it shows in the list of processes and on the Ray dashboard: see docs/search.md"""
     storage_patience: Annotated[float, BeforeValidator(parse_duration), Field(ge=0)] = 300.0
@@ -126,7 +147,7 @@ class StudySettings(Settings):
     """print what came of the search, and nothing while it runs"""
     name: Annotated[str, Field(pattern=r"^[^/\s][^/]*$")] | None = None
     """name of the run's folder (default: space, date and time)"""
-    out: str = "runs"
+    out: PathText = "runs"
     """folder that the run's folder is made in, or s3://BUCKET/PATH"""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """seed of the search, and of the training of every trial"""

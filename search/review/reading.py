@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from minbert.config import InputSettings, TaskWeights, recipe
 from minbert.errors import InputError
+from minbert.settings import path_option
 from minbert.weights import Weights
 from search.answers import DevAnswers
 from search.checkpoints import CheckpointStore
@@ -18,6 +19,7 @@ from search.noise import Noise, noise_of
 from search.patience import reason_of
 from search.provenance import DriverRun, runs_of
 from search.record import Moment, SearchRecord, TrialRecord
+from search.settings import storage_option
 from search.study import Study
 
 # What the study is made with, of which nothing is asked but to be shown.
@@ -179,8 +181,12 @@ def _noted(folder: RunFolder, study: Study) -> tuple[_Noted, list[DriverRun]]:
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Which run, and where its study is."""
-    parser.add_argument("run", metavar="RUN", help="folder of a run: runs/NAME, or s3://…")
-    parser.add_argument("--storage", help="database or journal file of the study")
+    parser.add_argument(
+        "run", type=path_option, metavar="RUN", help="folder of a run: runs/NAME, or s3://…"
+    )
+    parser.add_argument(
+        "--storage", type=storage_option, help="database or journal file of the study"
+    )
 
 
 def parse_weights(text: str, run: Run) -> Weights:

@@ -1,0 +1,71 @@
+"""The files of a checkpoint: found by name, and checked for what stands in their place."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .errors import InputError
+
+# Gives the path of a file of a checkpoint by its name, or None where there is no such file.
+FindFile = Callable[[str], Path | None]
+
+_LFS_POINTER = b"version https://git-lfs.github.com/"
+_HTML_STARTS = (b"<!doctype html", b"<html")
+
+
+def check_content(path: Path) -> None:
+    """Refuse a file that is not what its name says, but what a failed download left there.
+
+    Raises:
+        InputError: it is a Git LFS pointer, a web page, empty, or not readable.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(512)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    if head.startswith(_LFS_POINTER):
+        raise InputError(
+            f"{path}: a Git LFS pointer, not the file itself; run `git lfs pull` in its folder"
+        )
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(_HTML_STARTS):
+        raise InputError(f"{path}: a web page, not the file itself; download it again")
+    if not head:
+        raise InputError(f"{path}: the file is empty; download it again")
+
+
+def text_of(path: Path) -> str | None:
+    """The beginning of a file that is a text, as an error saved in place of weights; or None."""
+    with path.open("rb") as file:
+        head = file.read(512)
+    try:
+        text = head.decode()
+    except UnicodeDecodeError:
+        return None
+    shown = " ".join(text.split())
+    return shown[:40] if shown.isprintable() else None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; InputError where there is none."""
+    content = _parse(path)
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: not a JSON object")
+    return content
+
+
+def read_json_list(path: Path) -> list[Any]:
+    """The list in a JSON file; InputError where there is none."""
+    content = _parse(path)
+    if not isinstance(content, list):
+        raise InputError(f"{path}: not a JSON list")
+    return content
+
+
+def _parse(path: Path) -> Any:
+    check_content(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not readable as JSON ({error})") from None
