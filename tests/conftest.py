@@ -13,6 +13,7 @@ from minbert.data import Dataset, load_dataset
 from minbert.hub import Pretrained, load_pretrained
 
 from .browser import Browser, open_browser, what_is_missing
+from .plugin import pytest_sessionfinish  # noqa: F401
 
 SUBJECTS = ("dog", "cat", "child", "woman", "man", "bird", "horse", "girl")
 VERBS = ("sees", "likes", "finds", "hears", "wants", "paints")
