@@ -30,14 +30,21 @@ def run_in_process(main: Callable[[], int | None], *arguments: object) -> tuple[
     return int(caught.value.code or 0), out.getvalue(), err.getvalue()
 
 
+class OneSlot(Cluster):
+    """This machine with room for one trial, however many cores it has: the order is no chance."""
+
+    def slots(self, cpus_per_trial: int, gpus_per_trial: float) -> int:  # noqa: ARG002
+        return 1
+
+
 @contextmanager
 def shared_ray() -> Iterator[Cluster]:
-    """Ray on this machine; searches that run in this process meanwhile use it, and leave it."""
+    """Ray on this machine; searches in this process use it meanwhile, for one trial at a time."""
     with undone(), pytest.MonkeyPatch.context() as patch:
         # Whatever cluster this names must not be joined.
         patch.setenv("RAY_ADDRESS", "127.0.0.1:1")
         with ray_cluster(dashboard=False) as machine:
-            patch.setattr(local, "ray_cluster", lambda *_, **__: contextlib.nullcontext(machine))
+            patch.setattr(local, "ray_cluster", lambda *_, **__: contextlib.nullcontext(OneSlot()))
             yield machine
 
 

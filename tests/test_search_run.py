@@ -378,6 +378,7 @@ def test_a_finished_search_is_extended(
 
 INTERRUPTS_ITSELF = """
 import os, signal
+from cluster.local import Cluster
 from minbert.settings import run_command
 from search import run
 from search.driver import Driver
@@ -390,6 +391,7 @@ def reported(driver, number, attempt, report, *more, reported=Driver.reported):
     return goes_on
 
 Driver.reported = reported
+Cluster.slots = lambda *_: 1
 run_command(run.main)
 """
 
