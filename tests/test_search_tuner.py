@@ -37,7 +37,7 @@ from search.spaces import load_space
 from search.study import Study
 from search.trial import MinbertTrial
 
-from .in_process import shared_ray, undone
+from .in_process import OneSlot, shared_ray, undone
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,9 @@ class Searched:
     reports_of_process: Counter[int]
 
 
-def search(dataset: Dataset, tiny: Pretrained, folder: Path, **settings: Any) -> Searched:
+def search(
+    dataset: Dataset, tiny: Pretrained, folder: Path, machines: Cluster, **settings: Any
+) -> Searched:
     """A search with the real trainer, whose worker processes are counted."""
     checked = StudySettings.check({"pruner": "none", **settings})
     plan = make_plan(checked, InputSettings(), load_space(checked.space))
@@ -127,7 +129,7 @@ def search(dataset: Dataset, tiny: Pretrained, folder: Path, **settings: Any) ->
             tiny,
             directory=LocalDirectory(folder / "checkpoints"),
             scratch=folder / "ray",
-            machines=TwoSlots(),
+            machines=machines,
             cpus_per_trial=1,
             gpus_per_trial=0,
             state_every=checked.state_every,
@@ -149,7 +151,8 @@ def halved(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Searched:
     folder = tmp_path_factory.mktemp("halved")
-    return search(dataset, tiny, folder, space="lr", trials=9, epochs=3, reports_per_epoch=2)
+    settings = {"space": "lr", "trials": 9, "epochs": 3, "reports_per_epoch": 2}
+    return search(dataset, tiny, folder, TwoSlots(), **settings)
 
 
 def test_halving_promotes_a_third_and_a_third_of_these(halved: Searched) -> None:
@@ -171,12 +174,6 @@ def test_promoted_trials_score_what_they_score_without_a_pause(
         alone = [trainer.next_report() for _ in trial.reports]
         assert [report.scores for report in trial.reports] == [report.scores for report in alone]
         assert [report.losses for report in trial.reports] == [report.losses for report in alone]
-
-
-def test_processes_are_reused_for_new_trials_and_for_promotions(halved: Searched) -> None:
-    reports = sum(len(trial.reports) for trial in halved.driver.study.trials)
-    assert sum(halved.reports_of_process.values()) == reports
-    assert len(halved.reports_of_process) <= 3
 
 
 def test_models_of_the_front_and_of_the_best_are_left_and_no_state(
@@ -208,6 +205,46 @@ def test_answers_of_each_report_give_its_scores(halved: Searched, dataset: Datas
                 assert labels is not None
                 given = answers[task].astype(np.float32)
                 assert grade(task, given, labels, dataset.classes).score == score
+
+
+# A search whose order is known
+
+NUMBERED = '''"""Trials whose seed is their number."""
+def space(trial):
+    return {"lr": trial.suggest_float("lr", 1e-5, 1e-3, log=True), "seed": trial.number}
+'''
+
+
+class ScoredTrainer(Trainer):
+    """Scores as the number of its trial says: of the first three the second is the best."""
+
+    def next_report(self, *args: Any) -> Report:
+        return super().next_report(*args).replace(score=(0.1, 0.9, 0.2)[self.config.seed])
+
+
+class ScoredTrial(MinbertTrial):
+    def _make_trainer(self) -> Trainer:
+        trainer = super()._make_trainer()
+        trainer.__class__ = ScoredTrainer
+        return trainer
+
+
+def test_a_process_is_reused_for_new_trials_and_for_promotions(
+    machine: Cluster,  # noqa: ARG001
+    dataset: Dataset,
+    tiny: Pretrained,
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "numbered.py").write_text(NUMBERED)
+    settings = {"space": str(tmp_path / "numbered.py"), "trials": 3, "epochs": 1}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tuner, "MinbertTrial", ScoredTrial)
+        # On two slots it is chance how many processes there are: of two that end at the same
+        # moment Ray keeps one.
+        done = search(dataset, tiny, tmp_path, OneSlot(), **settings, reports_per_epoch=2)
+    whys = [[attempt.why for attempt in trial.attempts] for trial in done.driver.study.trials]
+    assert whys == [["start"], ["start", "promoted"], ["start"]]
+    assert list(done.reports_of_process.values()) == [5]
 
 
 # Faults
@@ -266,6 +303,7 @@ def faulty(
     folder = tmp_path_factory.mktemp("faulty")
     (folder / "faults.py").write_text(FAULTY)
     settings = {"space": str(folder / "faults.py"), "trials": 10, "epochs": 2}
+    settings |= {"halving": "none", "report_timeout": 999, "retries": 1}
 
     class Impatient(tuner.Attendant):
         """Takes the timeout to be over for the trial that hangs, once it does; for no other."""
@@ -279,9 +317,7 @@ def faulty(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tuner, "MinbertTrial", FaultyTrial)
         patch.setattr(tuner, "Attendant", Impatient)
-        return search(
-            dataset, tiny, folder, **settings, halving="none", report_timeout=999, retries=1
-        )
+        return search(dataset, tiny, folder, TwoSlots(), **settings)
 
 
 def test_a_search_survives_what_its_trials_do(faulty: Searched) -> None:
