@@ -14,6 +14,7 @@ from minbert.data import Dataset, load_dataset
 from minbert.hub import Pretrained, load_pretrained
 
 from .browser import Browser, open_browser, what_is_missing
+from .plugin import pytest_sessionfinish  # noqa: F401
 
 # How long an example takes depends on the machine.
 hypothesis.settings.register_profile("any machine", deadline=None)

@@ -71,7 +71,7 @@ def test_pairs_get_blanks_around_punctuation_and_single_sentences_are_stripped()
     assert prepare_text("sst", "  It's  a dog.  ") == "It's  a dog."
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.text())
 def test_preparing_a_text_twice_changes_nothing_more(text: str) -> None:
     for task in ("sst", "para", "sts"):
@@ -114,7 +114,7 @@ def test_texts_at_hand_are_checked(rows: list[tuple[str, ...]], tokenizer: Token
         tokenize_texts("para", rows, tokenizer, max_length=128)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.lists(st.lists(st.sampled_from(WORDS[4:]), min_size=1, max_size=9).map(" ".join), min_size=1)
 )

@@ -5,17 +5,22 @@ import os
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import minbert
 from minbert.__main__ import main
 from minbert.checkpoint import load_model
 from minbert.errors import InputError
 from minbert.report import Report
+from minbert.train import Trainer
 
+ROOT = Path(minbert.__file__).parent.parent
 SMALL = ["--encoder", "tiny", "--batch-size", "8", "--epochs", "2", "--device", "cpu"]
+# Of 30 steps with a report after each half, one in the middle of the second.
+STEP, REPORTS = 22, 2
 
 
 @pytest.fixture(scope="module")
@@ -25,13 +30,14 @@ def model(course_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return out
 
 
-def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def python(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "minbert", *words],
+        [sys.executable, *words],
+        cwd=ROOT,
         capture_output=True,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-        timeout=120,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        timeout=300,
         check=False,
     )
 
@@ -82,34 +88,19 @@ def test_one_task_needs_only_its_files(course_folder: Path, tmp_path: Path) -> N
     assert saved.info.report.score == saved.info.report.scores["sst"]
 
 
-def test_interrupted_run_goes_on_to_the_same_end(course_folder: Path, tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "minbert", "train", "--data", str(course_folder), *SMALL]
-    words += ["--epochs", "30", "--reports-per-epoch", "1", "--out"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    subprocess.run([*words, str(whole)], env=environment, check=True, timeout=120)
+def at_step(patch: pytest.MonkeyPatch, step: int, act: Callable[[], None]) -> None:
+    """Let something happen to training when a step of that number is done."""
+    next_report = Trainer.next_report
 
-    process = subprocess.Popen(
-        [*words, str(broken)], env=environment, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    for line in process.stdout:  # a run that says so has trained some epochs, not all
-        if line.startswith("epoch 2 "):
-            break
-    process.send_signal(signal.SIGINT)
-    said = process.stdout.read()
-    assert process.wait(timeout=60) == 130
-    assert f"-m minbert train --resume --out {broken}" in said
-    assert (broken / "state.pt").exists()
+    def disturbed(trainer: Trainer, on_step: Callable[[Trainer], None]) -> Report:
+        def and_act(trainer: Trainer) -> None:
+            if trainer.step == step:
+                act()
+            on_step(trainer)
 
-    again = run("train", "--resume", "--out", str(broken))
-    assert again.returncode == 0, again.stderr
-    assert not (broken / "state.pt").exists()
-    for name in ("model.safetensors", "heads.safetensors"):
-        assert (whole / name).read_bytes() == (broken / name).read_bytes()
-    one, other = (reports(folder) for folder in (whole, broken))
-    assert len(one) == 30
-    assert one == other
+        return next_report(trainer, and_act)
+
+    patch.setattr(Trainer, "next_report", disturbed)
 
 
 def reports(folder: Path) -> list[dict[str, object]]:
@@ -119,22 +110,55 @@ def reports(folder: Path) -> list[dict[str, object]]:
     ]
 
 
-def test_killed_run_goes_on_from_its_last_report(course_folder: Path, tmp_path: Path) -> None:
-    words = ["train", "--data", str(course_folder), *SMALL, "--epochs", "30"]
-    out = tmp_path / "run"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "minbert", *words, "--out", str(out)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 60
-    while not (out / "state.pt").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.kill()
-    process.wait()
-    done = run("train", "--resume", "--out", str(out))
-    assert done.returncode == 0, done.stderr
-    assert [report["step"] for report in reports(out)] == list(range(1, 31))
+def assert_ends_as(whole: Path, broken: Path) -> None:
+    """Go on with a run that was cut off; it comes to the same end as one that was not."""
+    assert (broken / "state.pt").exists()
+    assert main(["train", "--resume", "--out", str(broken)]) == 0
+    assert not (broken / "state.pt").exists()
+    for name in ("model.safetensors", "heads.safetensors"):
+        assert (whole / name).read_bytes() == (broken / name).read_bytes()
+    assert len(reports(whole)) == REPORTS
+    assert reports(broken) == reports(whole)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_run_goes_on_to_the_same_end(
+    number: signal.Signals,
+    model: Path,
+    course_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out, before = tmp_path / "run", signal.getsignal(number)
+    with pytest.MonkeyPatch.context() as patch:
+        at_step(patch, STEP, lambda: signal.raise_signal(number))
+        assert main(["train", "--data", str(course_folder), *SMALL, "--out", str(out)]) == 130
+    said = capsys.readouterr().out
+    assert f"Stopped at step {STEP} of " in said
+    assert f"-m minbert train --resume --out {out}" in said
+    assert signal.getsignal(number) is before
+    assert_ends_as(model, out)
+
+
+DIES = """
+import os, signal, sys
+import pytest
+from minbert.__main__ import main
+from tests.test_minbert_command import STEP, at_step
+
+at_step(pytest.MonkeyPatch(), STEP, lambda: os.kill(os.getpid(), signal.SIGKILL))
+main(sys.argv[1:])
+"""
+
+
+def test_killed_run_goes_on_from_its_last_report(
+    model: Path, course_folder: Path, tmp_path: Path
+) -> None:
+    words = ["train", "--data", str(course_folder), *SMALL, "--out", str(tmp_path / "run")]
+    killed = python("-c", DIES, *words)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert 0 < len(reports(tmp_path / "run")) < REPORTS
+    assert_ends_as(model, tmp_path / "run")
 
 
 @pytest.mark.parametrize(
@@ -165,12 +189,14 @@ def test_bad_input_is_one_line(
 
 
 def test_bad_input_ends_with_status_2_and_no_traceback() -> None:
-    done = run("train", "--out", "x", "--lr", "fast")
+    done = python("-m", "minbert", "train", "--out", "x", "--lr", "fast")
     assert done.returncode == 2
     assert done.stderr == (
         "error: lr: must be a valid number, unable to parse string as a number (got 'fast')\n"
     )
-    assert run().returncode == 2
+    with pytest.raises(SystemExit) as caught:
+        main([])
+    assert caught.value.code == 2
 
 
 def test_unwritable_output_folder(course_folder: Path, tmp_path: Path) -> None:

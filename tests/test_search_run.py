@@ -1,49 +1,46 @@
 """python -m search.run as a user types it: what it refuses, and one whole search."""
 
 import json
-import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from transformers import AutoModel
 
+from cluster.local import Cluster
+from minbert.__main__ import main as minbert_command
 from minbert.checkpoint import load_model
 from minbert.data import load_dataset
 from minbert.evaluate import evaluate
-from minbert.settings import run_command
 from search import export, run
 from search.folder import RunFolder
 from search.review import __main__ as review
+
+from .in_process import run_in_process, shared_ray
 
 ROOT = Path(run.__file__).parent.parent
 Refuse = Callable[..., str]
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "search.run", *arguments]
+def said(main: Callable[[], int | None], *arguments: object) -> tuple[int, str]:
+    """Exit status of a command, and all that it printed."""
+    code, out, err = run_in_process(main, *arguments)
+    return code, out + err
 
 
 @pytest.fixture
-def refuse(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Refuse:
+def refuse(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Refuse:
     """Runs a command that is refused; gives the one line that says why."""
 
     def run_it(*arguments: str) -> str:
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["search.run", *arguments])
-        with pytest.raises(SystemExit) as caught:
-            run_command(run.main)
-        assert caught.value.code == 2
-        printed = capsys.readouterr()
-        assert printed.out == ""
-        (line,) = printed.err.splitlines()
+        code, out, err = run_in_process(run.main, *arguments)
+        assert (code, out) == (2, "")
+        (line,) = err.splitlines()
         return line
 
     return run_it
@@ -105,40 +102,37 @@ def test_error_in_own_space_is_told_before_anything_runs(refuse: Refuse, tmp_pat
     assert line == "error: mine.py:2: batch_size: must be greater than or equal to 1 (got 0)"
 
 
-def test_more_gpus_than_there_are(tmp_path: Path, course_folder: Path) -> None:
-    arguments = ["--gpus-per-trial", "99", "--encoder", "tiny", "--data", str(course_folder)]
-    done = subprocess.run(
-        command(*arguments, "--no-dashboard", "--out", str(tmp_path / "runs")),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert re.fullmatch(
-        r"error: --gpus-per-trial 99: the cluster has \d+; ask for fewer\n", done.stderr
+@pytest.fixture(scope="module")
+def machine() -> Iterator[Cluster]:
+    with shared_ray() as machine:
+        yield machine
+
+
+def test_more_gpus_than_there_are(machine: Cluster, tmp_path: Path, course_folder: Path) -> None:
+    (there,) = machine.machines()
+    wanted = int(there.gpus) + 1
+    arguments = ["--gpus-per-trial", str(wanted), "--encoder", "tiny", "--data", str(course_folder)]
+    code, _, err = run_in_process(run.main, *arguments, "--out", tmp_path / "runs")
+    assert code == 2
+    assert err == (
+        f"error: --gpus-per-trial {wanted}: the cluster has {there.gpus:g}; ask for fewer\n"
     )
     assert not list((tmp_path / "runs").iterdir())
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, course_folder: Path) -> tuple[Path, str]:
+def finished(
+    machine: Cluster,  # noqa: ARG001
+    tmp_path_factory: pytest.TempPathFactory,
+    course_folder: Path,
+) -> tuple[Path, str]:
     """One complete search: its folder and what it printed."""
     out = tmp_path_factory.mktemp("out")
-    arguments = ["--data", str(course_folder), "--encoder", "tiny", "--trials", "4"]
-    arguments += ["--epochs", "1", "--dev-limit", "20", "--no-dashboard", "--out", str(out)]
-    done = subprocess.run(
-        command(*arguments, "--name", "first"),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    return out / "first", done.stdout
+    arguments = ["--data", course_folder, "--encoder", "tiny", "--trials", "4"]
+    arguments += ["--epochs", "1", "--dev-limit", "20", "--out", out, "--name", "first"]
+    code, text, err = run_in_process(run.main, *arguments)
+    assert (code, err) == (0, "")
+    return out / "first", text
 
 
 def test_a_search_says_what_it_will_do_and_what_came_of_it(finished: tuple[Path, str]) -> None:
@@ -196,37 +190,20 @@ def test_best_is_the_winners_model_with_its_predictions(
     assert AutoModel.from_pretrained(folder / "best").config.num_hidden_layers == 2
 
 
-Call = Callable[..., tuple[int, str]]
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """Runs the main function of a command; gives its exit status and what it printed."""
-
-    def run_it(main: Callable[[], int | None], *arguments: object) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["command", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            run_command(main)
-        printed = capsys.readouterr()
-        return int(caught.value.code or 0), printed.out + printed.err
-
-    return run_it
-
-
-def test_review_shows_the_run_and_any_weighting(finished: tuple[Path, str], call: Call) -> None:
+def test_review_shows_the_run_and_any_weighting(finished: tuple[Path, str]) -> None:
     folder, _ = finished
-    code, text = call(review.main, folder)
+    code, text = said(review.main, folder)
     assert code == 0
     assert "4 of 4 trials" in text
     assert "Winner: trial" in text
-    code, text = call(review.main, folder, "--weights", "0,0,1", "--keep-rules")
+    code, text = said(review.main, folder, "--weights", "0,0,1", "--keep-rules")
     assert code == 0
     one_line = " ".join(text.split())
     assert re.search(
         r"Under weights 0,0,1: trial \d .* scores highest, .*; its model is kept", one_line
     )
     assert "What each keep rule keeps" in text
-    code, text = call(review.main, folder, "--json", "--weights", "0,0,1")
+    code, text = said(review.main, folder, "--json", "--weights", "0,0,1")
     ranking = json.loads(text)["ranking"]
     assert [one["score"] for one in ranking] == sorted(one["score"] for one in ranking)[::-1]
     assert ranking[0]["score"] == ranking[0]["scores"]["sts"]
@@ -245,9 +222,9 @@ def test_page_of_a_search_tells_what_it_was_run_with(finished: tuple[Path, str])
         assert sha256 in text
 
 
-def test_review_shows_one_trial(finished: tuple[Path, str], call: Call) -> None:
+def test_review_shows_one_trial(finished: tuple[Path, str]) -> None:
     folder, _ = finished
-    code, text = call(review.main, folder, "--trial", "0")
+    code, text = said(review.main, folder, "--trial", "0")
     assert code == 0
     trial = json.loads((folder / "summary.json").read_text())["trials"][0]
     assert text.startswith("Trial 0, recipe\nfinished: all epochs are trained\n")
@@ -255,13 +232,13 @@ def test_review_shows_one_trial(finished: tuple[Path, str], call: Call) -> None:
     assert re.search(rf"2/2 +1\.00 +{last['score']:.3f} .*finish: all epochs are trained", text)
     assert re.search(r"Attempt 1 on \S+ \(\w{6}\): start", text)
     assert "-m minbert train --recipe strong --data" in text
-    code, text = call(review.main, folder, "--trial", "9")
+    code, text = said(review.main, folder, "--trial", "9")
     assert (code, text) == (2, "error: --trial 9: there are trials 0 to 3\n")
 
 
-def test_review_compares_two_trials(finished: tuple[Path, str], call: Call) -> None:
+def test_review_compares_two_trials(finished: tuple[Path, str]) -> None:
     folder, _ = finished
-    code, text = call(review.main, folder, "--compare", "0", "1")
+    code, text = said(review.main, folder, "--compare", "0", "1")
     assert code == 0
     trials = json.loads((folder / "summary.json").read_text())["trials"]
     difference = trials[1]["score"] - trials[0]["score"]
@@ -271,25 +248,25 @@ def test_review_compares_two_trials(finished: tuple[Path, str], call: Call) -> N
     assert value == pytest.approx(difference, abs=6e-4)
     assert low <= value <= high
     assert "does not allow for how the two were chosen" in " ".join(text.split())
-    assert call(review.main, folder, "--compare", "0", "4")[0] == 2
+    assert said(review.main, folder, "--compare", "0", "4")[0] == 2
 
 
-def test_review_writes_the_page_anew(finished: tuple[Path, str], call: Call) -> None:
+def test_review_writes_the_page_anew(finished: tuple[Path, str]) -> None:
     page = finished[0] / "report.html"
     page.unlink()
-    code, text = call(review.main, finished[0], "--html")
+    code, text = said(review.main, finished[0], "--html")
     assert (code, text) == (0, f"Written: {page}\n")
     assert "The answer" in page.read_text()
 
 
 @pytest.mark.parametrize("which", [["--weights", "0,0,1"], ["--weights", "1,0,0"], []])
 def test_exported_model_has_the_recorded_scores(
-    finished: tuple[Path, str], call: Call, tmp_path: Path, which: list[str]
+    finished: tuple[Path, str], tmp_path: Path, which: list[str]
 ) -> None:
     folder, _ = finished
-    code, text = call(export.main, folder, *which, "--to", tmp_path / "model")
+    code, text = said(export.main, folder, *which, "--to", tmp_path / "model")
     assert code == 0, text
-    _, reviewed = call(review.main, folder, "--json", *which)
+    _, reviewed = said(review.main, folder, "--json", *which)
     best = json.loads(reviewed)["ranking"][0]
     saved = load_model(tmp_path / "model")
     data = load_dataset(saved.info.inputs, saved.tokenizer, cache=None)
@@ -299,24 +276,15 @@ def test_exported_model_has_the_recorded_scores(
 
 
 def test_a_model_that_is_not_kept_comes_with_the_command_that_trains_it(
-    finished: tuple[Path, str], call: Call, tmp_path: Path
+    finished: tuple[Path, str], tmp_path: Path
 ) -> None:
     folder = tmp_path / finished[0].name
     shutil.copytree(finished[0], folder, ignore=shutil.ignore_patterns("checkpoints"))
-    code, text = call(export.main, folder, "--trial", "0", "--to", tmp_path / "model")
+    code, text = said(export.main, folder, "--trial", "0", "--to", tmp_path / "model")
     assert code == 1
     command_line = text.splitlines()[1].split()
     assert command_line[1:6] == ["-m", "minbert", "train", "--recipe", "strong"]
-    done = subprocess.run(
-        command_line,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        # As the trial had it: bits may differ between numbers of threads.
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr
+    assert minbert_command(command_line[3:]) == 0
     summary = json.loads((finished[0] / "summary.json").read_text())
     again = load_model(tmp_path / "model").info.report
     assert again.scores == summary["trials"][0]["scores"]
@@ -331,21 +299,19 @@ def test_a_model_that_is_not_kept_comes_with_the_command_that_trains_it(
     ],
 )
 def test_review_refuses_in_one_line(
-    finished: tuple[Path, str], call: Call, arguments: list[str], words: str
+    finished: tuple[Path, str], arguments: list[str], words: str
 ) -> None:
     given = [str(finished[0]) if one == "RUN" else one for one in arguments]
-    code, text = call(review.main, *given)
+    code, text = said(review.main, *given)
     assert code == 2
     assert text.startswith("error: ")
     assert words in text
 
 
-def test_export_refuses_what_there_is_not(
-    finished: tuple[Path, str], call: Call, tmp_path: Path
-) -> None:
-    code, text = call(export.main, finished[0], "--trial", "9", "--to", tmp_path / "x")
+def test_export_refuses_what_there_is_not(finished: tuple[Path, str], tmp_path: Path) -> None:
+    code, text = said(export.main, finished[0], "--trial", "9", "--to", tmp_path / "x")
     assert (code, text) == (2, "error: --trial 9: there are trials 0 to 3\n")
-    code, text = call(export.main, finished[0], "--to", finished[0])
+    code, text = said(export.main, finished[0], "--to", finished[0])
     assert code == 2
     assert "is there already and not empty" in text
 
@@ -356,39 +322,37 @@ def resume_options(folder: Path, data: Path) -> list[object]:
 
 
 def test_a_run_whose_study_is_gone_is_not_begun_anew(
-    finished: tuple[Path, str], call: Call, course_folder: Path, tmp_path: Path
+    finished: tuple[Path, str], course_folder: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / finished[0].name
     shutil.copytree(finished[0], folder, ignore=shutil.ignore_patterns("study.db"))
     kept = sorted(path.name for path in folder.glob("checkpoints/*/*"))
-    code, text = call(run.main, *resume_options(folder, course_folder))
+    code, text = said(run.main, *resume_options(folder, course_folder))
     assert code == 2
     assert "study.db is missing" in text
     assert sorted(path.name for path in folder.glob("checkpoints/*/*")) == kept
 
 
 def test_a_study_made_with_other_settings_is_not_gone_on_with(
-    finished: tuple[Path, str], call: Call, course_folder: Path
+    finished: tuple[Path, str], course_folder: Path
 ) -> None:
     folder, _ = finished
     made = resume_options(folder, course_folder)
-    code, text = call(run.main, *made, "--objective", "1,2,1")
+    code, text = said(run.main, *made, "--objective", "1,2,1")
     assert code == 2
     assert "made with another objective: 1.0,1.0,1.0, and now it is 1.0,2.0,1.0" in text
-    code, text = call(run.main, *made, "--trials", "3")
+    code, text = said(run.main, *made, "--trials", "3")
     assert code == 2
     assert "--trials 3: the study has 4 already" in text
-    code, text = call(run.main, *made[:-3], "--resume", "--halving", "none")
+    code, text = said(run.main, *made[:-3], "--resume", "--halving", "none")
     assert code == 2
     assert "no run in" in text
 
 
-def test_second_driver_is_refused(
-    finished: tuple[Path, str], call: Call, course_folder: Path
-) -> None:
+def test_second_driver_is_refused(finished: tuple[Path, str], course_folder: Path) -> None:
     folder, _ = finished
     with RunFolder(folder).locked():
-        code, text = call(run.main, *resume_options(folder, course_folder))
+        code, text = said(run.main, *resume_options(folder, course_folder))
     assert code == 2
     assert "another search is at work on" in text
 
@@ -398,20 +362,12 @@ def test_a_finished_search_is_extended(
 ) -> None:
     folder = tmp_path / finished[0].name
     shutil.copytree(finished[0], folder)
-    arguments = ["--data", str(course_folder), "--encoder", "tiny", "--trials", "6"]
-    arguments += ["--epochs", "1", "--dev-limit", "20", "--no-dashboard", "--out", str(tmp_path)]
-    done = subprocess.run(
-        command(*arguments, "--resume", "--quiet"),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    made = resume_options(folder, course_folder)
+    code, out, err = run_in_process(run.main, *made, "--trials", "6", "--quiet")
+    assert (code, err) == (0, "")
     # Being quiet, it says what came of it alone.
-    assert done.stdout.split()[:2] == ["#", "trial"]
-    assert "Winner: trial" in done.stdout
+    assert out.split()[:2] == ["#", "trial"]
+    assert "Winner: trial" in out
     before, after = (
         json.loads((each / "summary.json").read_text())["trials"] for each in (finished[0], folder)
     )
@@ -420,28 +376,42 @@ def test_a_finished_search_is_extended(
         assert now["reports"][: len(was["reports"])] == was["reports"]
 
 
+INTERRUPTS_ITSELF = """
+import os, signal
+from cluster.local import Cluster
+from minbert.settings import run_command
+from search import run
+from search.driver import Driver
+
+def reported(driver, number, attempt, report, *more, reported=Driver.reported):
+    goes_on = reported(driver, number, attempt, report, *more)
+    if report.step == 3:
+        # As a terminal does it: the signal goes to the whole group of processes.
+        os.killpg(0, signal.SIGINT)
+    return goes_on
+
+Driver.reported = reported
+Cluster.slots = lambda *_: 1
+run_command(run.main)
+"""
+
+
 def test_ctrl_c_keeps_what_there_is(tmp_path: Path, course_folder: Path) -> None:
     arguments = ["--data", str(course_folder), "--encoder", "tiny", "--epochs", "900"]
-    process = subprocess.Popen(
-        command(*arguments, "--no-dashboard", "--out", str(tmp_path), "--name", "cut"),
+    arguments += ["--no-dashboard", "--out", str(tmp_path), "--name", "cut"]
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTS_ITSELF, *arguments],
         cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
-        # As a terminal does it: the signal goes to the whole group of processes.
         start_new_session=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        timeout=300,
+        check=False,
     )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    for line in process.stdout:
-        if "report 3/" in line:
-            os.killpg(process.pid, signal.SIGINT)
-            break
-    text = process.stdout.read()
-    assert process.wait(timeout=60) == 130
-    assert process.stderr.read() == ""
-    assert "The search is not done: it was interrupted, and 10 of 10 trials are not over" in text
+    assert (done.returncode, done.stderr) == (130, "")
+    assert (
+        "The search is not done: it was interrupted, and 10 of 10 trials are not over"
+    ) in done.stdout
     summary = json.loads((tmp_path / "cut" / "summary.json").read_text())
     assert summary["trials"][0]["state"] == "cut short"
     best = load_model(tmp_path / "cut" / "best")

@@ -4,8 +4,6 @@ import contextlib
 import json
 import shutil
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,22 +11,28 @@ import pytest
 
 from bench.synthetic import rising, synthetic_run
 from minbert.errors import InputError
-from search import run
 from search.addresses import file_of
 from search.folder import RunFolder
+from search.review import __main__ as review
 from search.study import Study, open_storage
 from search.study_file import StudyCopies, copy_of, last_good, put_back
 
-ROOT = Path(run.__file__).parent.parent
+from .in_process import run_in_process
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("made") / "run"
+    (copies,) = synthetic_run(path, rising, space="lr", trials=6, epochs=3).copies()
+    copies.make()
+    return path
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> RunFolder:
+def folder(made: Path, tmp_path: Path) -> RunFolder:
     """A finished run whose study has a copy."""
-    made = synthetic_run(tmp_path / "run", rising, space="lr", trials=6, epochs=3)
-    (copies,) = made.copies()
-    copies.make()
-    return made
+    shutil.copytree(made, tmp_path / "run")
+    return RunFolder(tmp_path / "run")
 
 
 def reports(study: Study) -> int:
@@ -72,10 +76,10 @@ def test_a_damaged_study_gives_way_to_its_copy(
 def test_reviews_name_the_damage(folder: RunFolder) -> None:
     file = folder.path / "study.db"
     file.write_bytes(cut(file.read_bytes()))
-    command = [sys.executable, "-m", "search.review", str(folder.path), "--json"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stderr.startswith(f"note: {file} is damaged; used is its copy of 20")
-    assert len(json.loads(done.stdout)["trials"]) == 6
+    code, out, err = run_in_process(review.main, folder.path, "--json")
+    assert code == 0
+    assert err.startswith(f"note: {file} is damaged; used is its copy of 20")
+    assert len(json.loads(out)["trials"]) == 6
 
 
 def test_without_a_whole_copy_the_study_says_what_is_wrong(folder: RunFolder) -> None:
