@@ -13,6 +13,7 @@ from minbert.data import Dataset, load_dataset
 from minbert.hub import Pretrained, load_pretrained
 
 from .browser import Browser, open_browser, what_is_missing
+from .state import hear_signals, no_process_left, nothing_changed
 
 SUBJECTS = ("dog", "cat", "child", "woman", "man", "bird", "horse", "girl")
 VERBS = ("sees", "likes", "finds", "hears", "wants", "paints")
@@ -56,6 +57,26 @@ def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     """Neither read nor fill the user's cache, in commands that tests start either."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MINBERT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _heard_signals() -> None:
+    hear_signals()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_left_by_a_file(
+    _one_thread: None, _cache_of_its_own: None, _heard_signals: None
+) -> Iterator[None]:
+    """Neither by its tests nor by its fixtures."""
+    with nothing_changed(), no_process_left():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_by_a_test() -> Iterator[None]:
+    with nothing_changed():
         yield
 
 
