@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -25,6 +26,7 @@ _SHORT = Path("/tmp")
 _PREFIX = "minbert-ray-"
 _DASHBOARD_PORT = 8265
 _SECONDS_TO_ANSWER = 10
+_HANDLED_BY_RAY = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 _OURS = Path(__file__).parent.parent
 _OUR_PACKAGES = ("cluster", "minbert", "search", "spaces")
 
@@ -129,6 +131,7 @@ def ray_cluster(
         InputError: no cluster answers at the address.
     """
     folder = None
+    handlers = {number: signal.getsignal(number) for number in _HANDLED_BY_RAY}
     try:
         if address is None:
             folder = temporary_folder()
@@ -158,6 +161,10 @@ def ray_cluster(
         ray.shutdown()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+        # Ray's own stay for good: a Ctrl-C while results are written would pass unheard.
+        for number, handler in handlers.items():
+            if handler is not None and signal.getsignal(number) != handler:
+                signal.signal(number, handler)
 
 
 def temporary_folder() -> Path:

@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import shutil
+import signal
 import sys
 import time
 from dataclasses import replace
@@ -67,6 +68,10 @@ def main() -> int:
         return 0
     settings = StudySettings.check(given(arguments, StudySettings))
     inputs = InputSettings.check(given(arguments, InputSettings))
+    # A script starts what it puts in the background deaf to SIGINT, which is what a search is asked
+    # by to save its trials and to write its results.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with told():
             return run_search(settings, inputs, console)

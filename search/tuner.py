@@ -40,6 +40,8 @@ _SECONDS_TO_STOP = "2"
 _SECONDS_BETWEEN_LOOKS = 1.0
 # Ray would warn that trials wait for machines, which the search says itself.
 _SECONDS_TO_RAYS_WARNING = "1000000"
+# Ray would start the workers of a searcher that is not its own one after the other.
+_MOST_WORKERS_TO_START_AT_ONCE = "1000"
 # What Ray says of an actor whose node is gone, and of what was on it.
 _MACHINE_LOST = ("node has died", "NodeDiedError", "ObjectLostError", "OwnerDiedError")
 
@@ -99,6 +101,13 @@ class VerdictScheduler(_NotPickled, FIFOScheduler):
     def __init__(self, driver: Driver, slots: Slots, metrics: SearchMetrics):
         super().__init__()
         self._driver, self._slots, self._metrics = driver, slots, metrics
+
+    def choose_trial_to_run(self, tune_controller: Any) -> None:
+        """No trial before others: all that is handed out may run.
+
+        Whichever trial this named would take over a worker that is free, though its own is being
+        started. That one would be killed, and where trials are short never come to work.
+        """
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:  # noqa: ARG002
         number, attempt = result["number"], result["attempt"]
@@ -232,6 +241,7 @@ def run_trials(
     }
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = _SECONDS_BETWEEN_RAYS_OWN_CHECKPOINTS
     os.environ["TUNE_FORCE_TRIAL_CLEANUP_S"] = _SECONDS_TO_STOP
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = _MOST_WORKERS_TO_START_AT_ONCE
     for name in ("", "_AUTOSCALER"):
         os.environ[f"TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S{name}"] = _SECONDS_TO_RAYS_WARNING
     slots = Slots(driver, machines, cpus_per_trial, gpus_per_trial)

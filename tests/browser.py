@@ -13,6 +13,8 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
+from .waiting import wait_for
+
 # Chromium asks Google's hosts for updates and the like at every start unless it is told not to.
 _ARGUMENTS = (
     "--headless=new",
@@ -63,30 +65,23 @@ class Browser:
         """Run JavaScript; ``return`` gives its value."""
         return self.driver.execute_script(script, *arguments)
 
-    def wait(self, condition: Callable[[], Any], seconds: float = 30, what: str = "") -> Any:
+    def wait(self, condition: Callable[[], Any], what: str = "") -> Any:
         """Wait until the condition gives something true, and return that."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            if value := condition():
-                return value
-            time.sleep(0.1)
-        raise AssertionError(
-            f"not within {seconds:g} s: {what}; the page reads: {self.text[:3000]}"
-        )
+        return wait_for(condition, lambda: f"{what}; the page reads: {self.text[:3000]}")
 
-    def wait_for(self, *words: str, seconds: float = 30) -> str:
+    def wait_for(self, *words: str) -> str:
         """Wait until the page reads all of the words; returns all that it reads."""
-        self.wait(lambda: all(word in self.text for word in words), seconds, ", ".join(words))
+        self.wait(lambda: all(word in self.text for word in words), ", ".join(words))
         return self.text
 
-    def wait_to_read(self, *words: str, seconds: float = 30) -> str:
+    def wait_to_read(self, *words: str) -> str:
         """As ``wait_for``, on pages of web components; runs of blanks are one blank."""
 
         def all_there() -> str | None:
             text: str = self.run(_READ)
             return text if all(word in text for word in words) else None
 
-        return str(self.wait(all_there, seconds, what=", ".join(words)))
+        return str(self.wait(all_there, what=", ".join(words)))
 
     def picture(self, path: Path) -> None:
         """Save a picture of the whole page."""

@@ -4,7 +4,6 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-import hypothesis
 import pytest
 import torch
 
@@ -15,10 +14,7 @@ from minbert.hub import Pretrained, load_pretrained
 
 from .browser import Browser, open_browser, what_is_missing
 from .plugin import pytest_sessionfinish  # noqa: F401
-
-# How long an example takes depends on the machine.
-hypothesis.settings.register_profile("any machine", deadline=None)
-hypothesis.settings.load_profile("any machine")
+from .state import hear_signals, no_process_left, nothing_changed
 
 SUBJECTS = ("dog", "cat", "child", "woman", "man", "bird", "horse", "girl")
 VERBS = ("sees", "likes", "finds", "hears", "wants", "paints")
@@ -62,6 +58,26 @@ def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     """Neither read nor fill the user's cache, in commands that tests start either."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MINBERT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _heard_signals() -> None:
+    hear_signals()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_left_by_a_file(
+    _one_thread: None, _cache_of_its_own: None, _heard_signals: None
+) -> Iterator[None]:
+    """Neither by its tests nor by its fixtures."""
+    with nothing_changed(), no_process_left():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_by_a_test() -> Iterator[None]:
+    with nothing_changed():
         yield
 
 

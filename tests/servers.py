@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,14 +22,14 @@ from typing import IO, Any, Self
 
 import sqlalchemy
 
+from .waiting import PATIENCE, wait_for
+
 _HOST = "127.0.0.1"
 _BUCKET = "minbert"
 _USER = _DATABASE = "minbert"
 _PASSWORD = "only-for-tests"
 # What PostgreSQL's server runs as where we are root.
 _ACCOUNT = "postgres"
-# Far more than a start takes on a busy machine.
-_PATIENCE = 60.0
 
 
 class Proxy:
@@ -89,6 +88,12 @@ class Proxy:
         """Work again; what is still open, and waited, goes on."""
         self._accept()
         self._flowing.set()
+
+    @property
+    def connections(self) -> int:
+        """How many sockets are open, on either side."""
+        with self._lock:
+            return len(self._open)
 
     def _accept(self) -> None:
         with self._lock:
@@ -266,7 +271,7 @@ class PostgresServer:
             check=check,
             stdout=self._log,
             stderr=self._log,
-            timeout=_PATIENCE,
+            timeout=PATIENCE,
             **self._as_account(),
         ).returncode
 
@@ -349,7 +354,7 @@ def _postgres_programs() -> Path | None:
 
 
 def _make_bucket(server: S3Server) -> bool:
-    connection = http.client.HTTPConnection(_HOST, server.port, timeout=5)
+    connection = http.client.HTTPConnection(_HOST, server.port, timeout=PATIENCE)
     try:
         connection.request("PUT", f"/{_BUCKET}")
         return connection.getresponse().status == 200
@@ -378,18 +383,21 @@ def _free_port() -> int:
 
 
 def _wait_for(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: str) -> None:
-    end = time.monotonic() + _PATIENCE
-    while not ready():
-        if process.poll() is not None or time.monotonic() > end:
-            text = Path(log).read_text(errors="replace")
-            raise RuntimeError(f"a server did not start: {text[-2000:]}")
-        time.sleep(0.05)
+    def said() -> str:
+        return Path(log).read_text(errors="replace")[-2000:]
+
+    def answers() -> bool:
+        if process.poll() is not None:
+            raise RuntimeError(f"a server did not start: {said()}")
+        return ready()
+
+    wait_for(answers, lambda: f"a server that answers: {said()}")
 
 
 def _end(process: subprocess.Popen[bytes], by: signal.Signals) -> None:
     process.send_signal(by)
     try:
-        process.wait(timeout=10)
+        process.wait(timeout=PATIENCE)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -14,7 +14,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -36,6 +35,8 @@ from cluster import detect_dead_nodes_within
 from minbert.config import InputSettings
 from minbert.settings import add_options, given, make_parser
 from search.settings import StudySettings
+
+from .waiting import PATIENCE, wait_for
 
 ROOT = Path(__file__).resolve().parent.parent
 CLUSTER = ROOT / "cluster"
@@ -572,7 +573,7 @@ def test_the_script_is_bash() -> None:
     subprocess.run(["bash", "-n", str(SCRIPT)], check=True)
 
 
-@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="needs Debian's package shellcheck")
 def test_shellcheck_finds_nothing() -> None:
     subprocess.run(["shellcheck", str(SCRIPT)], check=True)
 
@@ -630,11 +631,8 @@ class FakeSite:
 
     def lines(self, *, until: str) -> list[str]:
         """What was noted, as soon as ``until`` is in it."""
-        for _ in range(200):
-            if self.calls.exists() and until in self.calls.read_text():
-                return self.calls.read_text().splitlines()
-            time.sleep(0.05)
-        raise AssertionError(self.calls.read_text())
+        wait_for(lambda: self.calls.exists() and until in self.calls.read_text(), until)
+        return self.calls.read_text().splitlines()
 
 
 @pytest.fixture
@@ -645,7 +643,7 @@ def site(tmp_path: Path) -> Iterator[FakeSite]:
 
 
 def test_the_script_starts_a_head_without_trials_and_workers_and_ends_them(site: FakeSite) -> None:
-    assert site.start("--space", "lr").wait(30) == 0
+    assert site.start("--space", "lr").wait(PATIENCE) == 0
     lines = site.calls.read_text().splitlines()
     starts = {line for line in lines if line.startswith("token ray start")}
     (head,) = (line.split()[3:] for line in starts if "--head" in line)
@@ -661,12 +659,12 @@ def test_the_script_starts_a_head_without_trials_and_workers_and_ends_them(site:
 
 
 def test_the_script_keeps_the_token_to_its_owner(site: FakeSite) -> None:
-    assert site.start().wait(30) == 0
+    assert site.start().wait(PATIENCE) == 0
     site.calls.unlink()
     token = site.folder / "home" / ".ray" / "auth_token"
     assert token.stat().st_mode & 0o777 == 0o600
     token.chmod(0o644)
-    assert site.start().wait(30) == 0
+    assert site.start().wait(PATIENCE) == 0
     assert token.stat().st_mode & 0o777 == 0o600
 
 
@@ -675,7 +673,7 @@ def test_the_script_goes_on_with_a_run_that_is_there(site: FakeSite, there: bool
     if there:
         (site.folder / "runs" / "search-4001").mkdir(parents=True)
         (site.folder / "runs" / "search-4001" / "run.json").write_text("{}")
-    assert site.start("--space", "lr", "--trials", "64").wait(30) == 0
+    assert site.start("--space", "lr", "--trials", "64").wait(PATIENCE) == 0
     (called,) = (line for line in site.calls.read_text().splitlines() if "search.run" in line)
     settings = settings_of(called.split()[2:])
     assert settings.resume is there
@@ -687,16 +685,15 @@ def test_the_script_goes_on_with_a_run_that_is_there(site: FakeSite, there: bool
 def test_the_search_hears_the_signal_that_slurm_sends_the_script(site: FakeSite) -> None:
     job = site.start(WAITS="1")
     site.lines(until="search.run")
-    time.sleep(0.2)
     os.kill(job.pid, signal.SIGINT)
-    assert job.wait(30) == 130
+    assert job.wait(PATIENCE) == 130
     lines = site.calls.read_text().splitlines()
     assert lines.count("interrupted") == 1
     assert lines.count("ended") == 2
 
 
 def test_the_python_in_the_script_compiles(site: FakeSite) -> None:
-    assert site.start().wait(30) == 0
+    assert site.start().wait(PATIENCE) == 0
     compile((site.folder / "calls.py").read_text(), "calls.py", "exec")
 
 

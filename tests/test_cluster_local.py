@@ -9,10 +9,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -20,7 +20,10 @@ import pytest
 
 import cluster
 from search import run
-from search.folder import RunFolder
+
+from .faults.searches import search
+from .gate import Gate
+from .waiting import PATIENCE, wait_for
 
 ROOT = Path(run.__file__).parent.parent
 BIN = Path(sys.executable).parent
@@ -65,7 +68,7 @@ class Local:
         """End it, by force if need be."""
         self.process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(timeout=60)
+            self.process.wait(timeout=PATIENCE)
         self.process.kill()
         self.process.wait()
         for pid, _ in processes_of(self.folder.name):
@@ -80,7 +83,7 @@ class Local:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=120,
+            timeout=PATIENCE,
             check=False,
         )
         return done.returncode, done.stdout
@@ -116,24 +119,33 @@ OPTIONS = ("--encoder", "tiny", "--epochs", "2", "--halving", "none", "--pruner"
 def test_a_search_uses_all_nodes_and_only_the_driver_reads_the_data(
     local: Local, tmp_path: Path, course_folder: Path
 ) -> None:
+    """All workers start at once, and none is given up because others are done sooner."""
     assert local.noted.read_text() == local.address
     data = tmp_path / "data"
     shutil.copytree(course_folder, data)
-    command = [sys.executable, "-m", "search.run", *OPTIONS, "--trials", "8", "--epochs", "40"]
-    command += ["--data", str(data), "--address", "auto", "--out", str(tmp_path), "--name", "n"]
-    with subprocess.Popen(
-        command, cwd=ROOT, env=local.environment, stdout=subprocess.PIPE, text=True
-    ) as search:
-        assert search.stdout is not None
-        text = ""
-        for line in search.stdout:
-            text += line
-            if line.startswith("Results"):
-                # The driver has read them; no trial has begun.
-                shutil.rmtree(data)
-    assert search.returncode == 0, text
+    gate = Gate(tmp_path / "gate")
+    gate.hold_workers(but=1)
+    gate.hold(1, 7)
+    options = [*OPTIONS, "--trials", "8", "--data", str(data), "--address", "auto"]
+    with search(tmp_path / "n", *options, environment=local.environment, gate=gate) as one:
+        one.wait_for_words("Results")
+        # The driver has read them; no trial has begun.
+        shutil.rmtree(data)
+        starting = wait_for(lambda: len(gate.waiting_workers()) == 2 and gate.waiting_workers())
+        # The first worker does the rest meanwhile.
+        gate.wait_until_held(7)
+        assert gate.waiting_workers() == starting
+        over = one.over()
+        assert len(over) == 5
+        gate.open_workers()
+        for number in {0, 1, 2} - over:
+            one.wait_for_reports(number, 1)
+        gate.open()
+        status, text = one.end()
+    assert status == 0, text
     assert "3 CPUs, no GPU on 3 machines: 3 trials at once" in text
-    study = RunFolder(tmp_path / "n").load_study()
+    study = one.study()
+    assert study is not None
     machines = {decision.machine for trial in study.trials for decision in trial.decisions}
     assert len(machines) == 3
     assert {trial.state for trial in study.trials} == {"finished"}
@@ -221,11 +233,9 @@ def test_ctrl_c_ends_all_of_it(local: Local) -> None:
     assert len(addresses) > 10
     assert all(re.match(r"127\.0\.0\.1:|\[(::ffff:127\.0\.0\.1|::1)\]:", one) for one in addresses)
     local.process.send_signal(signal.SIGINT)
-    assert local.process.wait(timeout=60) == 0
-    end = time.monotonic() + 20
-    while left := processes_of(local.folder.name):
-        assert time.monotonic() < end, left
-        time.sleep(0.2)
+    assert local.process.wait(timeout=PATIENCE) == 0
+    left = partial(processes_of, local.folder.name)
+    wait_for(lambda: not left(), lambda: f"the end of {left()}")
     assert not local.folder.exists()
     assert not local.noted.exists()
 

@@ -10,8 +10,6 @@ import signal
 import socket
 import stat
 import subprocess
-import sys
-import time
 import urllib.parse
 import urllib.request
 from collections import Counter
@@ -36,7 +34,6 @@ from search.answers import DevAnswers
 from search.checkpoints import CheckpointStore
 from search.directory import LocalDirectory
 from search.driver import Driver, Job
-from search.folder import RunFolder
 from search.metrics import SearchMetrics
 from search.plan import make_plan
 from search.record import SearchRecord, State
@@ -45,9 +42,13 @@ from search.spaces import load_space
 from search.study import Study
 
 from .browser import Browser
+from .faults.searches import Search, read, search
+from .gate import Gate
+from .waiting import PATIENCE, wait_for
 
 ROOT = Path(__file__).parent.parent
 CONFIGURATION = Path(cluster.__file__).parent / "monitoring" / "prometheus.yml"
+SLOTS = r"Hardware .*: (\d+) trials? at once"
 NOWHERE = LocalDirectory(Path("/nonexistent"))
 
 # Values, with the metrics in place of Ray's
@@ -309,18 +310,15 @@ def test_the_token_is_for_its_owner_alone(tmp_path: Path, monkeypatch: pytest.Mo
 
 @dataclass
 class Running:
-    """A search that runs.
+    """A search that runs; its trials wait after their third reports.
 
     Attributes:
         dashboard: address, such as ``http://127.0.0.1:8265``.
-        output: file of what it prints.
     """
 
-    process: subprocess.Popen[bytes]
-    folder: RunFolder
+    search: Search
     dashboard: str
     token: str
-    output: Path
 
     def of_dashboard(self, path: str) -> Any:
         headers = {"Authorization": f"Bearer {self.token}"}
@@ -328,17 +326,8 @@ class Running:
 
 
 def fetch(request: urllib.request.Request | str) -> Any:
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
         return json.load(answer)
-
-
-def wait_for(condition: Any, seconds: float, what: str) -> Any:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if value := condition():
-            return value
-        time.sleep(0.2)
-    pytest.fail(f"not within {seconds:g} s: {what}")
 
 
 @contextmanager
@@ -357,7 +346,7 @@ def started(*command: str, log: Path, **environment: str) -> Iterator[subprocess
     finally:
         process.send_signal(signal.SIGINT)
         try:
-            process.wait(timeout=30)
+            process.wait(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -365,27 +354,33 @@ def started(*command: str, log: Path, **environment: str) -> Iterator[subprocess
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory, course_folder: Path) -> Iterator[Running]:
-    """A search that goes on for minutes."""
+    """A search that has come to a stop: what is not paused or over waits at the gate."""
     folder = tmp_path_factory.mktemp("running")
-    token, output = secrets.token_hex(16), folder / "output.txt"
+    gate = Gate(folder / "gate")
+    gate.hold(3)
+    token = secrets.token_hex(16)
     options = ["--data", str(course_folder), "--encoder", "tiny", "--epochs", "1000"]
-    options += ["--trials", "4", "--pruner", "none", "--name", "watched"]
-    options += ["--out", str(folder)]
-    with started(
-        *(sys.executable, "-m", "search.run", *options),
-        log=output,
-        RAY_AUTH_TOKEN=token,
-        RAY_metrics_report_interval_ms="2000",
-    ) as process:
+    options += ["--trials", "4", "--pruner", "none"]
+    environment = {
+        **os.environ,
+        "RAY_AUTH_TOKEN": token,
+        "RAY_metrics_report_interval_ms": "2000",
+    }
+    with search(folder / "watched", *options, environment=environment, gate=gate) as one:
+        found = one.wait_for_words(r"Dashboard (http://127\.0\.0\.1:\d+)\n")
+        slots = int(one.wait_for_words(SLOTS)[1])
 
-        def is_under_way() -> bool:
-            assert process.poll() is None, output.read_text()
-            return re.search(r"trial +0  report 3/", output.read_text()) is not None
+        def has_stopped() -> bool:
+            study = one.study()
+            trials = study.trials if study else []
+            running = {t.number for t in trials if not t.is_over and t.state != "paused"}
+            held = gate.waiting().keys()
+            return 0 in held and running == held and (len(held) == slots or len(trials) == 4)
 
-        wait_for(is_under_way, 120, "three reports")
-        found = re.search(r"Dashboard (http://127\.0\.0\.1:\d+)\n", output.read_text())
-        assert found, output.read_text()
-        yield Running(process, RunFolder(folder / "watched"), found[1], token, output)
+        wait_for(has_stopped, lambda: f"all trials wait; the search said: {one.said}")
+        yield Running(one, found[1], token)
+        one.process.send_signal(signal.SIGINT)
+        one.end()
 
 
 def test_everything_listens_on_loopback_alone(running: Running) -> None:
@@ -397,7 +392,7 @@ def test_everything_listens_on_loopback_alone(running: Running) -> None:
     }
 
     def is_ours(process: int | None) -> bool:
-        while process is not None and process != running.process.pid:
+        while process is not None and process != running.search.process.pid:
             process = parents.get(process)
         return process is not None
 
@@ -410,7 +405,7 @@ def test_everything_listens_on_loopback_alone(running: Running) -> None:
         if own & {int(number) for number in re.findall(r"pid=(\d+)", line)}
     ]
     assert running.dashboard.removeprefix("http://") in addresses
-    (found,) = wait_for(lambda: running.of_dashboard("/api/prometheus/sd"), 20, "what to scrape")
+    (found,) = wait_for(lambda: running.of_dashboard("/api/prometheus/sd"), "what to scrape")
     # The first is the node's exporter. The others have fixed ports, and may be another cluster's.
     assert found["targets"][0] in addresses
     assert all(re.match(r"127\.0\.0\.1:|\[(::ffff:127\.0\.0\.1|::1)\]:", one) for one in addresses)
@@ -419,7 +414,7 @@ def test_everything_listens_on_loopback_alone(running: Running) -> None:
 def test_job_tells_of_the_study(running: Running) -> None:
     (job,) = running.of_dashboard("/api/jobs/")
     assert job["status"] == "RUNNING"
-    assert "-m search.run --data" in job["entrypoint"]
+    assert "-m tests.gate" in job["entrypoint"]
     told = {
         "job_name": "watched",
         "study": "watched",
@@ -472,17 +467,17 @@ def states_of(study: Study) -> Counter[State]:
 def test_series_arrive_in_prometheus(running: Running, prometheus: str) -> None:
     def counted() -> bool:
         series = query(prometheus, 'ray_minbert_trials{study="watched"}')
-        states = states_of(running.folder.load_study())
+        states = states_of(read(running.search.folder))
         told = {tags["state"]: value for tags, value in series}
         return told == {state: states[state] for state in get_args(State)}
 
-    wait_for(counted, 30, "the number of trials in each state")
+    wait_for(counted, "the number of trials in each state")
 
     def value(name: str, **tags: str) -> float:
         """Of the one series, which may come some scrapes later than others."""
         chosen = ",".join(f'{key}="{text}"' for key, text in {"study": "watched", **tags}.items())
         text = f"ray_minbert_{name}{{{chosen}}}"
-        ((_, found),) = wait_for(lambda: query(prometheus, text), 20, text)
+        ((_, found),) = wait_for(lambda: query(prometheus, text), text)
         return float(found)
 
     recipe = {"trial": "0", "configuration": "recipe"}
@@ -494,7 +489,7 @@ def test_series_arrive_in_prometheus(running: Running, prometheus: str) -> None:
     memory = value("trial_resident_memory_bytes", **recipe)
     best = value("best_score")
     total = value("reports_total")
-    study = running.folder.load_study()
+    study = read(running.search.folder)
     reports: list[Report] = study.trials[0].reports
     assert score in {report.score for report in reports}
     assert sst in {report.scores["sst"] for report in reports}
@@ -506,9 +501,7 @@ def test_series_arrive_in_prometheus(running: Running, prometheus: str) -> None:
     assert best >= reports[0].score
     assert 0 < total <= sum(len(trial.reports) for trial in study.trials)
     assert value("trials_planned") == 4
-    hardware = re.search(r"Hardware .*: (\d+) trials at once", running.output.read_text())
-    assert hardware
-    assert value("slots") == int(hardware[1])
+    assert value("slots") == int(running.search.wait_for_words(SLOTS)[1])
     states = states_of(study)
     assert states["running"] >= 1
     assert value("slots_busy") == states["running"]
@@ -518,7 +511,7 @@ def test_series_arrive_in_prometheus(running: Running, prometheus: str) -> None:
         told = {tags["trial"] for tags, _ in query(prometheus, "ray_minbert_trial_score")}
         return "0" in told and told.isdisjoint(over)
 
-    wait_for(lapsed, 20, "only the trials that run have a score")
+    wait_for(lapsed, "only the trials that run have a score")
     ((tags, _),) = query(prometheus, "ray_minbert_slots")
     assert not [key for key in tags if key.startswith("otel_scope")]
 
@@ -529,7 +522,7 @@ def test_dashboard_shows_the_job_and_its_actors(running: Running, browser: Brows
     field = browser.driver.find_element(By.CSS_SELECTOR, "input[type=password]")
     field.send_keys(running.token)
     browser.driver.find_element(By.XPATH, "//button[normalize-space()='Submit']").click()
-    text = browser.wait_for("watched", "RUNNING", "-m search.run --data")
+    text = browser.wait_for("watched", "RUNNING", "-m tests.gate")
     assert "01000000 watched" in text
     browser.open(f"{running.dashboard}/#/actors")
     text = browser.wait_for("study watched", "ALIVE")

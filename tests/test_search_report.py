@@ -32,6 +32,7 @@ from search.weighting import rank
 
 from .browser import Browser
 from .test_search_review import report, trial
+from .waiting import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -211,10 +212,7 @@ def test_page_is_written_while_the_search_runs(
     folder.page.unlink()
     with LivePage(folder) as watcher:
         watcher.reported(record.trials[0], record.trials[0].reports[0])
-        for _ in range(200):
-            if folder.page.exists():
-                break
-            watcher._over.wait(0.05)
+        wait_for(folder.page.exists, "the page")
     assert watcher.problem is None
     assert "The search is running" in folder.page.read_text()
     write_page(read_run(folder))
@@ -230,10 +228,7 @@ def test_a_page_that_fails_does_not_end_the_search(
     monkeypatch.setattr(reading, "read_run", fail)
     with LivePage(folder) as watcher:
         watcher.ended(record.trials[0])
-        for _ in range(200):
-            if watcher.problem:
-                break
-            watcher._over.wait(0.05)
+        wait_for(lambda: watcher.problem, "the problem")
     assert watcher.problem is not None
     assert "no such luck" in watcher.problem
 

@@ -1,7 +1,6 @@
 import os
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from pyarrow import fs
 
 from . import servers
 from .servers import PostgresServer, Proxy, S3Server
+from .waiting import PATIENCE, wait_for
 
 
 def set_environment(patch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
@@ -69,15 +69,15 @@ def echo() -> Iterator[int]:
 
 
 def connect(proxy: Proxy) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", proxy.port), timeout=5)
+    return socket.create_connection(("127.0.0.1", proxy.port), timeout=PATIENCE)
 
 
-def file_system(server: S3Server) -> Any:
-    """A client that gives up soon."""
+def file_system(server: S3Server, seconds: float = PATIENCE) -> Any:
+    """A client that tries once, and waits so long for an answer."""
     return fs.S3FileSystem(
         endpoint_override=server.endpoint,
-        connect_timeout=1,
-        request_timeout=1,
+        connect_timeout=seconds,
+        request_timeout=seconds,
         retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=1),
     )
 
@@ -118,11 +118,12 @@ class TestProxy:
             proxy.hang()
             with connect(proxy) as client:
                 client.sendall(b"hello")
+                # However long this is, nothing may come: a busy machine cannot break it.
                 client.settimeout(0.2)
                 with pytest.raises(TimeoutError):
                     client.recv(5)
                 proxy.mend()
-                client.settimeout(5)
+                client.settimeout(PATIENCE)
                 assert client.recv(5) == b"hello"
 
     def test_what_hangs_is_lost_when_cut(self, echo: int) -> None:
@@ -130,8 +131,8 @@ class TestProxy:
             proxy.hang()
             with connect(proxy) as client:
                 client.sendall(b"hello")
-                # Else the connection may not have been taken, and ends by a reset.
-                time.sleep(0.1)
+                # Else it would end by a reset.
+                wait_for(lambda: proxy.connections == 1, "the proxy takes the connection")
                 proxy.cut()
                 proxy.mend()
                 assert client.recv(5) == b""
@@ -173,7 +174,7 @@ class TestS3Server:
             write(system, "minbert/hung/before", b"hello")
             proxy.hang()
             with pytest.raises(OSError, match="Timeout"):
-                read(system, "minbert/hung/before")
+                read(file_system(s3.behind(proxy), seconds=1), "minbert/hung/before")
             proxy.mend()
             assert read(system, "minbert/hung/before") == b"hello"
 

@@ -9,7 +9,6 @@ import functools
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -103,9 +102,6 @@ def arm(moment: str, nth: int) -> None:
 
         setattr(run, "Driver", driver)  # noqa: B010
         return
-    if moment.startswith("after seconds"):
-        threading.Timer(nth, die).start()
-        return
     places: dict[str, Callable[[], None]] = {
         "never": lambda: None,
         "before the study is made": lambda: kill_in(
@@ -125,6 +121,7 @@ def arm(moment: str, nth: int) -> None:
         "in a promotion": lambda: kill_in(Study, "start_attempt", nth, after=True, when=_promotes),
         "after a trial is made": lambda: kill_in(Study, "add_trial", nth, after=True),
         "in a removal": lambda: kill_in(LocalDirectory, "remove", nth, after=True, when=_removes),
+        "between two steps": lambda: kill_in(tuner.Attendant, "on_step_begin", nth, after=False),
         "while the best is saved": lambda: kill_in(results, "save_model", nth, after=True),
     }
     places[moment]()

@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,9 +23,9 @@ import psutil
 
 import cluster
 
+from ..waiting import PATIENCE
+
 ROOT = Path(cluster.__file__).parent.parent
-# Far more than a start takes on a busy machine.
-_PATIENCE = 90.0
 
 
 class Nodes:
@@ -94,7 +93,7 @@ class Nodes:
         """End the cluster, by force if need be."""
         with contextlib.suppress(OSError, ValueError, subprocess.TimeoutExpired):
             self._process.send_signal(signal.SIGTERM)
-            self._process.wait(timeout=30)
+            self._process.wait(timeout=PATIENCE)
         self._process.kill()
         self._process.wait()
         for process in self.processes():
@@ -124,7 +123,7 @@ def ray_nodes(*cpus: int, detection: float = 5.0) -> Iterator[Nodes]:
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
         nodes = Nodes(cpus, detection, folder)
         # Reading its answers has no limit of its own.
-        limit = threading.Timer(_PATIENCE, nodes.end)
+        limit = threading.Timer(PATIENCE, nodes.end)
         try:
             limit.start()
             nodes.wait_for_start()
@@ -133,15 +132,6 @@ def ray_nodes(*cpus: int, detection: float = 5.0) -> Iterator[Nodes]:
         finally:
             limit.cancel()
             nodes.end()
-
-
-def wait_for(what: Any, seconds: float = _PATIENCE, every: float = 0.2) -> Any:
-    """The first result of a function that is true; fails when none is in time."""
-    end = time.monotonic() + seconds
-    while not (result := what()):
-        assert time.monotonic() < end, "it did not come in time"
-        time.sleep(every)
-    return result
 
 
 def main() -> None:

@@ -6,16 +6,32 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from optuna.storages import InMemoryStorage
+
+from minbert.config import InputSettings
+from minbert.data import load_dataset
 from minbert.errors import InputError
+from minbert.hub import load_pretrained
+from minbert.settings import add_options, given, make_parser
+from minbert.train import Trainer
+from search.answers import DevAnswers, pack_answers
+from search.checkpoints import CheckpointStore, load_trainer, save_checkpoint
+from search.directory import LocalDirectory
+from search.driver import Driver, Job
 from search.folder import RunFolder
+from search.plan import make_plan
+from search.settings import StudySettings
+from search.spaces import load_space
 from search.study import Study
 
-from .nodes import ROOT, wait_for
+from ..gate import Gate
+from ..waiting import PATIENCE, wait_for
+from .nodes import ROOT
 
 Row = tuple[Any, ...]
 
@@ -35,12 +51,17 @@ class Search:
         environment: Mapping[str, str],
         storage: str | None,
         folder: Path,
+        gate: Gate | None,
+        slots: int,
     ):
         self.where, self.storage = str(where), storage
         out, _, name = self.where.rpartition("/")
-        command = [sys.executable, "-u", "-m", "search.run", *options, "--out", out, "--name", name]
+        options = [*options, "--out", out, "--name", name]
         if storage is not None:
-            command += ["--storage", storage]
+            options += ["--storage", storage]
+        command = [sys.executable, "-u", "-m", "search.run", *options]
+        if gate is not None:
+            command = gate.command(*options, slots=slots)
         self.process = subprocess.Popen(
             command,
             cwd=folder,
@@ -63,9 +84,20 @@ class Search:
         """What it printed so far."""
         return "".join(self._lines)
 
-    def wait_for_words(self, pattern: str) -> None:
-        """Wait until it has printed something."""
-        wait_for(lambda: re.search(pattern, self.said))
+    def wait_for_words(self, pattern: str) -> re.Match[str]:
+        """Wait until it has printed something; fails where it ended without that."""
+
+        def printed() -> re.Match[str] | None:
+            over = self.process.poll() is not None
+            if over:
+                self._reader.join()
+            found = re.search(pattern, self.said)
+            assert found or not over, self.said
+            return found
+
+        found = wait_for(printed, lambda: f"{pattern}; it said: {self.said}")
+        assert found is not None
+        return found
 
     @property
     def folder(self) -> RunFolder:
@@ -77,6 +109,11 @@ class Search:
             return read(self.folder)
         except InputError:
             return None
+
+    def over(self) -> set[int]:
+        """Trials that are over."""
+        study = self.study()
+        return {trial.number for trial in study.trials if trial.is_over} if study else set()
 
     def trials_on(self, node: str) -> list[int]:
         """Trials that run and whose last report came from a node."""
@@ -102,18 +139,28 @@ class Search:
         return [failure.next for failure in found]
 
     def wait_for_reports(self, number: int, count: int) -> None:
-        wait_for(lambda: self.reports(number) >= count)
+        wait_for(
+            lambda: self.reports(number) >= count,
+            lambda: f"report {count} of trial {number}; the search said: {self.said}",
+        )
 
-    def end(self, seconds: float = 240.0) -> tuple[int, str]:
+    def wait_for_failures(self, number: int, what: str, count: int = 1) -> None:
+        """Wait until this became of so many attempts at a trial."""
+        wait_for(
+            lambda: self.failures(number).count(what) == count,
+            lambda: f"{what} of trial {number}; there are {self.failures(number)}",
+        )
+
+    def end(self) -> tuple[int, str]:
         """Wait for its end; its status and what it printed."""
-        self.process.wait(timeout=seconds)
+        self.process.wait(timeout=PATIENCE)
         self._reader.join()
         return self.process.returncode, self.said
 
     def kill(self) -> None:
         """Kill the driver, as by ``kill -9``."""
         self.process.send_signal(signal.SIGKILL)
-        self.end(30)
+        self.end()
 
 
 @contextmanager
@@ -123,9 +170,11 @@ def search(
     environment: Mapping[str, str] | None = None,
     storage: str | None = None,
     folder: Path = ROOT,
+    gate: Gate | None = None,
+    slots: int = 0,
 ) -> Iterator[Search]:
-    """A search for the length of a test, started in a folder."""
-    begun = Search(where, list(options), environment or os.environ, storage, folder)
+    """A search for the length of a test, started in a folder; perhaps with a gate."""
+    begun = Search(where, list(options), environment or os.environ, storage, folder, gate, slots)
     try:
         yield begun
     finally:
@@ -144,14 +193,54 @@ def read(folder: RunFolder) -> Study:
 
 def rows(folder: RunFolder) -> list[Row]:
     """All of the record that depends neither on the clock nor on where and how often trials ran."""
+    return rows_of(read(folder))
+
+
+def rows_of(study: Study) -> list[Row]:
     return [
         (
             *(trial.number, trial.name, trial.state, trial.error, report.step),
             *(report.scores, report.losses, report.kept, decision.verdict),
         )
-        for trial in read(folder).trials
+        for trial in study.trials
         for report, decision in zip(trial.reports, trial.decisions, strict=True)
     ]
+
+
+def without_faults(options: Sequence[str], folder: Path) -> Driver:
+    """Such a search as its twin of one process goes through it: on one slot, without Ray.
+
+    Args:
+        options: of ``python -m search.run``; those of Ray and of where things lie are not used.
+        folder: for its checkpoints and answers.
+    """
+    parser = make_parser("", "")
+    add_options(parser, StudySettings, InputSettings)
+    arguments = parser.parse_args(list(options))
+    settings = StudySettings.check(given(arguments, StudySettings))
+    inputs = InputSettings.check(given(arguments, InputSettings))
+    pretrained = load_pretrained(inputs.encoder, inputs.encoder_layers)
+    dataset = load_dataset(inputs, pretrained.tokenizer())
+    plan = make_plan(settings, inputs, load_space(settings.space))
+    checkpoints = LocalDirectory(folder / "checkpoints")
+    answers = DevAnswers(LocalDirectory(folder / "answers"))
+    study = Study.create(InMemoryStorage(), "twin", {})
+    driver = Driver(study, plan, settings, CheckpointStore(checkpoints), answers)
+    while isinstance(job := driver.next_job(busy=False), Job):
+        number, attempt = job.trial.number, job.attempt.number
+        driver.started(number)
+        trainer = Trainer(job.trial.config, dataset, pretrained)
+        if job.state is not None:
+            load_trainer(job.state, trainer)
+        goes_on = True
+        while goes_on:
+            report = trainer.next_report()
+            with_state = not trainer.finished
+            save_checkpoint(checkpoints, number, attempt, trainer, with_state=with_state)
+            packed = pack_answers(trainer.answers)
+            goes_on = driver.reported(number, attempt, report, packed)
+    driver.leave()
+    return driver
 
 
 def numbers(folder: RunFolder) -> list[int]:

@@ -13,6 +13,10 @@ from search import run
 from search.checkpoints import read_verified
 from search.directory import LocalDirectory
 from search.folder import RunFolder
+from search.study import Study
+
+from ..waiting import PATIENCE
+from .searches import without_faults
 
 ROOT = Path(run.__file__).parent.parent
 SPACE = '''"""Nine points, so that every run of the search goes through the same."""
@@ -36,33 +40,35 @@ MOMENTS = [
     ("between answers and report", 3),
     ("in a removal", 2),
     ("before a promotion", 1),
-    ("after seconds", 9),
+    ("between two steps", 25),
     ("before a final state", 1),
     ("while the best is saved", 1),
 ]
 
 
-def search(moment: str, nth: int, out: Path, data: Path, name: str, *more: str) -> tuple[int, str]:
+def options(out: Path, data: Path) -> list[str]:
+    given = ["--space", str(out / "nine.py"), "--sampler", "grid", "--trials", "10"]
+    given += ["--data", str(data), "--encoder", "tiny", "--epochs", "2"]
+    return [*given, "--reports-per-epoch", "3", "--pruner", "none", "--front", "4"]
+
+
+def search(moment: str, nth: int, out: Path, data: Path, *more: str) -> tuple[int, str]:
     command = [sys.executable, "-m", "tests.faults.killed_driver", moment, str(nth)]
-    command += ["--space", str(out / "nine.py"), "--sampler", "grid", "--trials", "10"]
-    command += ["--data", str(data), "--encoder", "tiny", "--epochs", "2"]
-    command += ["--reports-per-epoch", "3", "--pruner", "none", "--no-dashboard", "--front", "4"]
-    command += ["--out", str(out), "--name", name, *more]
+    command += [*options(out, data), "--no-dashboard", "--out", str(out), "--name", "killed"]
     done = subprocess.run(
-        command,
+        [*command, *more],
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=PATIENCE,
         check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     return done.returncode, done.stdout + done.stderr
 
 
-def rows(folder: Path) -> list[tuple[Any, ...]]:
+def rows(study: Study) -> list[tuple[Any, ...]]:
     """All of the record that does not depend on the clock or on how often it was begun anew."""
-    study = RunFolder(folder).load_study()
     return [
         (
             *(trial.number, trial.name, trial.state, trial.error, report.step),
@@ -81,18 +87,18 @@ def inflict(moments: list[tuple[str, int]], out: Path, data: Path) -> list[str]:
         The moments that came.
     """
     (out / "nine.py").write_text(SPACE)
-    assert search("never", 1, out, data, "twin")[0] == 0
+    twin = without_faults(options(out, data), out / "twin")
     came: list[str] = []
     for moment, nth in moments:
         begun = (out / "killed" / "run.json").exists()
-        code, text = search(moment, nth, out, data, "killed", *(["--resume"] if begun else []))
+        code, text = search(moment, nth, out, data, *(["--resume"] if begun else []))
         if code == -signal.SIGKILL:
             came.append(moment)
         else:
             assert code == 0, text
-    code, text = search("never", 1, out, data, "killed", "--resume")
+    code, text = search("never", 1, out, data, "--resume")
     assert code == 0, text
-    expected, found = rows(out / "twin"), rows(out / "killed")
+    expected, found = rows(twin.study), rows(RunFolder(out / "killed").load_study())
     assert found == expected
     assert sorted(row[-1] for row in found) == list(range(len(found)))
     left = {}
@@ -101,8 +107,8 @@ def inflict(moments: list[tuple[str, int]], out: Path, data: Path) -> list[str]:
         for path in checkpoints.glob("*/*"):
             read_verified(LocalDirectory(path), "weights.safetensors")
         left[name] = {path.name.partition("-")[0] for path in checkpoints.glob("*/*")}
-        assert (out / name / "best" / "minbert.json").is_file()
     assert left["twin"] == left["killed"]
+    assert (out / "killed" / "best" / "minbert.json").is_file()
     return came
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from search.folder import RunFolder
 
-from ..conftest import write_course_folder
+from ..gate import Gate
 from ..servers import (
     PostgresServer,
     Proxy,
@@ -27,27 +27,30 @@ from ..servers import (
     what_is_missing_for_s3,
 )
 from .nodes import ROOT
-from .searches import Row, numbers, rows, search, tell
+from .searches import Row, numbers, rows, rows_of, search, tell, without_faults
 
+# On one slot, with a state after each report.
 OPTIONS = (
     *("--space", "lr", "--sampler", "random", "--trials", "5", "--pruner", "none"),
-    *("--encoder", "tiny", "--epochs", "12", "--reports-per-epoch", "2", "--state-every", "1s"),
-    *("--no-dashboard", "--cpus-per-trial", str(os.cpu_count())),
+    *("--encoder", "tiny", "--epochs", "3", "--reports-per-epoch", "2", "--state-every", "0.001s"),
+    "--no-dashboard",
 )
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_course_folder(tmp_path_factory.mktemp("slow") / "data", train=500)
+def options(course_folder: Path) -> tuple[str, ...]:
+    return (*OPTIONS, "--data", str(course_folder))
 
 
 @pytest.fixture(scope="module")
-def expected(data: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
+def expected(options: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
     """The record of such a search in a folder of this machine, without a fault."""
-    with search(tmp_path_factory.mktemp("twin") / "run", *OPTIONS, "--data", str(data)) as one:
-        status, text = one.end()
-        assert status == 0, text
-        return rows(one.folder)
+    return rows_of(without_faults(options, tmp_path_factory.mktemp("twin")).study)
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Gate:
+    return Gate(tmp_path / "gate")
 
 
 @dataclass
@@ -98,44 +101,56 @@ def remote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
 
 
 @pytest.mark.parametrize(
-    "seconds", [pytest.param(6, id="6 s"), pytest.param(60, id="60 s", marks=pytest.mark.slow)]
+    "seconds",
+    [
+        pytest.param(0, id="until noticed"),
+        # Longer than a lease.
+        pytest.param(60, id="60 s", marks=pytest.mark.slow),
+    ],
 )
 def test_a_run_in_s3_and_postgresql_waits_and_is_resumed_from_elsewhere(
-    seconds: int, remote: Remote, data: Path, expected: list[Row], tmp_path: Path
+    seconds: int,
+    remote: Remote,
+    gate: Gate,
+    options: tuple[str, ...],
+    expected: list[Row],
+    tmp_path: Path,
 ) -> None:
     where, storage = f"s3://minbert/runs/{tmp_path.name}", remote.storage
-    options = (*OPTIONS, "--data", str(data))
     direct = RunFolder(where, remote.postgres.url)
-    usual: Any = {"environment": remote.environment, "storage": storage}
+    usual: Any = {
+        "environment": remote.environment,
+        "storage": storage,
+        "gate": gate,
+        "slots": 1,
+    }
+    gate.hold(4, 0)
+    gate.hold(0, 2)
     with search(where, *options, **usual) as one:
         one.storage = remote.postgres.url
         one.wait_for_reports(0, 4)
         remote.cut()
+        gate.open(0)
+        one.wait_for_words(r"trying again|waits for storage")
         time.sleep(seconds)
         remote.mend()
+        one.wait_for_words(r"storage answers again")
         one.wait_for_reports(1, 1)
         with search(where, *options, "--resume", **usual) as two:
             status, text = two.end()
         assert (status, text.count("\n")) == (2, 1), text
         assert text.startswith("error: another search is at work on this study")
         one.kill()
-        said = one.said
-    assert re.search(r"storage answers again|trial \d+ goes on: storage", said), said
+    gate.open()
     assert 0 < len(rows(direct)) < len(expected)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    with search(
-        where,
-        *options,
-        "--resume",
-        environment=remote.environment,
-        storage=storage,
-        folder=elsewhere,
-    ) as two:
+    with search(where, *options, "--resume", folder=elsewhere, **usual) as two:
         status, text = two.end()
         assert status == 0, text
     found = rows(direct)
-    tell(f"S3 and PostgreSQL away for {seconds} s", "waited for", direct, expected)
+    away = f"for {seconds} s" if seconds else "until noticed"
+    tell(f"S3 and PostgreSQL away {away}", "waited for", direct, expected)
     tell("driver killed", "resumed elsewhere from S3 and PostgreSQL", direct, expected)
     tell("second driver on a study", "refused in one line", direct, expected)
     assert found == expected
@@ -151,16 +166,26 @@ def test_a_run_in_s3_and_postgresql_waits_and_is_resumed_from_elsewhere(
 
 @pytest.mark.slow
 def test_a_database_that_stays_away_ends_the_search_in_one_line(
-    remote: Remote, data: Path, expected: list[Row], tmp_path: Path
+    remote: Remote, gate: Gate, options: tuple[str, ...], expected: list[Row], tmp_path: Path
 ) -> None:
-    where, options = tmp_path / "run", (*OPTIONS, "--data", str(data), "--storage-patience", "3s")
-    usual: Any = {"environment": remote.environment, "storage": remote.storage}
+    where = tmp_path / "run"
+    usual: Any = {
+        "environment": remote.environment,
+        "storage": remote.storage,
+        "gate": gate,
+        "slots": 1,
+    }
+    gate.hold(3)
     with search(where, *options, **usual) as one:
         one.storage = remote.postgres.url
         one.wait_for_reports(0, 3)
         remote.postgres_proxy.cut()
-        status, text = one.end(90)
+        gate.open()
+        one.wait_for_words(r"trying again|waits for storage")
+        gate.lose_patience()
+        status, text = one.end()
     remote.mend()
+    gate.be_patient()
     assert status == 2, text
     assert "Traceback" not in text
     last = text.splitlines()[-1]
@@ -200,30 +225,34 @@ def fill(disk: Path) -> Path:
     "kind", ["sqlite", pytest.param("journal", marks=pytest.mark.slow)], ids=str
 )
 def test_a_full_disk_is_waited_for_and_then_the_search_ends(
-    kind: str, small_disk: Path, data: Path, expected: list[Row]
+    kind: str, small_disk: Path, gate: Gate, options: tuple[str, ...], expected: list[Row]
 ) -> None:
-    options = (*OPTIONS, "--data", str(data), "--storage-patience", "8s")
     where = small_disk / "run"
     storage = None if kind == "sqlite" else str(small_disk / "study.journal")
-    with search(where, *options, storage=storage) as one:
-        one.wait_for_reports(0, 3)
+    gate.hold(2)
+    with search(where, *options, storage=storage, gate=gate, slots=1) as one:
+        one.wait_for_reports(0, 2)
         filler = fill(small_disk)
+        gate.hold(4)
         one.wait_for_words(r"trying again|waits for storage")
         filler.unlink()
         one.wait_for_words(r"storage answers again")
-        one.wait_for_reports(0, 8)
+        one.wait_for_reports(0, 4)
         filler = fill(small_disk)
-        status, text = one.end(60)
+        gate.lose_patience()
+        gate.open()
+        status, text = one.end()
         assert status == 2, text
         assert "No space left on device" in text or "disk is full" in text
         last = text.splitlines()[-1]
         assert re.fullmatch(r"error: .*; nothing recorded is lost: give the same command .*", last)
         assert "Traceback" not in text
     filler.unlink()
+    gate.be_patient()
     # What was recorded is as it would have been; that the trial was cut short differs.
     found = rows(RunFolder(where))
     assert [row[4:] for row in found] == [row[4:] for row in expected[: len(found)]]
-    with search(where, *options, "--resume", storage=storage) as two:
+    with search(where, *options, "--resume", storage=storage, gate=gate, slots=1) as two:
         status, text = two.end()
         assert status == 0, text
     found = rows(RunFolder(where))
@@ -236,14 +265,21 @@ def test_a_full_disk_is_waited_for_and_then_the_search_ends(
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "share"), [("sqlite", 0.5), ("journal", 0.1)])
 def test_a_torn_study_is_named_and_its_copy_used(
-    kind: str, share: float, data: Path, expected: list[Row], tmp_path: Path
+    kind: str,
+    share: float,
+    gate: Gate,
+    options: tuple[str, ...],
+    expected: list[Row],
+    tmp_path: Path,
 ) -> None:
-    where, options = tmp_path / "run", (*OPTIONS, "--data", str(data))
+    where = tmp_path / "run"
     storage = None if kind == "sqlite" else str(tmp_path / "study.journal")
     file = where / "study.db" if storage is None else Path(storage)
-    with search(where, *options, storage=storage) as one:
-        one.wait_for_reports(0, 11)
+    gate.hold(4)
+    with search(where, *options, storage=storage, gate=gate, slots=1) as one:
+        one.wait_for_reports(0, 4)
         one.kill()
+    gate.open()
     recorded = len(rows(RunFolder(where)))
     content = file.read_bytes()
     left = content[: int(len(content) * share)]
@@ -253,7 +289,7 @@ def test_a_torn_study_is_named_and_its_copy_used(
     assert f"note: {file} is damaged; used is its copy of 20" in shown.stderr
     reports = [len(trial["reports"]) for trial in json.loads(shown.stdout)["trials"]]
     assert 0 < sum(reports) <= recorded
-    with search(where, *options, "--resume", storage=storage) as two:
+    with search(where, *options, "--resume", storage=storage, gate=gate, slots=1) as two:
         status, text = two.end()
         assert status == 0, text
     assert f"{file} is damaged; used is its copy of 20" in text
