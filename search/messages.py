@@ -121,7 +121,7 @@ def finish(
         )
     if record.planned < plan.trials:
         say(
-            f"The space has no configuration that these {record.planned} trials did not try, so "
+            f"The space has no other configuration than the {record.planned} that were tried, so "
             f"--trials {plan.trials} was more than there is."
         )
     if record.winner is not None:

@@ -110,6 +110,8 @@ def run_search(settings: StudySettings, inputs: InputSettings, console: Console)
     tell = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     # Made first, so that a folder that cannot be written is refused before data are read.
     new = None if settings.resume else _new_folder(settings, plan)
+    if not settings.quiet:
+        tell("Reading the encoder and the data, then starting Ray: some seconds.")
     study: Study | None = None
     try:
         pretrained = load_pretrained(inputs.encoder, inputs.encoder_layers)

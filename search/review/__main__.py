@@ -12,6 +12,7 @@ from minbert.settings import make_parser, run_command
 from minbert.weights import Weights
 from search.folder import RunFolder
 from search.patience import reason_of, told
+from search.record import counted
 from search.results import strict_json, trial_as_json
 from search.weighting import KEEP_RULES, hidden, rank, replay
 
@@ -100,9 +101,8 @@ def main() -> int:
 def _head(run: Run) -> RenderableType:
     record = run.record
     counts = [f"{count} {state}" for state, count in record.counts.items()]
-    lines = [
-        f"{run.folder.name}: {len(record.trials)} of {record.planned} trials ({', '.join(counts)})"
-    ]
+    trials = f"{len(record.trials)} of {counted(record.planned, 'trial')}"
+    lines = [f"{run.folder.name}: {trials} ({', '.join(counts)})"]
     if run.dropped:
         named = ", ".join(f"trial {trial} report {step}" for trial, step in run.dropped[:6])
         lines.append(

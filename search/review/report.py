@@ -147,7 +147,7 @@ def _state(run: Run, now: float) -> str:
         done = f"It ended early: {run.ended_because}."
     elif record.left:
         done = f"It is not done: {record.left} of {record.planned} are not over."
-    return f"{len(record.trials)} trials. {done} Written {written}."
+    return f"{counted(len(record.trials), 'trial')}. {done} Written {written}."
 
 
 def _answer(
@@ -170,7 +170,7 @@ def _answer(
         "winner": winner,
         "is_recipe": is_recipe,
         "chosen_lead": "The recipe itself scored highest" if is_recipe else "Scored highest",
-        "trials_with_score": with_score(record),
+        "trials_with_score": counted(with_score(record), "trial"),
         "beside": [
             {
                 "name": name,
@@ -359,8 +359,8 @@ def _figures(record: SearchRecord, timeline: Timeline | None) -> list[dict[str, 
                 "What mattered",
                 "Importance of the choices for reaching the highest tenth of the scores, by "
                 f"Optuna's PED-ANOVA, at most {figures.MOST_COLUMNS} shown, from "
-                f"{len(columns.trials)} trials. With few trials it is rough, and α, β, γ add up to "
-                f"1, so they share theirs. {stopped}",
+                f"{counted(len(columns.trials), 'trial')}. With few trials it is rough, and α, β, "
+                f"γ add up to 1, so they share theirs. {stopped}",
                 figures.importance_bars(importances),
             )
         add(

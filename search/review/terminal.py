@@ -15,7 +15,7 @@ from minbert.errors import plain
 from minbert.report import Report
 from minbert.tasks import TASK_NAMES, TASKS, Task
 from search.noise import Noise, noise_in_words
-from search.record import GREEK, OVER, SearchRecord, TrialRecord, field_texts
+from search.record import GREEK, OVER, SearchRecord, TrialRecord, counted, field_texts
 
 # Rows of the live table; the rest of the trials are counted below it.
 _ROWS = 12
@@ -213,8 +213,8 @@ def outcome(record: SearchRecord, noise: Noise | None = None) -> Sequence[Render
     parts.append(_beside(winner, baseline))
     parts.append(
         Text(
-            f"Chosen on these dev data from {with_score(record)} trials, so optimistic; other "
-            "seeds or data have not confirmed it."
+            f"Chosen on these dev data from {counted(with_score(record), 'trial')}, so optimistic; "
+            "other seeds or data have not confirmed it."
         )
     )
     if noise is not None:

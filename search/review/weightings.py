@@ -7,7 +7,7 @@ from rich.text import Text
 
 from minbert.tasks import TASK_NAMES
 from minbert.weights import Weights
-from search.record import SearchRecord
+from search.record import SearchRecord, counted
 from search.weighting import KEEP_RULES, hidden, rank, replay
 
 from .reading import Run
@@ -55,8 +55,8 @@ def hidden_in_words(record: SearchRecord, weights: Weights) -> str:
     if not found.stopped:
         return "Every trial was trained to its end."
     text = (
-        f"{found.stopped} trials were not trained to their end; halving and pruning go by the "
-        f"study's objective {objective}. "
+        f"{counted(found.stopped, 'trial')} stopped before the end of training; halving and "
+        f"pruning go by the study's objective {objective}. "
     )
     if found.most_gain is None:
         return text + "None went on from there to its end, so what they might reach is unknown."
