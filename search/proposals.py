@@ -237,13 +237,16 @@ class Proposer:
             trial = self._optuna.ask()
         except Exception as error:  # a sampler's, of many kinds
             raise InputError(f"the sampler {self._name} failed: {reason_of(error)}") from error
+        # A copy, as what is refused or drawn again leaves no trace in the record.
+        distributions = dict(self._distributions)
         try:
-            fields = self._space.propose(trial, self._distributions)
+            fields = self._space.propose(trial, distributions)
         except optuna.TrialPruned:
             return None
         config = self._space.configure(fields, self._base)
         if config.effective() in self._known():
             return None
+        self._distributions = distributions
         asked = self._view.get_trial(trial._trial_id)
         return Proposal(
             fields=checked_fields(fields, config),
