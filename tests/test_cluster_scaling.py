@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -14,9 +13,10 @@ import pytest
 from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
 
 from cluster import LOOPBACK
-from search import run
 
-ROOT = Path(run.__file__).parent.parent
+from .faults.searches import search
+from .gate import Gate
+
 COMMANDS = (
     *("initialization", "setup", "head_setup", "worker_setup"),
     *("head_start_ray", "worker_start_ray"),
@@ -79,30 +79,22 @@ def test_a_search_brings_up_the_machines_it_needs(
     scaled: tuple[str, dict[str, str]], course_folder: Path, tmp_path: Path
 ) -> None:
     address, environment = scaled
-    command = [sys.executable, "-m", "search.run", "--data", str(course_folder), "--trials", "6"]
-    command += ["--encoder", "tiny", "--epochs", "40", "--halving", "none", "--pruner", "none"]
-    command += ["--address", address, "--out", str(tmp_path), "--name", "n"]
-
-    def search(*more: str) -> tuple[int, str]:
-        done = subprocess.run(
-            [*command, *more],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=200,
-            check=False,
-        )
-        return done.returncode, done.stdout
-
+    options = ["--data", str(course_folder), "--trials", "6", "--encoder", "tiny", "--epochs", "2"]
+    options += ["--halving", "none", "--pruner", "none", "--address", address]
     # There is nothing yet to see whether there will be GPUs.
-    status, text = search()
+    with search(tmp_path / "n", *options, environment=environment) as one:
+        status, text = one.end()
     assert (status, text.count("\n")) == (2, 1), text
     assert text.startswith("error: the cluster has no machine for trials yet")
-    status, text = search("--gpus-per-trial", "0")
+    gate = Gate(tmp_path / "gate")
+    gate.hold(0)
+    options += ["--gpus-per-trial", "0"]
+    with search(tmp_path / "n", *options, environment=environment, gate=gate) as one:
+        # While the first trials wait, further ones have use for another machine.
+        one.wait_for_words(r"(?m)^machines came: 2 trials at once$")
+        gate.open()
+        status, text = one.end()
     assert status == 0, text
     assert "Hardware  0 CPUs, no GPU: 0 trials at once" in text
     assert "no machine has room for a trial: the search waits until one comes" in text
-    assert re.search(r"^machines came: 2 trials at once$", text, re.MULTILINE)
     assert "6 of 6 over" in text

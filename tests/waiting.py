@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 # It ends a test that hangs, and measures nothing: no machine is so busy.
-PATIENCE = 180.0
+PATIENCE = 300.0
 
 Found = TypeVar("Found")
 
