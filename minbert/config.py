@@ -184,7 +184,8 @@ class TrainConfig(Settings):
         changes: dict[str, Any] = {name: usual[name].default for name in unread}
         by_weight = self.keep == "weighted"
         changes["keep_weights"] = _scaled(self.weights_to_keep_by) if by_weight else None
-        changes["loss_weights"] = _scaled(self.loss_weights, self.train_tasks)
+        if any(map(self.loss_weights.of, self.train_tasks)):
+            changes["loss_weights"] = _scaled(self.loss_weights, self.train_tasks)
         return self.replace(**changes)
 
     @property

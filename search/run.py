@@ -110,8 +110,6 @@ def run_search(settings: StudySettings, inputs: InputSettings, console: Console)
     tell = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     # Made first, so that a folder that cannot be written is refused before data are read.
     new = None if settings.resume else _new_folder(settings, plan)
-    if not settings.quiet:
-        tell("Reading the encoder and the data, then starting Ray: some seconds.")
     study: Study | None = None
     try:
         pretrained = load_pretrained(inputs.encoder, inputs.encoder_layers)
@@ -214,6 +212,8 @@ def _train(
     console: Console,
 ) -> dict[str, Any]:
     """Run the trials; returns what there is to know of the run."""
+    if not settings.quiet and settings.address is None:
+        console.print("Starting Ray on this machine: some seconds.", highlight=False)
     address = settings.address and cluster.prepare_to_join(settings.address)
     # Not before: Ray takes seconds to import, and reads its environment then.
     from cluster.local import ray_cluster, temporary_folder

@@ -81,10 +81,10 @@ def test_odd_names_of_data_and_encoders_are_refused_in_one_line(
     name: str, told: Told, tiny: Pretrained
 ) -> None:
     def load() -> int:
-        load_dataset(InputSettings(data=name), tiny.tokenizer(), cache=None)
+        load_dataset(InputSettings.check({"data": name}), tiny.tokenizer(), cache=None)
         return 0
 
-    assert told(load).startswith("error: data folder '")
+    assert re.match(r"error: data( folder '|: no home folder is known for ~)", told(load))
 
     def load_encoder() -> int:
         load_pretrained(f"./{name}")
@@ -157,6 +157,7 @@ def test_hostile_sentences_stay_texts(searched: tuple[Path, str]) -> None:
         assert all(re.fullmatch(rf"{prefix}(dev|test-student)-\d+ , [\d.-]+ ", row) for row in rows)
 
 
+@pytest.mark.filterwarnings("ignore:Query string argument")
 def test_secrets_are_in_no_file_and_no_output(
     searched: tuple[Path, str], told: Told, tmp_path: Path
 ) -> None:
