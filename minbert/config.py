@@ -1,5 +1,6 @@
 """TrainConfig: every choice of one training run, validated, JSON in and out."""
 
+import math
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
@@ -41,7 +42,7 @@ def _none_as_text(value: Any) -> Any:
 
 
 def _not_negative(weights: Weights) -> Weights:
-    if not all(0 <= weight < float("inf") for weight in weights):
+    if not all(weight >= 0 for weight in weights) or not math.isfinite(sum(weights)):
         raise ValueError("weights must be finite numbers of at least 0")
     return weights
 
@@ -159,6 +160,11 @@ class TrainConfig(Settings):
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
+        if not any(map(self.loss_weights.of, self.train_tasks)):
+            tasks = ", ".join(self.train_tasks)
+            raise ValueError(
+                f"loss_weights: {self.loss_weights} gives no weight to any of: {tasks}"
+            )
         if self.para_head == "linear_cosine":
             raise ValueError("para_head: linear_cosine is a similarity head only; take cosine")
         if self.pair_encoding == "joint":
@@ -184,8 +190,7 @@ class TrainConfig(Settings):
         changes: dict[str, Any] = {name: usual[name].default for name in unread}
         by_weight = self.keep == "weighted"
         changes["keep_weights"] = _scaled(self.weights_to_keep_by) if by_weight else None
-        if any(map(self.loss_weights.of, self.train_tasks)):
-            changes["loss_weights"] = _scaled(self.loss_weights, self.train_tasks)
+        changes["loss_weights"] = _scaled(self.loss_weights, self.train_tasks)
         return self.replace(**changes)
 
     @property

@@ -15,6 +15,7 @@ from . import cache as array_cache
 from . import notes as data_notes
 from .config import InputSettings
 from .errors import InputError, plain
+from .files import check_content
 from .glue import prepare_glue
 from .lookalikes import but, lookalikes_of, remedy
 from .reading import BadRow, Table, check_bad_rows, check_stray, prepare_text, read_table
@@ -127,10 +128,12 @@ def load_dataset(
             read: dict[SplitName, data_notes.ReadFile] = {}
             for name in splits:
                 path = source / TASKS[task].file_name(name)
-                if name == "test" and not path.exists():
+                if name == "test" and not path.exists() and not path.is_symlink():
                     notes += _notes_on_missing_test(path, task, inputs)
                     continue
                 content = _read_file(path, task, inputs)
+                if content or name != "test":
+                    check_content(path)
                 files[path.name] = hashlib.sha256(content).hexdigest()
                 whole, texts, facts = _load_split(
                     content, path.name, task, name, pieces, folder, notes
@@ -233,10 +236,10 @@ def _open_folder(
 
 def _users_folder(data: str) -> Path:
     try:
-        folder = Path(data).expanduser()
+        folder = Path(data)
         there = folder.exists()
         files = list(folder.iterdir()) if folder.is_dir() else None
-    except (OSError, RuntimeError) as error:
+    except OSError as error:
         raise InputError(f"data folder '{data[:200]}' cannot be read: {error}") from None
     layout = (
         f"{', '.join(_NAMED_DATA)} or a folder with {TASKS['sst'].file_name('train')} and so on"
@@ -266,6 +269,10 @@ def _read_file(path: Path, task: Task, inputs: InputSettings) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
+        if path.is_symlink():
+            raise InputError(
+                f"{path}: a link to a file that is not there; correct the link or copy the file"
+            ) from None
         others = ",".join(name for name in inputs.tasks if name != task)
         hint = f", or leave {task} out with --tasks {others}" if others else ""
         alike = lookalikes_of(path)

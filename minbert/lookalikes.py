@@ -38,7 +38,8 @@ def lookalikes_of(path: Path) -> list[str]:
     )
     try:
         entries = sorted(path.parent.iterdir())
-        files = [entry.name for entry in entries if entry.is_file()]
+        # Not what an editor or macOS puts beside a file.
+        files = [e.name for e in entries if e.is_file() and not e.name.startswith(".")]
         within = [f"{entry.name}/{path.name}" for entry in entries if (entry / path.name).is_file()]
     except OSError:
         return []

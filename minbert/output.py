@@ -3,6 +3,7 @@
 import codecs
 import io
 import os
+import re
 import sys
 import unicodedata
 import warnings
@@ -80,8 +81,10 @@ def warn_once() -> None:
         line: str | None = None,  # noqa: ARG001
     ) -> None:
         text = " ".join(str(message).split())
-        if text not in said:
-            said.add(text)
+        # Some tell a value, which is another each time.
+        key = re.sub(r"\d[\d.e+-]*", "0", text)
+        if key not in said:
+            said.add(key)
             print(f"warning: {Path(filename).name}:{lineno}: {text}", file=sys.stderr)
 
     warnings.showwarning = show

@@ -43,7 +43,7 @@ class Table:
         texts: the prepared sentences of each row, one or two.
         labels: None for a test file.
         bad: the rows that are left out, by the line of the file where they begin.
-        stray: lines of rows in which a quotation mark opens a field and does not close it; the
+        stray: lines of rows in which a quotation mark opens a field but does not end it; the
             mark is read as text.
     """
 
@@ -127,19 +127,19 @@ def check_stray(file: str, rows: int, stray: list[int], *, strict: bool) -> str 
     Raises:
         InputError: there are any, when ``strict``.
     """
-    what = "a quotation mark opens a field and does not close it"
+    what = "a quotation mark opens a field but does not end it"
     if not stray:
         return None
     if strict:
         raise InputError(
-            f"{file}, line {stray[0]}: {what}; close or remove it, or leave out --strict to read "
+            f"{file}, line {stray[0]}: {what}; correct the field, or leave out --strict to read "
             "it as text"
         )
     lines = ", ".join(str(line) for line in stray[:_BAD_ROWS_NAMED])
     more = f" and {len(stray) - _BAD_ROWS_NAMED} more" if len(stray) > _BAD_ROWS_NAMED else ""
     return (
         f"{file}: in {len(stray)} of {rows} rows {what}, so it is read as text "
-        f"({'lines' if len(stray) > 1 else 'line'} {lines}{more}); close or remove it if that is "
+        f"({'lines' if len(stray) > 1 else 'line'} {lines}{more}); correct the file if that is "
         "wrong"
     )
 
@@ -179,6 +179,8 @@ def _find_columns(header: str, spec: TaskSpec, file: str, labelled: bool) -> _Co
             f"{file}: no column '{missing[0]}' (found: {found[:200]}); "
             f"it needs a header and tab-separated columns {', '.join(wanted)}"
         )
+    if twice := [name for name in wanted if names.count(name) > 1]:
+        raise InputError(f"{file}: two columns are called '{twice[0]}'; rename or remove one")
     return _Columns(
         id=names.index("id"),
         sentences={name: names.index(name) for name in spec.sentence_columns},
@@ -220,7 +222,7 @@ def _row_at(lines: list[str], at: int, columns: _Columns) -> tuple[_Row, int]:
 
 
 def _wrong_with_fields(fields: list[str], columns: _Columns, stray: bool) -> str | None:
-    hint = "; is a quotation mark left open?" if stray else ""
+    hint = " (a quotation mark may be left open)" if stray else ""
     if not columns.fit(fields):
         count = f"{len(fields)} field{'s' * (len(fields) != 1)}"
         return f"{count} where the header has {columns.most}{hint}"
@@ -311,7 +313,8 @@ def _parse_label(written: str, spec: TaskSpec) -> float:
         raise ValueError(f"no {name}")
     highest = MOST_CLASSES - 1 if spec.highest_label is None else spec.highest_label
     try:
-        label = float(written)
+        # Python would take 1_0 for 10.
+        label = math.nan if "_" in written else float(written)
     except ValueError:
         label = math.nan
     if math.isnan(label):

@@ -271,7 +271,7 @@ def _announce(console: Console, run: RunSettings, dataset: Dataset, trainer: Tra
     layers = trainer.model.encoder.config.layers
     console.print(
         f"{run.recipe} on {run.inputs.encoder}, {layers} layers, {trainer.device}: "
-        f"{trainer.steps:,} steps in {run.config.epochs} epochs",
+        f"{trainer.steps:,} steps in {run.config.epochs} epoch{'s' * (run.config.epochs > 1)}",
         highlight=False,
     )
 

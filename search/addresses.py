@@ -45,6 +45,8 @@ def file_of(storage: str) -> Path | None:
         name = make_url(path).database
     except (sqlalchemy.exc.ArgumentError, ValueError) as error:
         raise InputError(f"--storage {storage}: {error}") from None
+    if name and name.startswith("file:"):
+        raise InputError(f"--storage {storage}: give sqlite:///PATH, not a URI of SQLite's own")
     if not name or name == ":memory:":
         raise InputError(f"--storage {storage} names no file; give sqlite:///PATH")
     return Path(name)

@@ -2,9 +2,10 @@
 
 import contextlib
 import functools
+import io
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
@@ -16,6 +17,7 @@ from optuna.distributions import (
 )
 
 from minbert.config import TrainConfig
+from minbert.errors import InputError
 from spaces.weights import UNIT_SQUARE
 
 from .space_trial import value_on_step
@@ -23,6 +25,11 @@ from .spaces import Fields, Space
 
 # Up to so many values of a parameter are tried one by one to find the branches of a space.
 _MOST_VALUES = 20
+_MOST_CHOICES = 100
+# A space with more parameters, or that still shows new ones after so many runs, has no end of them.
+_MOST_PARAMETERS = 200
+_MOST_RUNS = 5000
+_MOST_RANGES_SHOWN = 3
 # What depends on two parameters at once, or on a value between two ends, is found by chance.
 _RANDOM_RUNS = 100
 
@@ -32,14 +39,22 @@ class Branches:
     """What came of running a space's function over its branches.
 
     Attributes:
-        parameters: in the order in which they were first seen.
+        seen: in the order in which they were first seen, each with its distributions: more
+            than one where a range depends on another parameter.
         values: of the parameters, for each run.
         proposals: the fields returned, for each run.
+        pruned: the values for which the function wanted no trial.
     """
 
-    parameters: dict[str, BaseDistribution]
+    seen: dict[str, list[BaseDistribution]]
     values: list[dict[str, Any]]
     proposals: list[Fields]
+    pruned: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def parameters(self) -> dict[str, BaseDistribution]:
+        """The first distribution of each parameter."""
+        return {name: distributions[0] for name, distributions in self.seen.items()}
 
 
 class Chosen(optuna.samplers.BaseSampler):
@@ -107,9 +122,12 @@ def every_value(distribution: BaseDistribution) -> Iterator[Any]:
 
 
 def _values(distribution: BaseDistribution) -> Iterator[Any]:
-    """All values of a small distribution; both ends of a large one."""
+    """All values of a small distribution; both ends of a large one, or some of many choices."""
     size = size_of(distribution)
-    if isinstance(distribution, CategoricalDistribution) or (size and size <= _MOST_VALUES):
+    if isinstance(distribution, CategoricalDistribution):
+        choices = distribution.choices
+        yield from choices[:: -(-len(choices) // _MOST_CHOICES)]
+    elif size and size <= _MOST_VALUES:
         yield from every_value(distribution)
     else:
         assert isinstance(distribution, FloatDistribution | IntDistribution)
@@ -133,11 +151,20 @@ def explore(space: Space) -> Branches:
     known: dict[str, BaseDistribution] = {}
     waiting: list[dict[str, Any]] = [{}]
     at_random = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    for _ in range(_RANDOM_RUNS):
-        while waiting:
-            chosen = optuna.create_study(sampler=Chosen(waiting.pop(0)))
-            waiting += _run(space, chosen.ask(), known, found)
-        waiting += _run(space, at_random.ask(), known, found)
+    runs = 0
+    # What the function prints is for its trials.
+    with contextlib.redirect_stdout(io.StringIO()):
+        for _ in range(_RANDOM_RUNS):
+            while waiting:
+                runs += 1
+                if runs > _MOST_RUNS or len(found.seen) > _MOST_PARAMETERS:
+                    names = ", ".join(list(found.seen)[-3:])
+                    raise InputError(
+                        f"{space.path}: the space has no end of parameters (… {names})"
+                    )
+                chosen = optuna.create_study(sampler=Chosen(waiting.pop(0)))
+                waiting += _run(space, chosen.ask(), known, found)
+            waiting += _run(space, at_random.ask(), known, found)
     return found
 
 
@@ -145,27 +172,36 @@ def _run(
     space: Space, trial: optuna.Trial, known: dict[str, BaseDistribution], found: Branches
 ) -> list[dict[str, Any]]:
     """Run the function once; returns the points around that a new parameter makes worth a run."""
-    # A point that the function does not want still shows what it asks for.
-    with contextlib.suppress(optuna.TrialPruned):
+    try:
         found.proposals.append(space.propose(trial, known))
         found.values.append(trial.params)
+    except optuna.TrialPruned:
+        # A point that the function does not want still shows what it asks for.
+        found.pruned.append(trial.params)
     new = {
         name: distribution
         for name, distribution in trial.distributions.items()
-        if name not in found.parameters
+        if name not in found.seen
     }
-    found.parameters.update(new)
+    for name, distribution in trial.distributions.items():
+        before = found.seen.setdefault(name, [])
+        if distribution not in before:
+            before.append(distribution)
     return [
         {**trial.params, name: value}
         for name, distribution in new.items()
         for value in _values(distribution)
-        if value != trial.params[name]
+        # True equals 1.
+        if repr(value) != repr(trial.params[name])
     ]
 
 
 def check_space(space: Space, base: TrainConfig) -> list[TrainConfig]:
     """Configurations over all branches of the space; InputError for the first that is refused."""
-    return [space.configure(fields, base) for fields in explore(space).proposals]
+    proposals = explore(space).proposals
+    if not proposals:
+        raise InputError(f"{space.path}: the space wants none of the points that were tried")
+    return [space.configure(fields, base) for fields in proposals]
 
 
 def describe(space: Space) -> list[tuple[str, str]]:
@@ -182,12 +218,14 @@ def describe(space: Space) -> list[tuple[str, str]]:
     rows = []
     found = explore(space)
     is_simplex = any("loss_weights" in fields for fields in found.proposals)
-    for name, distribution in found.parameters.items():
+    for name, distributions in found.seen.items():
         if is_simplex and name in UNIT_SQUARE:
             if name == UNIT_SQUARE[0]:
                 rows.append(("loss_weights", "α, β, γ ≥ 0 with α + β + γ = 1, uniform"))
         else:
-            rows.append((name, _range(distribution) + _condition(name, found)))
+            ranges = [_range(each) for each in distributions[:_MOST_RANGES_SHOWN]]
+            more = " …" if len(distributions) > len(ranges) else ""
+            rows.append((name, " or ".join(ranges) + more + _condition(name, found)))
     return rows
 
 

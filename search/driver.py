@@ -23,7 +23,7 @@ from .front import Front, Point
 from .patience import StorageLostError
 from .plan import FixedTrial, Plan
 from .points import locate
-from .proposals import Proposer
+from .proposals import Proposer, RefusedError
 from .provenance import note_growth
 from .pruning import Pruning
 from .record import (
@@ -260,7 +260,10 @@ class Driver:
             except InputError as error:
                 trial = TrialRecord(number, "refused", {}, base, origin=self.settings.sampler)
                 trial.error = str(error)
-                self.study.add_trial(trial)
+                if isinstance(error, RefusedError):
+                    self.study.add_trial(trial, error.params, error.distributions)
+                else:
+                    self.study.add_trial(trial)
                 self._tell_ended(trial)
                 continue
             if proposal is None:

@@ -121,8 +121,8 @@ def finish(
         )
     if record.planned < plan.trials:
         say(
-            f"The space has no other configuration than the {record.planned} that were tried, so "
-            f"--trials {plan.trials} was more than there is."
+            f"No configuration was found that these {counted(record.planned, 'trial')} did not "
+            f"try, so the search ended before --trials {plan.trials}."
         )
     if record.winner is not None:
         console.print("\nWhat to do next:", highlight=False)

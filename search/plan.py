@@ -135,6 +135,8 @@ def _parse_try(text: str, base: TrainConfig) -> FixedTrial:
         name = "loss_weights" if name == "weights" else name.replace("-", "_")
         if name == "objective":
             raise InputError(f"--try {text}: the objective is fixed for a study")
+        if name in fields:
+            raise InputError(f"--try {text}: {name} is given twice")
         fields[name] = value.replace("/", ",")
     try:
         config = base.replace(**fields)
@@ -152,6 +154,13 @@ def _fixed_trials(
         FixedTrial(experiment.name, checked_fields(experiment.changes, config), config)
         for experiment, config in zip(space.experiments, configs, strict=False)
     ]
-    same = [trial for trial in listed if trial.config == base]
+    same = [trial for trial in listed if trial.config.effective() == base.effective()]
     first = same[0] if same else FixedTrial("recipe", {}, base)
+    names: dict[TrainConfig, str] = {}
+    for trial in listed:
+        if (earlier := names.get(trial.config.effective())) is not None:
+            raise InputError(
+                f"{space.path}: '{trial.name}' trains as '{earlier}' does; remove one of them"
+            )
+        names[trial.config.effective()] = trial.name
     return (first, *(trial for trial in listed if trial is not first))

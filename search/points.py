@@ -82,9 +82,10 @@ def locate(
 class Grid:
     """Every point of a space whose parameters all have a list of values, made as it is asked for.
 
+    A point at which the space's function fails is one of them, for its trial to say so.
+
     Raises:
-        InputError: a parameter is continuous, or there are too many points; or as
-            ``Space.propose``.
+        InputError: a parameter is continuous, or there are too many points.
 
     Attributes:
         size: how many points there are.
@@ -92,15 +93,17 @@ class Grid:
 
     def __init__(self, space: Space):
         self._space = space
-        self._parameters = explore(space).parameters
-        for name, distribution in self._parameters.items():
-            self._check(name, distribution)
+        self._branches = explore(space)
+        for name, distributions in self._branches.seen.items():
+            for distribution in distributions:
+                self._check(name, distribution)
+        self._study = optuna.create_study()
         self.size = self._count()
         self._made: list[dict[str, Any]] = []
         self._rest = iter(self)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        yield from self._below({})
+        return (point for point, is_wanted in self._below({}) if is_wanted)
 
     def point(self, index: int) -> dict[str, Any] | None:
         """The point at a place of the grid, None behind its end."""
@@ -108,12 +111,17 @@ class Grid:
         return self._made[index] if index < len(self._made) else None
 
     def _count(self) -> int:
-        in_all = math.prod(size_of(each) or 0 for each in self._parameters.values())
+        found = self._branches
+        in_all = math.prod(size_of(each) or 0 for each in found.parameters.values())
         shown = f"{in_all:,}"
-        if any(values.keys() != self._parameters.keys() for values in explore(self._space).values):
-            # Not all of these are there, so that they are counted one by one.
-            in_all = sum(1 for _ in itertools.islice(self, LARGEST_GRID + 1))
+        always_all = all(values.keys() == found.seen.keys() for values in found.values)
+        if found.pruned or not always_all or any(len(each) > 1 for each in found.seen.values()):
+            # Not the product, so that they are counted one by one.
+            visited = list(itertools.islice(self._below({}), LARGEST_GRID + 1))
+            in_all = sum(is_wanted for _, is_wanted in visited)
             shown = f"more than {LARGEST_GRID:,}"
+            if len(visited) > LARGEST_GRID:
+                in_all = len(visited)
         if in_all > LARGEST_GRID:
             raise InputError(
                 f"--sampler grid: the space {self._space.name} has {shown} points, too many to "
@@ -121,22 +129,25 @@ class Grid:
             )
         return in_all
 
-    def _below(self, chosen: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """The points with these values."""
-        trial = optuna.create_study(sampler=Chosen(chosen)).ask()
-        wanted = True
+    def _below(self, chosen: dict[str, Any]) -> Iterator[tuple[dict[str, Any], bool]]:
+        """The points with these values, and whether the space wants them."""
+        self._study.sampler = Chosen(chosen)
+        trial = self._study.ask()
+        is_wanted = True
         try:
             self._space.propose(trial)
         except optuna.TrialPruned:
-            wanted = False
-        open_ones = [name for name in trial.params if name not in chosen]
+            is_wanted = False
+        except InputError:
+            pass
+        params, distributions = trial.params, trial.distributions
+        open_ones = [name for name in params if name not in chosen]
         if not open_ones:
-            if wanted:
-                yield trial.params
+            yield params, is_wanted
             return
-        name, distribution = open_ones[0], trial.distributions[open_ones[0]]
-        self._check(name, distribution)
-        for value in every_value(distribution):
+        name = open_ones[0]
+        self._check(name, distributions[name])
+        for value in every_value(distributions[name]):
             yield from self._below({**chosen, name: value})
 
     def _check(self, name: str, distribution: BaseDistribution) -> None:

@@ -5,6 +5,7 @@ Were it RUNNING, as it is in the study, TPE would take it for one that has no sc
 never leave its random start, and its constant liar would count promising trials as bad ones.
 """
 
+import contextlib
 import itertools
 import warnings
 from collections.abc import Callable, Container, Sequence
@@ -35,6 +36,7 @@ from .branches import Chosen, explore
 from .patience import reason_of
 from .points import Grid
 from .record import State, TrialRecord
+from .space_trial import are_compatible, described
 from .spaces import Fields, Space, checked_fields
 from .study import Study
 
@@ -47,6 +49,8 @@ NEED_FULL_TRIALS: tuple[SamplerName, ...] = ("gp", "cmaes")
 # of these a finite space is searched for a point that is left.
 _MOST_REPEATS = 5
 _MOST_DRAWS = 100
+# Points that the space does not want cost nothing but a look.
+_MOST_PRUNED = 2000
 
 _HAS_SCORE = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -67,6 +71,20 @@ class Proposal:
     params: dict[str, Any]
     distributions: dict[str, BaseDistribution]
     system_attrs: dict[str, Any]
+
+
+class RefusedError(InputError):
+    """The space's function failed at a point, or returned what cannot be trained.
+
+    Attributes:
+        params: of the point, as far as it was asked for; ``distributions`` the space around it.
+    """
+
+    def __init__(
+        self, reason: str, params: dict[str, Any], distributions: dict[str, BaseDistribution]
+    ):
+        super().__init__(reason)
+        self.params, self.distributions = params, distributions
 
 
 class _View(InMemoryStorage):
@@ -169,13 +187,10 @@ class Proposer:
         self._name, self._seed, self._start = sampler, seed, start
         self._grid = Grid(space) if sampler == "grid" and space.function else None
         self._parameters = explore(space).parameters
-        # What a parameter is in the study is what it has to be.
-        self._distributions = dict(self._parameters)
-        for trial in study.trials:
-            for name, distribution in study.frozen(trial).distributions.items():
-                self._distributions.setdefault(name, distribution)
-        # The configurations of the study's first so many trials.
+        self._distributions = self._distributions_in_study()
+        # The configurations of the study's first so many trials, and the points that were refused.
         self._counted, self._tried = 0, set[TrainConfig]()
+        self._refused = set[str]()
         self._earlier = earlier
         self._lens = Lens(study, ("paused", "cut short"), TrialState.PRUNED)
         self._view = _View(self._trials)
@@ -198,13 +213,41 @@ class Proposer:
             sampler = self._sampler(place + again, seed)
             if sampler is None:
                 return None
-            if (proposal := self._ask(sampler, self._origin())) is not None:
-                return proposal
-        for again in range(_MOST_DRAWS):
+            with contextlib.suppress(optuna.TrialPruned):
+                if (proposal := self._ask(sampler, self._origin())) is not None:
+                    return proposal
+        return self._drawn(number) or self._first_left()
+
+    def _distributions_in_study(self) -> dict[str, BaseDistribution]:
+        """What each parameter is in the study, which is what it has to be from now on.
+
+        Raises:
+            InputError: the space has it otherwise now.
+        """
+        known: dict[str, BaseDistribution] = {}
+        for trial in self._study.trials:
+            known = self._study.frozen(trial).distributions | known
+        for name, distribution in self._parameters.items():
+            if not are_compatible(known.setdefault(name, distribution), distribution):
+                raise InputError(
+                    f"{self._space.path}: '{name}' is {described(distribution)} now, and "
+                    f"{described(known[name])} in the study; give it another name, or start a new "
+                    "run"
+                )
+        return known
+
+    def _drawn(self, number: int) -> Proposal | None:
+        """A point drawn at random; None where it is known again and again."""
+        repeats = 0
+        for again in range(_MOST_PRUNED):
             drawn = RandomSampler(seed=_seed(self._seed, number, _MOST_REPEATS + again))
-            if (proposal := self._ask(drawn, "random")) is not None:
-                return proposal
-        return self._first_left()
+            with contextlib.suppress(optuna.TrialPruned):
+                if (proposal := self._ask(drawn, "random")) is not None:
+                    return proposal
+                repeats += 1
+                if repeats == _MOST_DRAWS:
+                    break
+        return None
 
     def _sampler(self, place: int, seed: int) -> BaseSampler | None:
         if self._grid is not None:
@@ -225,11 +268,19 @@ class Proposer:
             points = Grid(self._space)
         except InputError:
             return None
-        proposals = (self._ask(Chosen(point), "random") for point in points)
-        return next((proposal for proposal in proposals if proposal is not None), None)
+        for point in points:
+            with contextlib.suppress(optuna.TrialPruned):
+                if (proposal := self._ask(Chosen(point), "random")) is not None:
+                    return proposal
+        return None
 
     def _ask(self, sampler: BaseSampler, origin: str) -> Proposal | None:
-        """What a sampler proposes; None for what is known, or what the space does not want."""
+        """What a sampler proposes; None for what is known.
+
+        Raises:
+            InputError: it cannot be trained.
+            optuna.TrialPruned: the space does not want it.
+        """
         self._optuna.sampler = sampler
         # A space may ask for the trial's number, so the view counts the study's trials too.
         self._view.set_size(self._optuna._study_id, len(self._study.trials))
@@ -239,12 +290,15 @@ class Proposer:
             raise InputError(f"the sampler {self._name} failed: {reason_of(error)}") from error
         # A copy, as what is refused or drawn again leaves no trace in the record.
         distributions = dict(self._distributions)
+        tried, refused = self._known()
         try:
             fields = self._space.propose(trial, distributions)
-        except optuna.TrialPruned:
-            return None
-        config = self._space.configure(fields, self._base)
-        if config.effective() in self._known():
+            config = self._space.configure(fields, self._base)
+        except InputError as error:
+            if _as_key(trial.params) in refused:
+                return None
+            raise RefusedError(str(error), trial.params, trial.distributions) from error
+        if config.effective() in tried:
             return None
         self._distributions = distributions
         asked = self._view.get_trial(trial._trial_id)
@@ -257,16 +311,22 @@ class Proposer:
             system_attrs=asked.system_attrs,
         )
 
-    def _known(self) -> set[TrainConfig]:
-        """The configurations of all trials, without what has no effect."""
+    def _known(self) -> tuple[set[TrainConfig], set[str]]:
+        """The configurations of all trials, without what has no effect, and refused points."""
         for trial in self._study.trials[self._counted :]:
-            if not trial.was_refused:
+            if trial.was_refused:
+                self._refused.add(_as_key(self._study.frozen(trial).params))
+            else:
                 self._tried.add(trial.config.effective())
         self._counted = len(self._study.trials)
-        return self._tried
+        return self._tried, self._refused
 
     def _trials(self) -> list[FrozenTrial]:
         return [*self._earlier, *self._lens.trials()]
+
+
+def _as_key(params: dict[str, Any]) -> str:
+    return repr(sorted(params.items()))
 
 
 def _seed(*numbers: int) -> int:
@@ -330,7 +390,10 @@ def trials_to_learn_from(
         frozen = study.frozen(trial)
         if trial.kept is None or not frozen.params or trial.state == "failed":
             continue
-        if any(parameters.get(name) != d for name, d in frozen.distributions.items()):
+        if not all(
+            name in parameters and are_compatible(parameters[name], distribution)
+            for name, distribution in frozen.distributions.items()
+        ):
             continue
         if set(trial.kept.scores) != set(tasks):
             continue

@@ -17,16 +17,25 @@ from optuna.distributions import (
 )
 
 from minbert.errors import InputError
+from minbert.output import encodable
+
+_DEEPEST = 4
 
 
 def plain_value(value: Any) -> Any:
     """A value without numpy's types and enums, which JSON and a database do not know."""
+    return _plain(value, 0)
+
+
+def _plain(value: Any, depth: int) -> Any:
+    if depth > _DEEPEST:
+        raise InputError("a list within lists within lists is no value of a field")
     if isinstance(value, enum.Enum):
-        return plain_value(value.value)
+        return _plain(value.value, depth + 1)
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     if isinstance(value, list | tuple):
-        return tuple(map(plain_value, value))
+        return tuple(_plain(part, depth + 1) for part in value)
     return value
 
 
@@ -59,6 +68,8 @@ class SpaceTrial:
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
     ) -> float:
         low, high, step = plain_value(low), plain_value(high), plain_value(step)
+        if not all(map(math.isfinite, (low, high))):
+            raise InputError(f"'{name}': its range must have finite ends (got {low} to {high})")
         distribution = FloatDistribution(low, high, log=log, step=step)
         self._check(name, distribution)
         value = self._trial.suggest_float(name, low, high, step=step, log=log)
@@ -70,10 +81,14 @@ class SpaceTrial:
         self, name: str, low: int, high: int, *, step: int = 1, log: bool = False
     ) -> int:
         low, high, step = plain_value(low), plain_value(high), plain_value(step)
+        if any(value != round(value) for value in (low, high, step)):
+            raise InputError(f"'{name}': its range must be of whole numbers (got {low} to {high})")
         self._check(name, IntDistribution(low, high, log=log, step=step))
         return self._trial.suggest_int(name, low, high, step=step, log=log)
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        if isinstance(choices, set | frozenset):
+            raise InputError(f"choices of '{name}' are a set, which has no order; give a list")
         given = list(choices)
         stored = [_stored(name, choice) for choice in given]
         if len(set(map(repr, stored))) < len(stored):
@@ -93,26 +108,36 @@ class SpaceTrial:
 
     def _check(self, name: str, distribution: BaseDistribution) -> None:
         """Refuse what the study's storage or its sampler would refuse in the middle of a search."""
+        if not isinstance(name, str) or not name or encodable(name, "utf-8") != name:
+            raise InputError(f"a parameter's name must be a text (got {name!r})")
         if self._trial.distributions.get(name, distribution) != distribution:
             raise InputError(
                 f"'{name}' is asked for twice with different choices or ranges; give them "
                 "different names"
             )
         known = self._known.setdefault(name, distribution)
-        try:
-            check_distribution_compatibility(known, distribution)
-        except ValueError:
+        if not are_compatible(known, distribution):
             raise InputError(
-                f"'{name}' is {_described(distribution)} here and {_described(known)} elsewhere; "
+                f"'{name}' is {described(distribution)} here and {described(known)} elsewhere; "
                 "give the two different names"
-            ) from None
+            )
+
+
+def are_compatible(one: BaseDistribution, other: BaseDistribution) -> bool:
+    """Whether Optuna takes the two for one parameter: ranges may differ, choices may not."""
+    try:
+        check_distribution_compatibility(one, other)
+    except ValueError:
+        return False
+    return True
 
 
 def _stored(name: str, choice: Any) -> Any:
     """What a storage holds of a choice."""
     plain = plain_value(choice)
     if isinstance(plain, tuple):
-        return ",".join(str(_stored(name, part)) for part in plain)
+        parts = ((part, str(_stored(name, part))) for part in plain)
+        return ",".join(f"({t})" if isinstance(part, tuple) else t for part, t in parts)
     if plain is None or isinstance(plain, bool | int | str):
         return plain
     if isinstance(plain, float) and not math.isnan(plain):
@@ -125,11 +150,11 @@ def _stored(name: str, choice: Any) -> Any:
 
 def _index(stored: Sequence[Any], chosen: Any) -> int:
     # True equals 1, and 1 equals 1.0.
-    same = (i for i, choice in enumerate(stored) if repr(choice) == repr(chosen))
-    return next(same, None) or stored.index(chosen)
+    same = [i for i, choice in enumerate(stored) if repr(choice) == repr(chosen)]
+    return same[0] if same else stored.index(chosen)
 
 
-def _described(distribution: BaseDistribution) -> str:
+def described(distribution: BaseDistribution) -> str:
     if isinstance(distribution, CategoricalDistribution):
         return f"one of {list(distribution.choices)}"
     assert isinstance(distribution, FloatDistribution | IntDistribution)

@@ -4,6 +4,7 @@ import ast
 import contextlib
 import importlib.util
 import pkgutil
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -67,13 +68,17 @@ class Space:
             fields = self.function(cast(optuna.Trial, asked))
         except optuna.TrialPruned:
             raise
-        except Exception as error:  # the function is the user's own
+        except (Exception, SystemExit) as error:  # the function is the user's own
             raise InputError(f"{_where(error, self.path)}: {_said(error)}") from error
         if not isinstance(fields, Mapping):
             line = _line_of_function(self.path)
             kind = type(fields).__name__
             raise InputError(f"{self.path}:{line}: space() returned {kind}, not a dict of fields")
-        return dict(fields)
+        named = {plain_value(name): value for name, value in fields.items()}
+        if odd := [name for name in named if not isinstance(name, str)]:
+            line = _line_of_function(self.path)
+            raise InputError(f"{self.path}:{line}: space() returned a field named {odd[0]!r}")
+        return named
 
     def configure(self, fields: Fields, base: TrainConfig) -> TrainConfig:
         """The recipe with the space's fields put in.
@@ -131,16 +136,22 @@ def _module_from(path: Path) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    # As for any other import: dataclasses, for one, look their module up.
+    sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # the file is the user's own
+    except (Exception, SystemExit) as error:  # the file is the user's own
+        del sys.modules[spec.name]
         raise InputError(f"{_where(error, path)}: {_said(error)}") from error
     return module
 
 
 def _space_in(module: ModuleType, name: str, path: Path) -> Space:
     function = getattr(module, "space", None)
-    experiments = getattr(module, "EXPERIMENTS", ())
+    experiments = _experiments_of(module, path)
+    recipe = getattr(module, "RECIPE", None)
+    if recipe is not None and not isinstance(recipe, str):
+        raise InputError(f"{path}:1: RECIPE must be the name of a recipe (got {recipe!r})")
     if not callable(function) and not experiments:
         raise InputError(
             f"{path}:1: no function space(trial); write one that returns TrainConfig fields"
@@ -148,11 +159,25 @@ def _space_in(module: ModuleType, name: str, path: Path) -> Space:
     return Space(
         name,
         path,
-        " ".join((module.__doc__ or "").split("\n\n")[0].split()),
+        " ".join(str(module.__doc__ or "").split("\n\n")[0].split()),
         None if experiments else function,
-        tuple(experiments),
-        getattr(module, "RECIPE", None),
+        experiments,
+        recipe,
     )
+
+
+def _experiments_of(module: ModuleType, path: Path) -> tuple[Experiment, ...]:
+    rows = getattr(module, "EXPERIMENTS", ())
+    if not isinstance(rows, list | tuple):
+        raise InputError(f"{path}:1: EXPERIMENTS must be a list of Experiment(name, changes)")
+    for number, row in enumerate(rows, start=1):
+        is_row = isinstance(row, Experiment) and isinstance(row.changes, Mapping)
+        if not is_row or not all(isinstance(name, str) for name in (row.name, *row.changes)):
+            raise InputError(
+                f"{path}:1: EXPERIMENTS: row {number} is no Experiment(name, changes); see "
+                "spaces/paper.py"
+            )
+    return tuple(rows)
 
 
 # Errors, told by file and line
@@ -161,7 +186,10 @@ def _space_in(module: ModuleType, name: str, path: Path) -> Space:
 def _said(error: BaseException) -> str:
     if isinstance(error, InputError):
         return str(error)
-    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    try:
+        text = error.msg if isinstance(error, SyntaxError) else str(error)
+    except Exception:  # the exception may be the user's own too
+        return type(error).__name__
     return " ".join(f"{type(error).__name__}: {text}".split())
 
 

@@ -58,6 +58,8 @@ def open_storage(where: str) -> BaseStorage:
     file = file_of(where)
     if file is not None and not is_sqlite(where):
         try:
+            if file.exists() and not file.is_file():
+                raise InputError(f"--storage {where}: not a file; name one for the journal")
             if file.is_file() and head_of(file) == SQLITE_HEAD:
                 url = sqlite_url(file.resolve())
                 raise InputError(f"--storage {where}: for an SQLite database give {url}")
@@ -87,6 +89,12 @@ def open_storage(where: str) -> BaseStorage:
     # Of a wrong URL, of an unreachable or a damaged database; the drivers have many kinds.
     except Exception as error:
         raise InputError(f"--storage: the database cannot be opened ({reason_of(error)})") from None
+
+
+def _close(storage: BaseStorage) -> None:
+    storage.remove_session()
+    if isinstance(storage, RDBStorage):
+        storage.engine.dispose()
 
 
 class NoStudyError(InputError):
@@ -154,6 +162,15 @@ class Study:
         Raises:
             InputError: the storage holds none, or it cannot be read, or holds what we never write.
         """
+        try:
+            return cls._load(storage, name)
+        except BaseException:
+            # Who asks again would leave a connection each time.
+            _close(storage)
+            raise
+
+    @classmethod
+    def _load(cls, storage: BaseStorage, name: str) -> "Study":
         try:
             study_id = storage.get_study_id_from_name(name)
         except KeyError:
@@ -350,9 +367,7 @@ class Study:
 
     def close(self) -> None:
         """End its connections; what was read can still be looked at."""
-        self._storage.remove_session()
-        if isinstance(self._storage, RDBStorage):
-            self._storage.engine.dispose()
+        _close(self._storage)
 
     def _trial_id(self, trial: TrialRecord) -> int:
         return self._frozen[trial.number]._trial_id

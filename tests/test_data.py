@@ -237,7 +237,7 @@ def test_more_than_one_bad_row_in_a_hundred_is_an_error(
         ("id,sentence,sentiment\n1,a,1\n", r"no column 'id' .*tab-separated"),
         ("id\tsentence\n1\ta\n", r"no column 'sentiment' \(found: id, sentence\)"),
         (SST, r"has a header but no rows"),
-        ("", r"no column 'id' \(found: none\)"),
+        ("", r"the file is empty; download it again"),
     ],
 )
 def test_unusable_files_are_named(

@@ -44,7 +44,7 @@ def written(*cells: str, split: str = "ids-sst-train") -> bytes:
         (written("a", "x\ud800y", "1"), "line 2: not UTF-8 text"),
         (b"\xff\xfe" + written("a", "b", "1"), "line 1: not UTF-8 text"),
         (written("a", "x " * 500_000, "1"), "line 2: field larger than field limit"),
-        (written("a", '"' + "x " * 500_000, "1"), "is a quotation mark left open?"),
+        (written("a", '"' + "x " * 500_000, "1"), "(a quotation mark may be left open)"),
         (written("a", "b", "<script>\x1b[2J"), "such as '<script>\\x1b[2J'"),
         (written("a", "b", "999"), "sentiment '999' is not within 0 to 99"),
         (written("\x1b]0;x\x07", "b", "1"), "id '\\x1b]0;x\\x07' holds a character"),

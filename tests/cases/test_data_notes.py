@@ -15,6 +15,7 @@ from minbert.data import load_dataset
 from minbert.errors import InputError
 from minbert.evaluate import grade
 from minbert.hub import Pretrained
+from minbert.lookalikes import lookalikes_of
 from minbert.tasks import SplitName
 
 from ..conftest import write_course_folder
@@ -381,3 +382,34 @@ def test_a_dev_file_without_rows_is_refused(folder: Path, tiny: Pretrained) -> N
     (folder / "quora-dev.csv").write_text("\tid\tsentence1\tsentence2\tis_duplicate\n")
     with pytest.raises(InputError, match=r"quora-dev\.csv has a header but no rows"):
         notes(folder, tiny)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\n", "a Git LFS pointer"),
+        (b"<!DOCTYPE html><html>Not found</html>", "a web page, not the file itself"),
+        (None, "a link to a file that is not there"),
+    ],
+)
+def test_what_stands_in_place_of_a_file_is_named(
+    content: bytes | None, message: str, tmp_path: Path, tiny: Pretrained
+) -> None:
+    folder = write_course_folder(tmp_path / "data")
+    for name in ("quora-train.csv", "quora-test-student.csv"):
+        path = folder / name
+        before = path.read_bytes()
+        path.unlink()
+        if content is None:
+            path.symlink_to(folder / "gone")
+        else:
+            path.write_bytes(content)
+        with pytest.raises(InputError, match=f"{name}: {message}"):
+            load_dataset(InputSettings(data=str(folder)), tiny.tokenizer(), cache=None)
+        path.unlink()
+        path.write_bytes(before)
+
+
+def test_what_macos_puts_beside_a_file_is_not_taken_for_it(tmp_path: Path) -> None:
+    (tmp_path / "._ids-sst-train.csv").write_bytes(b"x")
+    assert lookalikes_of(tmp_path / "ids-sst-train.csv") == []

@@ -4,6 +4,7 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -100,3 +101,44 @@ def test_points_of_branches_are_all_there_and_made_as_asked_for() -> None:
 def test_a_continuous_parameter_is_named() -> None:
     with pytest.raises(InputError, match="lr of space lr is continuous; give it a step"):
         Grid(load_space("lr"))
+
+
+@pytest.mark.parametrize(
+    ("space", "size"),
+    [
+        (lambda t: {"x": t.suggest_int("k", 0, t.suggest_int("n", 1, 6))}, 27),
+        (
+            lambda t: {
+                "x": [t.suggest_int(f"x{i}", 0, 1) for i in range(t.suggest_int("n", 1, 3))]
+            },
+            14,
+        ),
+    ],
+)
+def test_points_are_counted_where_ranges_depend_on_others(space: Any, size: int) -> None:
+    found = grid_of(space)
+    assert found.size == len(list(found)) == size
+
+
+def test_a_large_range_in_one_branch_alone_is_refused() -> None:
+    with pytest.raises(InputError, match="has more than 10,000 points"):
+        grid_of(lambda t: {"x": t.suggest_int("seed", 0, 10**9 if t.suggest_int("n", 0, 1) else 3)})
+
+
+def test_a_step_that_only_one_branch_has_is_found_before_a_search() -> None:
+    def space(trial: Any) -> dict[str, Any]:
+        stepped = trial.suggest_categorical("stepped", [True, False])
+        return {"dropout": trial.suggest_float("d", 0, 0.5, step=0.1 if stepped else None)}
+
+    with pytest.raises(InputError, match="d of space mine is continuous"):
+        grid_of(space)
+
+
+def test_many_unwanted_points_are_not_walked_through() -> None:
+    def space(trial: Any) -> dict[str, Any]:
+        if sum(trial.suggest_int(f"k{i}", 0, 9) for i in range(6)) > 1:
+            raise optuna.TrialPruned
+        return {}
+
+    with pytest.raises(InputError, match="has more than 10,000 points"):
+        grid_of(space)

@@ -123,27 +123,80 @@ def test_an_error_that_several_trials_share_is_said_once(
     # The first run of a space in a study is all that is explored.
     monkeypatch.setattr(search.branches, "_RANDOM_RUNS", 1)
     body = (
+        "dropout = trial.suggest_float('dropout', 0, 0.5)\n"
         "if trial.number:\n    raise ValueError('no')\n"
-        "return {'dropout': trial.suggest_float('dropout', 0, 0.5)}"
+        "return {'dropout': dropout}"
     )
     driver = searched(space_file(tmp_path, body), InMemoryStorage(), trials=4)
     lines = [str(part) for part in outcome(SearchRecord(4, driver.study.trials))]
     assert [line for line in lines if "ValueError" in line] == [
-        f"Trials 1, 2, 3 failed: {tmp_path}/mine.py:10: ValueError: no"
+        f"Trials 1, 2, 3 failed: {tmp_path}/mine.py:11: ValueError: no"
     ]
 
 
 def test_a_warning_is_one_line_and_said_once(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
-    warn_once()
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
         warn_once()
-        for _ in range(3):
-            warnings.warn("two\nlines", stacklevel=1)
-    said = capsys.readouterr().err
-    assert said.count("warning:") == 1
-    assert said.endswith("two lines\n")
+        for number in range(3):
+            warnings.warn(f"two\nlines, lr is {number / 7e5}", stacklevel=1)
+        warnings.warn("another", stacklevel=1)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("warning: test_repeats.py:")
+    assert first.endswith(": two lines, lr is 0.0")
+    assert second.endswith(": another")
+
+
+def test_a_point_that_is_refused_is_refused_once(tmp_path: Path) -> None:
+    body = (
+        "size = trial.suggest_int('batch_size', 1, 60)\n"
+        "if size == 30:\n    raise ValueError('no')\n"
+        "return {'batch_size': 100 + size}"
+    )
+    space, storage = space_file(tmp_path, body), InMemoryStorage()
+    with pytest.raises(InputError, match=r"mine\.py:11: ValueError: no"):
+        searched(space, storage, trials=200)
+
+
+@pytest.mark.parametrize("sampler", ["random", "grid"])
+def test_one_failing_point_of_a_finite_space_costs_one_trial(
+    sampler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search.branches, "_RANDOM_RUNS", 1)
+    body = (
+        "size = trial.suggest_int('batch_size', 1, 40)\n"
+        "if size == 20:\n    raise ValueError('no')\n"
+        "return {'batch_size': 100 + size}"
+    )
+    space, storage = space_file(tmp_path, body), InMemoryStorage()
+    searched(space, storage, trials=15, sampler=sampler)
+    driver = searched(space, storage, trials=90, sampler=sampler)
+    trials = driver.study.trials
+    # The recipe, and all forty points.
+    assert len(trials) == 41
+    assert [trial.error for trial in trials if trial.was_refused] == [f"{space}:11: ValueError: no"]
+    assert len({t.config.effective() for t in trials if not t.was_refused}) == 40
+
+
+def test_rows_of_a_list_that_train_alike_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from spaces.paper import Experiment as E\n"
+        "EXPERIMENTS = [E('a', {'lr': 1e-4}), E('b', {'lr': '1e-4', 'loss_weights': (2, 2, 2)})]\n"
+    )
+    with pytest.raises(InputError, match="'b' trains as 'a' does; remove one of them"):
+        open_driver(InMemoryStorage(), space=str(path), epochs=None, reports_per_epoch=None)
+
+
+def test_a_space_that_wants_few_points_is_searched_on(tmp_path: Path) -> None:
+    body = (
+        "lr = trial.suggest_float('lr', 1e-5, 1e-3)\n"
+        "if lr > 2e-5:\n    raise optuna.TrialPruned\n"
+        "return {'lr': lr}"
+    )
+    driver = searched(space_file(tmp_path, body), InMemoryStorage(), trials=12, sampler="random")
+    assert len(driver.study.trials) == 12
+    assert all(trial.config.lr <= 2e-5 for trial in driver.study.trials[1:])

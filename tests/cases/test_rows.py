@@ -87,8 +87,8 @@ def test_marks_that_swallow_something_are_text(
         ("0\ta\tone\t\t1\n", [(3, "5 fields where the header has 4")]),
         ("0\ta\tone 1\n", [(3, "3 fields where the header has 4")]),
         ("0\n", [(3, "1 field where the header has 4")]),
-        ('0\ta\t"one\ttwo"\tthree\t1\n', [(3, "6 fields where the header has 4; is a")]),
-        ('0\ta\t"one 1\n', [(3, "3 fields where the header has 4; is a quotation mark left")]),
+        ('0\ta\t"one\ttwo"\tthree\t1\n', [(3, "6 fields where the header has 4 (a")]),
+        ('0\ta\t"one 1\n', [(3, "3 fields where the header has 4 (a quotation mark may be left")]),
         ('0\ta\tone\t"1\n', [(3, "sentiment '\"1' is not a number")]),
         # A field that does span lines is one bad row; its lines are no rows.
         ('0\ta\t"one\n\ntwo"\t1\n', [(3, "a field spans lines 3 to 5")]),
@@ -100,7 +100,7 @@ def test_marks_that_swallow_something_are_text(
         # What seems to span lines, but makes no row.
         (
             '0\ta\t"one\ntwo"\n',
-            [(3, "3 fields where the header has 4; is a"), (4, "1 field where the header has 4")],
+            [(3, "3 fields where the header has 4 (a"), (4, "1 field where the header has 4")],
         ),
     ],
 )
@@ -182,10 +182,10 @@ def load(folder: Path, tiny: Pretrained, cache: Path, *, strict: bool = False) -
         (
             "-3\tThe",
             '-3\t"The',
-            "ids-sst-train.csv: in 1 of 120 rows a quotation mark opens a field and does not close "
-            "it, so it is read as text (line 5); close or remove it if that is wrong",
-            "ids-sst-train.csv, line 5: a quotation mark opens a field and does not close it; "
-            "close or remove it, or leave out --strict to read it as text",
+            "ids-sst-train.csv: in 1 of 120 rows a quotation mark opens a field but does not end "
+            "it, so it is read as text (line 5); correct the file if that is wrong",
+            "ids-sst-train.csv, line 5: a quotation mark opens a field but does not end it; "
+            "correct the field, or leave out --strict to read it as text",
         ),
         (
             "-3\tThe",
@@ -223,3 +223,9 @@ def test_many_lines_with_marks_are_noted_in_one_sentence(tmp_path: Path, tiny: P
     (note,) = (note for note in dataset.notes if note.startswith("quora-dev.csv"))
     assert f"in {len(lines)} of 24 rows" in note
     assert f"(lines {first} and {len(lines) - 5} more)" in note
+
+
+def test_a_column_that_is_there_twice_is_refused() -> None:
+    content = b"id\tsentence\tsentiment\tsentiment\na\tone\t1\t3\n"
+    with pytest.raises(InputError, match="two columns are called 'sentiment'; rename or remove"):
+        read_table(content, "ids-sst-train.csv", "sst", "train")

@@ -150,3 +150,84 @@ def test_a_sampler_that_fails_ends_one_trial(
 def test_the_default_space_is_checked_without_a_search() -> None:
     # So that the bodies above fail by themselves and not by what all spaces lack.
     assert check_space(load_space(StudySettings().space), TrainConfig())
+
+
+def test_a_study_in_which_a_parameter_was_another_is_not_resumed(tmp_path: Path) -> None:
+    storage = storage_in(tmp_path)
+    body = "return {'schedule': trial.suggest_categorical('s', ['linear', 'constant', 'cosine'])}"
+    searched(space_file(tmp_path, body), storage, trials=3, sampler="random")
+    other = body.replace("'linear', 'constant'", "'constant', 'linear'")
+    with pytest.raises(InputError) as refused:
+        searched(space_file(tmp_path, other), storage, trials=4, sampler="random")
+    assert "'s' is one of ['constant', 'linear', 'cosine'] now, and one of ['linear'" in str(
+        refused.value
+    )
+
+
+def test_choices_without_an_order_are_refused(tmp_path: Path) -> None:
+    body = "return {'optimizer': trial.suggest_categorical('o', {'adamw', 'radam'})}"
+    with pytest.raises(InputError, match="choices of 'o' are a set, which has no order; give a"):
+        check_space(load_space(space_file(tmp_path, body)), TrainConfig())
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (
+            "n = 0\nwhile trial.suggest_categorical(f'more{n}', [False, True]):\n    n += 1\n"
+            "return {}",
+            "the space has no end of parameters",
+        ),
+        ("raise optuna.TrialPruned", "the space wants none of the points that were tried"),
+        ("import sys\nsys.exit(3)", "mine.py:10: SystemExit: 3"),
+        ("return {3: trial.suggest_float('a', 0, 1)}", "space() returned a field named 3"),
+        ("return {'lr': trial.suggest_float('', 1e-5, 1)}", "name must be a text (got '')"),
+        ("return {'lr': trial.suggest_float('\\udcff', 1e-5, 1)}", "name must be a text"),
+        ("return {'lr': trial.suggest_float('x', 0, float('inf'))}", "'x': its range must have"),
+        ("return {'epochs': trial.suggest_int('x', 1.5, 3)}", "'x': its range must be of whole"),
+        ("x = []\nx.append(x)\nreturn {'loss_weights': x}", "a list within lists"),
+        (
+            "class Odd(Exception):\n    def __str__(self):\n        raise ValueError\nraise Odd",
+            "mine.py:12: Odd",
+        ),
+        ("return {'loss_weights': (0, 0, 1), 'train_tasks': 'sst'}", "gives no weight to any of"),
+        ("return {'loss_weights': (1e308,) * 3}", "weights must be finite numbers"),
+    ],
+)
+def test_odd_functions_are_refused_in_one_line(body: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as refused:
+        check_space(load_space(space_file(tmp_path, body)), TrainConfig())
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("EXPERIMENTS = [('a', {'lr': 1e-4})]", "row 1 is no Experiment(name, changes)"),
+        ("EXPERIMENTS = {'a': {}}", "EXPERIMENTS must be a list"),
+        ("EXPERIMENTS = 3", "EXPERIMENTS must be a list"),
+        ("RECIPE = ['strong']\ndef space(trial): return {}", "RECIPE must be the name"),
+        ("raise SystemExit('nope')", "mine.py:1: SystemExit: nope"),
+    ],
+)
+def test_odd_files_are_refused_in_one_line(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    with pytest.raises(InputError) as refused:
+        load_space(str(path))
+    assert message in str(refused.value)
+
+
+def test_a_file_may_hold_dataclasses_and_print(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from __future__ import annotations\nfrom dataclasses import dataclass\n"
+        "@dataclass\nclass Rate:\n    low: float\n    high: float\n"
+        "def space(trial):\n    print('asked')\n"
+        "    return {'lr': trial.suggest_float('lr', Rate(1e-5, 1e-3).low, 1e-3)}\n"
+    )
+    assert check_space(load_space(str(path)), TrainConfig())
+    assert capsys.readouterr().out == ""

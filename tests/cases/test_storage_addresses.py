@@ -82,6 +82,8 @@ def test_the_file_that_a_storage_names(storage: str, file: str) -> None:
         ("sqlite:mine.db", "Could not parse SQLAlchemy URL"),
         ("nowhere/mine.log", "No such file or directory"),
         ("sqlite:///nowhere/mine.db", "unable to open database file"),
+        ("sqlite:///file:y.db?uri=true", "give sqlite:///PATH, not a URI of SQLite's own"),
+        ("/dev/null", "not a file; name one for the journal"),
         ("oracle+nothing://host/db", "the database cannot be opened"),
     ],
 )
