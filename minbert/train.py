@@ -25,7 +25,7 @@ from .negatives import NegativePairs
 from .optim import make_optimizer, schedule_factor, set_learning_rate
 from .report import Report
 from .sampling import batch_rows, generator, steps_per_epoch, task_order
-from .tasks import Task
+from .tasks import TASKS, Task
 from .weights import kept_index, weighted_score
 
 # Of glibc's malloc.h.
@@ -73,7 +73,8 @@ class Trainer:
             raise InputError(
                 f"train_tasks: the data have no {missing[0]}; they have: {', '.join(dataset.tasks)}"
             )
-        if config.pair_encoding == "joint" and pretrained.config.segments < 2:
+        has_pairs = any(TASKS[task].is_pair for task in dataset.tasks)
+        if config.pair_encoding == "joint" and has_pairs and pretrained.config.segments < 2:
             raise InputError(
                 f"pair_encoding: encoder '{pretrained.name}' knows one segment only and cannot "
                 "encode pairs jointly; take separate"

@@ -27,7 +27,7 @@ from .spaces import Fields, Space
 _MOST_VALUES = 20
 _MOST_CHOICES = 100
 # A space with more parameters, or that still shows new ones after so many runs, has no end of them.
-_MOST_PARAMETERS = 200
+_MOST_PARAMETERS = 100
 _MOST_RUNS = 5000
 _MOST_RANGES_SHOWN = 3
 # What depends on two parameters at once, or on a value between two ends, is found by chance.
@@ -158,9 +158,9 @@ def explore(space: Space) -> Branches:
             while waiting:
                 runs += 1
                 if runs > _MOST_RUNS or len(found.seen) > _MOST_PARAMETERS:
-                    names = ", ".join(list(found.seen)[-3:])
                     raise InputError(
-                        f"{space.path}: the space has no end of parameters (… {names})"
+                        f"{space.path}: the space has no end of parameters; the last is "
+                        f"'{list(found.seen)[-1]}'"
                     )
                 chosen = optuna.create_study(sampler=Chosen(waiting.pop(0)))
                 waiting += _run(space, chosen.ask(), known, found)

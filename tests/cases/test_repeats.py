@@ -150,17 +150,6 @@ def test_a_warning_is_one_line_and_said_once(
     assert second.endswith(": another")
 
 
-def test_a_point_that_is_refused_is_refused_once(tmp_path: Path) -> None:
-    body = (
-        "size = trial.suggest_int('batch_size', 1, 60)\n"
-        "if size == 30:\n    raise ValueError('no')\n"
-        "return {'batch_size': 100 + size}"
-    )
-    space, storage = space_file(tmp_path, body), InMemoryStorage()
-    with pytest.raises(InputError, match=r"mine\.py:11: ValueError: no"):
-        searched(space, storage, trials=200)
-
-
 @pytest.mark.parametrize("sampler", ["random", "grid"])
 def test_one_failing_point_of_a_finite_space_costs_one_trial(
     sampler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
