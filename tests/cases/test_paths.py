@@ -248,7 +248,8 @@ def test_what_the_cache_lacks_is_explained(
         path.unlink()
     WITHOUT[case](cached, monkeypatch)
     said = refusal(NAME)
-    assert "there is neither model.safetensors nor pytorch_model.bin; only the Hub's cache" in said
+    assert "there is neither model.safetensors nor pytorch_model.bin; " in said
+    assert "with its shards; only the Hub's cache was read, as " in said
     assert ("HF_HUB_OFFLINE is set" in said) == (case == "HF_HUB_OFFLINE")
 
 
