@@ -13,7 +13,7 @@ from .encoder import Activation, EncoderConfig
 from .errors import InputError
 from .files import FindFile, read_json, read_json_list
 from .tensors import normal, read_weights
-from .tokenizer import read_tokenizer, wordpiece
+from .tokenizer import check_row, read_tokenizer, wordpiece
 
 _SIZES = (
     "vocab_size",
@@ -179,12 +179,7 @@ def _layers_kept(where: str, asked: int | None, there: int) -> int:
 
 def _check_vocabulary(name: str, tokenizer: tokenizers.Tokenizer, config: EncoderConfig) -> None:
     last, number = max(tokenizer.get_vocab().items(), key=lambda entry: entry[1])
-    if number >= config.vocab_size:
-        raise InputError(
-            f"encoder '{name}': the tokenizer knows {number + 1} tokens, the last '{last}', but "
-            f"vocab_size in config.json is {config.vocab_size}; tokenizer and weights are not of "
-            "one model"
-        )
+    check_row(name, last, number, config.vocab_size)
 
 
 # The tiny encoder
