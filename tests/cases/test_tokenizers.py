@@ -17,7 +17,8 @@ from minbert.encoder import Encoder
 from minbert.hub import load_pretrained
 from minbert.model import MultitaskModel
 from minbert.report import Report
-from minbert.tokenizer import BERT_CLASSES, frame_ids
+from minbert.tokenizer import frame_ids
+from minbert.tokenizer_files import BERT_CLASSES
 
 from .encoders import SPECIAL, WORDS, refusal, write_encoder, write_files
 
