@@ -49,14 +49,16 @@ def check_positions(
         dataset: all of it will be encoded.
         encoder: what is to encode it.
         configs: whatever may be trained.
-        remedy: what to do; by default the greatest ``--max-length`` that fits.
+        remedy: what to do; by default to give a ``--max-length`` that surely fits.
 
     Raises:
         InputError: the longest does not fit, or joint pairs need a segment that is not there.
     """
     # Of many configurations most differ in nothing that counts here.
     configs = list({(c.pair_encoding, c.train_tasks, c.negatives > 0): c for c in configs}.values())
-    if encoder.segments < 2 and any(config.pair_encoding == "joint" for config in configs):
+    has_pairs = any(TASKS[task].is_pair for task in dataset.tasks)
+    is_joint = any(config.pair_encoding == "joint" for config in configs)
+    if encoder.segments < 2 and has_pairs and is_joint:
         raise InputError(
             "pair_encoding: the encoder knows one segment only and cannot encode pairs jointly; "
             "take separate"
@@ -74,7 +76,10 @@ def check_positions(
 
 
 def _max_length(found: list[_Longest], positions: int) -> str:
-    """The greatest --max-length with which everything fits, in words."""
+    """A --max-length with which everything surely fits, in words.
+
+    The greatest where sentences alone decide; uneven pairs might fit with a greater one.
+    """
     for longest in (positions - 2, (positions - 3) // 2):
         cut = (sum(min(n, longest) for n in one.pieces) + len(one.pieces) + 1 for one in found)
         if longest >= _SHORTEST and max(cut) <= positions:

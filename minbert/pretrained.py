@@ -1,5 +1,6 @@
 """A BERT checkpoint in memory: read from files in the Hugging Face layout, or made up."""
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from .encoder import Activation, EncoderConfig
 from .errors import InputError
 from .files import FindFile, read_json, read_json_list
 from .tensors import normal, read_weights
-from .tokenizer import read_tokenizer, wordpiece
+from .tokenizer import check_row, read_tokenizer, wordpiece
 
 _SIZES = (
     "vocab_size",
@@ -79,9 +80,15 @@ def _find_encoder(name: str, find: FindFile) -> FindFile:
     modules_file = find("modules.json")
     if modules_file is None:
         return find
-    first = next(iter(read_json_list(modules_file)), None)
-    kind, path = (first.get("type"), first.get("path")) if isinstance(first, dict) else (None, None)
-    if not isinstance(kind, str) or kind.rpartition(".")[2] != "Transformer":
+    modules = read_json_list(modules_file)
+    if not modules:
+        raise InputError(f"{modules_file}: there are no modules in it; copy the folder again")
+    first = modules[0] if isinstance(modules[0], dict) else {}
+    kind, path = first.get("type"), first.get("path")
+    if not isinstance(kind, str):
+        raise InputError(f"{modules_file}: the first module has no type; copy the folder again")
+    # What the module holds, its own config.json says; that of 2019 was named by its model.
+    if kind.rpartition(".")[2] not in ("Transformer", "BERT"):
         raise InputError(
             f"{modules_file}: the first module is {kind}, not a Transformer; only BERT is read"
         )
@@ -104,6 +111,8 @@ def _check_model_type(path: Path, content: dict[str, Any]) -> None:
         # The first BERT checkpoints do not say what they are, but have all of BERT's sizes.
         missing = [key for key in _SIZES if key not in content]
         architectures = content.get("architectures") or []
+        if not isinstance(architectures, list):
+            architectures = [architectures]
         foreign = [name for name in architectures if not str(name).startswith("Bert")]
         if not missing and not foreign:
             return
@@ -128,14 +137,10 @@ def _read_config(path: Path, layers: int | None) -> EncoderConfig:
 
     def size(key: str) -> int:
         value = content.get(key)
-        if not isinstance(value, int) or value < 1:
+        if type(value) is not int or value < 1:
             raise InputError(f"{path}: {key} must be a whole number above 0 (got {value!r})")
         return value
 
-    try:
-        layer_norm_eps = float(content.get("layer_norm_eps", 1e-12))
-    except (TypeError, ValueError):
-        raise InputError(f"{path}: layer_norm_eps must be a number") from None
     hidden, heads = size("hidden_size"), size("num_attention_heads")
     if hidden % heads:
         raise InputError(
@@ -150,8 +155,20 @@ def _read_config(path: Path, layers: int | None) -> EncoderConfig:
         max_positions=size("max_position_embeddings"),
         segments=size("type_vocab_size"),
         activation=activation,
-        layer_norm_eps=layer_norm_eps,
+        layer_norm_eps=_layer_norm_eps(path, content.get("layer_norm_eps", 1e-12)),
     )
+
+
+def _layer_norm_eps(path: Path, value: Any) -> float:
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not 0 < number < 1:
+        raise InputError(
+            f"{path}: layer_norm_eps must be a number above 0 and below 1 (got {value!r})"
+        )
+    return number
 
 
 def _layers_kept(where: str, asked: int | None, there: int) -> int:
@@ -162,12 +179,7 @@ def _layers_kept(where: str, asked: int | None, there: int) -> int:
 
 def _check_vocabulary(name: str, tokenizer: tokenizers.Tokenizer, config: EncoderConfig) -> None:
     last, number = max(tokenizer.get_vocab().items(), key=lambda entry: entry[1])
-    if number >= config.vocab_size:
-        raise InputError(
-            f"encoder '{name}': the tokenizer knows {number + 1} tokens, the last '{last}', but "
-            f"vocab_size in config.json is {config.vocab_size}; tokenizer and weights are not of "
-            "one model"
-        )
+    check_row(name, last, number, config.vocab_size)
 
 
 # The tiny encoder

@@ -58,7 +58,12 @@ def read_weights(name: str, find: FindFile, config: EncoderConfig) -> dict[str, 
             if wanted.startswith("pooler."):
                 continue
             raise InputError(f"{path}: tensor '{wanted}' is missing")
-        file, read = stored[names[wanted]]
+        if len(twice := names[wanted]) > 1:
+            listed = " and ".join(f"'{name}'" for name in twice)
+            raise InputError(
+                f"{path}: tensor '{wanted}' is there more than once, as {listed}; keep one of them"
+            )
+        file, read = stored[names[wanted][0]]
         weights[wanted] = _checked(file, wanted, read(), shape)
     if len(weights) < len(config.tensor_shapes()):
         log.warning("%s: there is no pooler; made a new one from a fixed seed", path)
@@ -80,6 +85,13 @@ def _new_pooler(hidden: int) -> dict[str, np.ndarray]:
 
 
 def _checked(file: Path, name: str, tensor: Tensor, shape: tuple[int, ...]) -> np.ndarray:
+    if tensor.is_meta:
+        raise InputError(
+            f"{file}: tensor '{name}' has a shape but no values (it was saved on the meta device); "
+            "load the model onto the CPU and save it again"
+        )
+    if tensor.is_nested:
+        raise InputError(f"{file}: tensor '{name}' is nested, not one array; save it as one array")
     if tuple(tensor.shape) != shape:
         raise InputError(
             f"{file}: tensor '{name}' has shape {tuple(tensor.shape)}, but config.json makes it "
@@ -91,7 +103,7 @@ def _checked(file: Path, name: str, tensor: Tensor, shape: tuple[int, ...]) -> n
             f"{file}: tensor '{name}' holds {kind.removeprefix('torch.')} and not plain floating "
             "point numbers; take the weights from before they were quantized or packed"
         )
-    array: np.ndarray = tensor.to(torch.float32).numpy()
+    array: np.ndarray = tensor.detach().to(torch.float32).numpy()
     finite = np.isfinite(array)
     if not finite.all():
         raise InputError(
@@ -118,7 +130,10 @@ def _open(name: str, find: FindFile) -> tuple[Path, Stored]:
                 f"encoder '{name}': its weights are in {other} alone, which is not of PyTorch; "
                 f"take a checkpoint with {WEIGHT_FILES[0]}"
             )
-    raise InputError(f"encoder '{name}': there is neither {' nor '.join(WEIGHT_FILES)}")
+    raise InputError(
+        f"encoder '{name}': there is neither {' nor '.join(WEIGHT_FILES)}; copy the weights there, "
+        f"or {WEIGHT_FILES[0]}{_INDEX} with its shards"
+    )
 
 
 def _open_file(path: Path) -> Stored:
@@ -207,35 +222,46 @@ def _open_pickled(path: Path) -> Stored:
 
 
 def _state_in(content: object) -> dict[str, Tensor]:
-    """The table of tensors in what was loaded: itself, or a part of a training checkpoint."""
+    """The table of tensors in what was loaded: itself, or a part of a training checkpoint.
+
+    The one that holds the word embeddings, as a checkpoint may keep other tensors at its top.
+    """
     if not isinstance(content, dict):
         return {}
-    for part in (content, *(content.get(key) for key in _STATES)):
-        if isinstance(part, dict):
-            tensors = {
-                name: tensor
-                for name, tensor in part.items()
-                if isinstance(name, str) and isinstance(tensor, Tensor)
-            }
-            if tensors:
-                return tensors
-    return {}
+    tables = [
+        {
+            name: tensor
+            for name, tensor in part.items()
+            if isinstance(name, str) and isinstance(tensor, Tensor)
+        }
+        for part in (content, *(content.get(key) for key in _STATES))
+        if isinstance(part, dict)
+    ]
+    holding = (table for table in tables if any(_is_first(name) for name in table))
+    return next(holding, None) or next(filter(None, tables), {})
 
 
 # Names
 
 
-def _plain_names(path: Path, stored: Iterable[str]) -> dict[str, str]:
+def _is_first(name: str) -> bool:
+    return name == _FIRST or name.endswith("." + _FIRST)
+
+
+def _plain_names(path: Path, stored: Iterable[str]) -> dict[str, list[str]]:
     """Stored names by BertModel's, of older, of larger and of wrapped models too."""
     bare = {
         name: ".".join(part for part in name.split(".") if part not in _WRAPPERS) for name in stored
     }
     prefix = _prefix(path, list(bare.values()))
-    return {
-        re.sub(r"\.gamma$", ".weight", re.sub(r"\.beta$", ".bias", plain[len(prefix) :])): name
-        for name, plain in bare.items()
-        if plain.startswith(prefix)
-    }
+    names: dict[str, list[str]] = {}
+    for name, plain in bare.items():
+        if plain.startswith(prefix):
+            today = re.sub(
+                r"\.gamma$", ".weight", re.sub(r"\.beta$", ".bias", plain[len(prefix) :])
+            )
+            names.setdefault(today, []).append(name)
+    return names
 
 
 def _prefix(path: Path, names: list[str]) -> str:
@@ -244,9 +270,8 @@ def _prefix(path: Path, names: list[str]) -> str:
     Raises:
         InputError: it is not known to mean nothing, or there are several.
     """
-    found = [
-        name.removesuffix(_FIRST) for name in names if name == _FIRST or name.endswith("." + _FIRST)
-    ]
+    # Each once: a tensor that is there twice is no second encoder.
+    found = list(dict.fromkeys(name.removesuffix(_FIRST) for name in names if _is_first(name)))
     known = [prefix for prefix in found if _HOLDERS.issuperset(prefix.split(".")[:-1])]
     if len(known) == 1:
         return known[0]

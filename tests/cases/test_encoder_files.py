@@ -76,6 +76,8 @@ def _config(folder: Path) -> dict[str, Any]:
         ({}, ("model_type", "type_vocab_size"), "no model_type, and there is no type_vocab_size"),
         ({"model_type": 7}, (), "model_type is 7"),
         ({"is_decoder": True}, (), "is_decoder is true; only a BERT that is an encoder is read"),
+        ({"architectures": 5}, ("model_type",), "no model_type, architectures are [5]"),
+        ({"architectures": "GPT2"}, ("model_type",), "no model_type, architectures are ['GPT2']"),
     ],
 )
 def test_another_model_is_refused_by_name(
@@ -83,6 +85,23 @@ def test_another_model_is_refused_by_name(
 ) -> None:
     write_encoder(tmp_path, config=config, drop=drop)
     assert said in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [float("nan"), "nan", -1e-12, 0, 1e9, pytest.param(10**400, id="huge"), True, None, []],
+)
+def test_a_layer_norm_eps_that_is_no_small_number_is_refused(value: Any, tmp_path: Path) -> None:
+    write_encoder(tmp_path, config={"layer_norm_eps": value})
+    assert "config.json: layer_norm_eps must be a number above 0 and below 1 (got" in refusal(
+        tmp_path
+    )
+
+
+@pytest.mark.parametrize("key", ["num_hidden_layers", "type_vocab_size", "num_attention_heads"])
+def test_true_is_not_a_size(key: str, tmp_path: Path) -> None:
+    write_encoder(tmp_path, config={key: True})
+    assert f"{key} must be a whole number above 0 (got True)" in refusal(tmp_path)
 
 
 # What stands in the place of a file
@@ -128,6 +147,20 @@ def test_a_text_in_place_of_weights_is_shown(text: str, file: str, tmp_path: Pat
 def test_weights_of_another_framework_are_named(tmp_path: Path) -> None:
     write_encoder(tmp_path, weights=lambda folder, _: write_files(folder, {"tf_model.h5": b"\x89"}))
     assert "its weights are in tf_model.h5 alone, which is not of PyTorch" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("file", ["model.pt", "model.fp16.safetensors", "without index"])
+def test_weights_that_have_another_name_are_told_where_they_belong(
+    file: str, tmp_path: Path
+) -> None:
+    write_encoder(tmp_path, weights=save_shards)
+    (tmp_path / "model.safetensors.index.json").unlink()
+    if file != "without index":
+        (tmp_path / SHARDS[0]).rename(tmp_path / file)
+    assert refusal(tmp_path).endswith(
+        ": there is neither model.safetensors nor pytorch_model.bin; copy the weights there, or "
+        "model.safetensors.index.json with its shards"
+    )
 
 
 def test_a_shard_that_is_a_pointer_is_named(tmp_path: Path) -> None:
@@ -289,6 +322,25 @@ def test_two_encoders_in_one_file_are_refused(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "copy"),
+    [
+        ("embeddings.word_embeddings.weight", "module.embeddings.word_embeddings.weight"),
+        ("embeddings.LayerNorm.weight", "embeddings.LayerNorm.gamma"),
+        ("encoder.layer.1.output.dense.bias", "encoder.layer.1._orig_mod.output.dense.bias"),
+    ],
+)
+def test_a_tensor_that_is_there_twice_is_named(name: str, copy: str, tmp_path: Path) -> None:
+    write_encoder(
+        tmp_path,
+        weights=lambda folder, tensors: save_pickled(folder, {**tensors, copy: tensors[name]}),
+    )
+    assert refusal(tmp_path) == (
+        f"{tmp_path / PICKLED}: tensor '{name}' is there more than once, as '{name}' and '{copy}'; "
+        "keep one of them"
+    )
+
+
 def test_names_of_something_else_are_shown(tmp_path: Path) -> None:
     write_encoder(tmp_path, weights=lambda folder, _: save_pickled(folder, {"wte.weight": ONE}))
     said = refusal(tmp_path)
@@ -303,6 +355,17 @@ def test_the_weights_in_a_training_checkpoint_are_found(key: str, tmp_path: Path
     def save(folder: Path, tensors: Tensors) -> None:
         state = {f"bert.{name}": tensor for name, tensor in tensors.items()}
         save_pickled(folder, {key: state, "epoch": 3, "optimizer": {"lr": 1e-5}})
+
+    assert_weights(tmp_path, write_encoder(tmp_path, weights=save))
+
+
+@pytest.mark.parametrize("key", ["model_state_dict", "state_dict", "model", "module"])
+@pytest.mark.parametrize("beside", [{"global_step": ONE}, {"state_dict": {"scale": ONE}}, {}])
+def test_other_tensors_beside_the_weights_do_not_hide_them(
+    key: str, beside: dict[str, Any], tmp_path: Path
+) -> None:
+    def save(folder: Path, tensors: Tensors) -> None:
+        save_pickled(folder, {**beside, key: tensors})
 
     assert_weights(tmp_path, write_encoder(tmp_path, weights=save))
 
@@ -358,9 +421,21 @@ def test_values_too_large_for_float32_are_not_finite(tmp_path: Path) -> None:
     assert "tensor 'pooler.dense.bias' holds nan or inf in 8 of 8" in refusal(tmp_path)
 
 
+def test_weights_that_are_parameters_are_read(tmp_path: Path) -> None:
+    def save(folder: Path, tensors: Tensors) -> None:
+        save_pickled(folder, {n: torch.nn.Parameter(tensor) for n, tensor in tensors.items()})
+
+    assert_weights(tmp_path, write_encoder(tmp_path, weights=save))
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [
+        (lambda tensor: tensor.to("meta"), "has a shape but no values (it was saved on the meta"),
+        (
+            lambda tensor: torch.nested.nested_tensor(list(tensor), layout=torch.jagged),
+            "is nested, not one array;",
+        ),
         (lambda tensor: tensor.to(torch.int8), "holds int8 and not plain floating point numbers"),
         (lambda tensor: tensor.to_sparse(), "holds sparse_coo and not plain floating"),
     ],
@@ -385,12 +460,13 @@ def modules(path: Any, kind: Any = KIND) -> str:
     return json.dumps([{"idx": 0, "name": "0", "path": path, "type": kind}])
 
 
+@pytest.mark.parametrize("kind", [KIND, "sentence_transformers.models.BERT"])
 @pytest.mark.parametrize("root_config", [{"config.json": {"__version__": "0.3.8"}}, {}])
 def test_the_encoder_of_a_sentence_transformers_folder_is_found(
-    root_config: dict[str, Any], tmp_path: Path
+    root_config: dict[str, Any], kind: str, tmp_path: Path
 ) -> None:
     tensors = write_encoder(tmp_path / "0_Transformer")
-    write_files(tmp_path, {"modules.json": modules("0_Transformer"), **root_config})
+    write_files(tmp_path, {"modules.json": modules("0_Transformer", kind), **root_config})
     assert_weights(tmp_path, tensors)
 
 
@@ -406,7 +482,9 @@ def test_a_sentence_transformers_folder_with_the_encoder_at_its_root(tmp_path: P
         (modules(None), "'None' is not the name of a folder beside it"),
         (modules("1_Other"), "the encoder is in 1_Other, but there is no 1_Other/config.json"),
         (modules("", "sentence_transformers.models.CLIPModel"), "models.CLIPModel, not a Transf"),
-        ("[]", "the first module is None, not a Transformer"),
+        ("[]", "modules.json: there are no modules in it; copy the folder again"),
+        ("[5]", "modules.json: the first module has no type; copy the folder again"),
+        (modules("", None), "modules.json: the first module has no type; copy the folder again"),
         ("{}", "modules.json: not a JSON list"),
     ],
 )
@@ -529,6 +607,9 @@ def test_an_encoder_of_one_segment_is_refused_for_joint_pairs(long_data: Path) -
     check_positions(dataset, with_positions(512, segments=1), [TrainConfig()])
     with pytest.raises(InputError, match="pair_encoding: the encoder knows one segment only"):
         check_positions(dataset, with_positions(512, segments=1), [TrainConfig(), JOINT])
+    # Without pairs there is nothing that needs the second segment.
+    sentences = load(long_data, tasks=("sst",))
+    check_positions(sentences, with_positions(512, segments=1), [JOINT])
 
 
 def test_no_length_helps_an_encoder_with_too_few_positions(long_data: Path) -> None:

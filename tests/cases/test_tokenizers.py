@@ -17,7 +17,8 @@ from minbert.encoder import Encoder
 from minbert.hub import load_pretrained
 from minbert.model import MultitaskModel
 from minbert.report import Report
-from minbert.tokenizer import BERT_CLASSES, frame_ids
+from minbert.tokenizer import frame_ids
+from minbert.tokenizer_files import BERT_CLASSES
 
 from .encoders import SPECIAL, WORDS, refusal, write_encoder, write_files
 
@@ -43,6 +44,7 @@ TEXTS = (
     "",
     " \t\n ",
     "films theFilm",
+    "enter ent Ent ENTER entent ent-ent xent",
 )
 
 
@@ -67,6 +69,7 @@ def added(text: str, **changes: Any) -> dict[str, Any]:
     return {"content": text, **flags, "special": True, **changes}
 
 
+ENT_ALONE = added("ent", single_word=True, __type="AddedToken")
 CONFIG = "tokenizer_config.json"
 SETTINGS: dict[str, dict[str, Any]] = {
     "no settings": {},
@@ -90,7 +93,24 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "decoder, single word": {
         CONFIG: {"added_tokens_decoder": {str(ENT): added("<ent>", single_word=True)}}
     },
+    **{
+        f"decoder, a word: {name}": {
+            CONFIG: {"added_tokens_decoder": {str(ENT): added("ent", **flags)}}
+        }
+        for name, flags in (
+            ("alone", {"single_word": True}),
+            ("alone, any case", {"single_word": True, "normalized": True, "special": False}),
+            ("in words", {}),
+        )
+    },
+    "added word": {"added_tokens.json": {"ent": ENT}},
+    "special word": {
+        "added_tokens.json": {"ent": ENT},
+        CONFIG: {"additional_special_tokens": ["ent"]},
+    },
+    "additional word": {CONFIG: {"additional_special_tokens": [ENT_ALONE]}},
     "additional": {CONFIG: {"additional_special_tokens": ["<ent>"]}},
+    "empty texts": {CONFIG: {"additional_special_tokens": ["", "<ent>"]}},
     "extra": {CONFIG: {"extra_special_tokens": ["<ent>"]}},
     "special tokens map": {"special_tokens_map.json": {"additional_special_tokens": ["<ent>"]}},
     "map, objects": {"special_tokens_map.json": {"mask_token": added("[MASK]", lstrip=True)}},
@@ -186,6 +206,79 @@ def test_tokenizer_json_keeps_what_the_settings_leave_open(tmp_path: Path) -> No
     ]
 
 
+NFC_AND_BERT = normalizers.Sequence([normalizers.NFC(), normalizers.BertNormalizer()])
+STRIPPING = normalizers.Sequence(
+    [normalizers.NFD(), normalizers.Lowercase(), normalizers.StripAccents()]
+)
+
+
+def with_normalizer(normalizer: normalizers.Normalizer) -> str:
+    made = tokenizers.Tokenizer.from_str(tokenizer_json())
+    made.normalizer = normalizer
+    return made.to_str()
+
+
+@pytest.mark.parametrize(
+    ("normalizer", "settings", "tokens"),
+    [
+        (NFC_AND_BERT, {}, ["the", "mochte"]),
+        (NFC_AND_BERT, {"do_lower_case": False}, ["The", "möchte"]),
+        (NFC_AND_BERT, {"strip_accents": False}, ["the", "möchte"]),
+        (
+            normalizers.Sequence([NFC_AND_BERT, normalizers.NFC()]),
+            {"do_lower_case": False, "strip_accents": True},
+            ["The", "mochte"],
+        ),
+        (normalizers.Lowercase(), {"do_lower_case": True}, ["the", "möchte"]),
+        (normalizers.Lowercase(), {"strip_accents": None}, ["the", "möchte"]),
+        (STRIPPING, {"do_lower_case": True, "strip_accents": True}, ["the", "mochte"]),
+        (
+            normalizers.Lowercase(),
+            {"do_lower_case": False, "tokenizer_class": "PreTrainedTokenizerFast"},
+            ["the", "möchte"],
+        ),
+    ],
+)
+def test_settings_hold_within_a_normalizer_of_other_parts(
+    normalizer: normalizers.Normalizer,
+    settings: dict[str, Any],
+    tokens: list[str],
+    tmp_path: Path,
+) -> None:
+    files = {"tokenizer.json": with_normalizer(normalizer), CONFIG: settings}
+    write_encoder(tmp_path, words=VOCABULARY, files=files)
+    tokenizer = load_pretrained(str(tmp_path)).tokenizer()
+    text = unicodedata.normalize("NFC", "The möchte")
+    assert tokenizer.encode(text, add_special_tokens=False).tokens == tokens
+
+
+@pytest.mark.parametrize(
+    ("normalizer", "key", "value"),
+    [
+        (normalizers.Lowercase(), "do_lower_case", False),
+        (normalizers.NFC(), "do_lower_case", True),
+        (STRIPPING, "strip_accents", False),
+        (normalizers.Lowercase(), "strip_accents", True),
+        (normalizers.Lowercase(), "tokenize_chinese_chars", True),
+        (
+            normalizers.Sequence([normalizers.Lowercase(), normalizers.BertNormalizer()]),
+            "do_lower_case",
+            False,
+        ),
+    ],
+)
+def test_a_normalizer_that_contradicts_a_setting_is_refused(
+    normalizer: normalizers.Normalizer, key: str, value: bool, tmp_path: Path
+) -> None:
+    settings = {key: value, "tokenizer_class": "BertTokenizer"}
+    files = {"tokenizer.json": with_normalizer(normalizer), CONFIG: settings}
+    write_encoder(tmp_path, words=VOCABULARY, files=files)
+    assert refusal(tmp_path) == (
+        f"{tmp_path / 'tokenizer.json'}: its normalizer does not do what {CONFIG} says, {key} "
+        f"{str(value).lower()}; remove {key} there, or take all files from one tokenizer"
+    )
+
+
 # Classes
 
 
@@ -263,7 +356,21 @@ def test_a_class_of_bert_over_another_model_is_refused(tmp_path: Path) -> None:
         ({"split_special_tokens": True}, "split_special_tokens is not supported"),
         ({"never_split": ["film"]}, "never_split ['film'] is not supported"),
         ({"added_tokens_decoder": {"x": {}}}, "added_tokens_decoder must give each number"),
+        ({"added_tokens_decoder": {"60": added("")}}, "added_tokens_decoder must give each number"),
+        ({"added_tokens_decoder": {"60": {}}}, "added_tokens_decoder must give each number"),
+        (
+            {"added_tokens_decoder": {"66": added("<a>"), "67": added("<a>")}},
+            "token '<a>' has two numbers, 66 and 67; keep one of them",
+        ),
         ({"additional_special_tokens": [7]}, "a special token must be a text"),
+        ({"additional_special_tokens": ["\ud800"]}, "a special token must be a text"),
+        ({"unk_token": "\ud800"}, "a special token must be a text"),
+        (
+            {"additional_special_tokens": "<ent>"},
+            "additional_special_tokens must be a list of tokens (got '<ent>')",
+        ),
+        ({"extra_special_tokens": 7}, "extra_special_tokens must be a list of tokens (got 7)"),
+        ({"extra_special_tokens": True}, "extra_special_tokens must be a list of tokens (got True"),
     ],
 )
 def test_settings_that_cannot_be_followed_are_named(
@@ -317,8 +424,10 @@ def test_a_vocabulary_without_what_every_bert_has_is_refused(text: str, tmp_path
 def test_tokenizer_json_without_its_own_unknown_token_is_refused(tmp_path: Path) -> None:
     text = tokenizer_json([word for word in WORDS if word != "[UNK]"]).replace("[UNK]", "<unk>")
     made = text.replace('"content":"<unk>"', '"content":"<other>"')
-    write_encoder(tmp_path, files={"tokenizer.json": made}, vocab_size=len(WORDS) + 2)
-    assert "tokenizer.json: the vocabulary has no <unk>" in refusal(tmp_path)
+    # As an added token it is of no use to the model.
+    for content in (made, text):
+        write_encoder(tmp_path, files={"tokenizer.json": content}, vocab_size=len(WORDS) + 2)
+        assert "tokenizer.json: the vocabulary has no <unk>" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize(("mark", "maker"), [("▁", "SentencePiece"), ("Ġ", "byte-level BPE")])
@@ -344,6 +453,63 @@ def test_an_added_token_has_the_number_that_its_file_gives(tmp_path: Path) -> No
     assert encoded.ids == [WORDS.index("the"), count + 5]
 
 
+NUMBERS: dict[str, tuple[Mapping[Any, str], str]] = {
+    "below 0": ({-1: "<ent>"}, "token '<ent>' has number -1, but they begin at 0"),
+    "far beyond": ({10**30: "<ent>"}, f"knows {10**30 + 1} tokens, the last '<ent>', but vocab_si"),
+    "of another token": ({0: "<ent>"}, " 0; take all files from one tokenizer"),
+    "of another word": ({7: "<ent>"}, " 7; take all files from one tokenizer"),
+    "shared": ({66: "<a>", "066": "<b>"}, "tokens '<a>' and '<b>' share number 66; give each its"),
+}
+
+
+@pytest.mark.parametrize("file", ["vocab.txt", "tokenizer.json"])
+@pytest.mark.parametrize("source", [CONFIG, "added_tokens.json"])
+@pytest.mark.parametrize("case", NUMBERS)
+def test_a_number_that_cannot_be_is_refused(
+    case: str, source: str, file: str, tmp_path: Path
+) -> None:
+    numbers, said = NUMBERS[case]
+    if source == CONFIG:
+        content = {"added_tokens_decoder": {str(n): added(text) for n, text in numbers.items()}}
+        write_encoder(tmp_path, files={CONFIG: content}, vocab_size=70)
+    else:
+        listed = ", ".join(f'"{text}": {int(number)}' for number, text in numbers.items())
+        write_encoder(tmp_path, files={source: f"{{{listed}}}"}, vocab_size=70)
+    if file == "tokenizer.json":
+        write_files(tmp_path, {file: tokenizer_json(WORDS)})
+    assert said in refusal(tmp_path)
+
+
+def test_added_tokens_keep_their_numbers_around_free_ones(tmp_path: Path) -> None:
+    """Free are two rows between the words, and rows between the added tokens."""
+    words = [*WORDS[:10], "", WORDS[10], "", *WORDS[11:]]
+    count = len(words)
+    numbers = {"ent": count, "<a>": count + 3, "b": WORDS.index("b"), "<c>": 12, "<d>": count + 5}
+    files = {
+        "added_tokens.json": numbers,
+        CONFIG: {"additional_special_tokens": ["<next>", "<none>"]},
+    }
+    write_encoder(tmp_path, words=words, files=files, vocab_size=count + 7)
+    tokenizer = load_pretrained(str(tmp_path)).tokenizer()
+    expected = {**numbers, "<next>": count + 6, "the": words.index("the")}
+    assert {text: tokenizer.token_to_id(text) for text in expected} == expected
+    text = " ".join(expected)
+    assert tokenizer.encode(text, add_special_tokens=False).ids == list(expected.values())
+    assert tokenizer.token_to_id("<none>") is None
+    # Nothing that is written leads to a free row.
+    for free in (10, count + 1, count + 2, count + 4):
+        assert free not in tokenizer.encode(f"the {free} 10{free} a {free}").ids
+
+
+def test_an_unknown_token_that_is_no_word_is_known_to_the_model(tmp_path: Path) -> None:
+    count = len(WORDS)
+    decoder = {str(count): added("<a>"), str(count + 1): added("<unk>")}
+    files = {CONFIG: {"added_tokens_decoder": decoder, "unk_token": "<unk>"}}
+    write_encoder(tmp_path, files=files, vocab_size=count + 2)
+    tokenizer = load_pretrained(str(tmp_path)).tokenizer()
+    assert tokenizer.encode("漢 <a>", add_special_tokens=False).ids == [count + 1, count]
+
+
 @pytest.mark.parametrize("file", ["vocab.txt", "tokenizer.json"])
 def test_two_numbers_for_one_token_are_refused(file: str, tmp_path: Path) -> None:
     write_encoder(tmp_path, files={"added_tokens.json": {"the": 3}})
@@ -362,6 +528,19 @@ def test_an_added_token_without_a_row_is_refused_and_a_special_one_left_out(tmp_
 
 
 # Other names all the way
+
+
+@pytest.mark.parametrize("names", [("two words", "a:1"), ("$A", "$"), (":", " :2"), ("b", "b")])
+def test_any_text_is_a_name_of_cls_and_sep(names: tuple[str, str], tmp_path: Path) -> None:
+    count = len(VOCABULARY)
+    settings = dict(zip(("cls_token", "sep_token"), names, strict=True))
+    write_encoder(tmp_path, words=VOCABULARY, files={CONFIG: settings}, vocab_size=count + 2)
+    tokenizer = load_pretrained(str(tmp_path)).tokenizer()
+    cls, sep = (tokenizer.token_to_id(name) for name in names)
+    the, film = VOCABULARY.index("the"), VOCABULARY.index("film")
+    encoded = tokenizer.encode("the film", "film")
+    assert encoded.ids == [cls, the, film, sep, film, sep]
+    assert encoded.type_ids == [0, 0, 0, 0, 1, 1]
 
 
 def test_other_names_of_cls_and_sep_are_used_and_saved(tmp_path: Path, course_folder: Path) -> None:
