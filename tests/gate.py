@@ -3,7 +3,7 @@
     python -m tests.gate FOLDER SLOTS SEARCH-OPTIONS...
 
 is ``python -m search.run``, with the gate of that folder and so many trials at once (0: as many as
-there is room for).
+there is room for; inline: one, without Ray).
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psutil
 
@@ -27,6 +27,9 @@ from search.review import live
 
 from . import waiting
 from .waiting import wait_for
+
+# Trials at once.
+Slots = int | Literal["inline"]
 
 _SECONDS_BETWEEN_LOOKS = 0.05
 _OTHERS = "others"
@@ -46,7 +49,7 @@ class Gate:
 
     # The side of the test
 
-    def command(self, *options: str, slots: int = 0) -> list[str]:
+    def command(self, *options: str, slots: Slots = 0) -> list[str]:
         """A search with this gate."""
         python = [sys.executable, "-u", "-m", "tests.gate"]
         return [*python, str(self.folder), str(slots), *options]
@@ -198,7 +201,7 @@ def wait_for_storage_as_long_as(gate: Gate) -> None:
 
 
 def main() -> int:
-    gate, slots = Gate(Path(sys.argv[1])), int(sys.argv[2])
+    gate, slots = Gate(Path(sys.argv[1])), sys.argv[2]
     sys.argv[1:] = sys.argv[3:]
     if "--address" in sys.argv:
         # As the search does it, before Ray is imported.
@@ -206,8 +209,12 @@ def main() -> int:
     from cluster.local import Cluster
     from search import tuner
 
-    if slots:
-        setattr(Cluster, "slots", lambda *_: slots)  # noqa: B010
+    if slots == "inline":
+        from .inline import run_without_ray
+
+        run_without_ray()
+    elif int(slots):
+        setattr(Cluster, "slots", lambda *_: int(slots))  # noqa: B010
     setattr(tuner, "MinbertTrial", gated_trial(gate))  # noqa: B010
     wait_for_storage_as_long_as(gate)
     # The page and the copy of the study come as soon as there is something to write.

@@ -67,6 +67,8 @@ def optuna_dashboard(seen: Search, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def test_pages_while_the_search_runs(seen: Search, optuna_dashboard: str, browser: Browser) -> None:
     tensorboard = seen.wait_for_words(r"Curves +(http://127\.0\.0\.1:\d+/)")[1]
+    # TensorBoard reads its files now and then, and an open page does not ask again by itself.
+    wait_for(lambda: b"/score" in read_page(f"{tensorboard}data/plugin/scalars/tags"), "curves")
     browser.open(f"{tensorboard}#timeseries")
     browser.wait_to_read("/score", "000 recipe")
     browser.open(f"{optuna_dashboard}dashboard")

@@ -1,6 +1,6 @@
 """A search on one slot whose driver kills itself with SIGKILL at a chosen moment.
 
-    python -m tests.faults.killed_driver MOMENT N SEARCH-OPTIONS...
+    python -m tests.faults.killed_driver MOMENT N ray|inline SEARCH-OPTIONS...
 
 The N-th time that the moment comes the process dies as by ``kill -9``. ``never`` lets it live.
 """
@@ -23,6 +23,8 @@ from search.directory import LocalDirectory
 from search.driver import Driver
 from search.study import Study
 from search.trial import MinbertTrial
+
+from ..inline import run_without_ray
 
 Test = Callable[..., bool]
 
@@ -128,8 +130,11 @@ def arm(moment: str, nth: int) -> None:
 
 
 if __name__ == "__main__":
-    chosen, count = sys.argv[1], int(sys.argv[2])
-    sys.argv[1:] = sys.argv[3:]
-    setattr(Cluster, "slots", lambda *_: 1)  # noqa: B010
+    chosen, count, where = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+    sys.argv[1:] = sys.argv[4:]
+    if where == "inline":
+        run_without_ray()
+    else:
+        setattr(Cluster, "slots", lambda *_: 1)  # noqa: B010
     arm(chosen, count)
     run_command(run.main)

@@ -29,7 +29,7 @@ from search.settings import StudySettings
 from search.spaces import load_space
 from search.study import Study
 
-from ..gate import Gate
+from ..gate import Gate, Slots
 from ..waiting import PATIENCE, wait_for
 from .nodes import ROOT
 
@@ -52,7 +52,7 @@ class Search:
         storage: str | None,
         folder: Path,
         gate: Gate | None,
-        slots: int,
+        slots: Slots,
     ):
         self.where, self.storage = str(where), storage
         out, _, name = self.where.rpartition("/")
@@ -171,7 +171,7 @@ def search(
     storage: str | None = None,
     folder: Path = ROOT,
     gate: Gate | None = None,
-    slots: int = 0,
+    slots: Slots = 0,
 ) -> Iterator[Search]:
     """A search for the length of a test, started in a folder; perhaps with a gate."""
     begun = Search(where, list(options), environment or os.environ, storage, folder, gate, slots)

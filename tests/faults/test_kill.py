@@ -52,8 +52,10 @@ def options(out: Path, data: Path) -> list[str]:
     return [*given, "--reports-per-epoch", "3", "--pruner", "none", "--front", "4"]
 
 
-def search(moment: str, nth: int, out: Path, data: Path, *more: str) -> tuple[int, str]:
-    command = [sys.executable, "-m", "tests.faults.killed_driver", moment, str(nth)]
+def search(
+    moment: str, nth: int, where: str, out: Path, data: Path, *more: str
+) -> tuple[int, str]:
+    command = [sys.executable, "-m", "tests.faults.killed_driver", moment, str(nth), where]
     command += [*options(out, data), "--no-dashboard", "--out", str(out), "--name", "killed"]
     done = subprocess.run(
         [*command, *more],
@@ -80,8 +82,14 @@ def rows(study: Study) -> list[tuple[Any, ...]]:
     ]
 
 
-def inflict(moments: list[tuple[str, int]], out: Path, data: Path) -> list[str]:
+def inflict(moments: list[tuple[str, int]], where: str, out: Path, data: Path) -> list[str]:
     """Kill a search at each moment in turn, let it end, and compare it with its twin.
+
+    Args:
+        moments: with the number of times that each lets pass.
+        where: trials run: under ``ray``, or ``inline``, in the driver's process.
+        out: for the runs.
+        data: a folder in the course's layout.
 
     Returns:
         The moments that came.
@@ -91,12 +99,12 @@ def inflict(moments: list[tuple[str, int]], out: Path, data: Path) -> list[str]:
     came: list[str] = []
     for moment, nth in moments:
         begun = (out / "killed" / "run.json").exists()
-        code, text = search(moment, nth, out, data, *(["--resume"] if begun else []))
+        code, text = search(moment, nth, where, out, data, *(["--resume"] if begun else []))
         if code == -signal.SIGKILL:
             came.append(moment)
         else:
             assert code == 0, text
-    code, text = search("never", 1, out, data, "--resume")
+    code, text = search("never", 1, where, out, data, "--resume")
     assert code == 0, text
     expected, found = rows(twin.study), rows(RunFolder(out / "killed").load_study())
     assert found == expected
@@ -114,9 +122,9 @@ def inflict(moments: list[tuple[str, int]], out: Path, data: Path) -> list[str]:
 
 def test_a_killed_search_goes_on_where_it_was(tmp_path: Path, course_folder: Path) -> None:
     moments = [MOMENTS[0], MOMENTS[2], MOMENTS[4]]
-    assert inflict(moments, tmp_path, course_folder) == [moment for moment, _ in moments]
+    assert inflict(moments, "inline", tmp_path, course_folder) == [moment for moment, _ in moments]
 
 
 @pytest.mark.slow
 def test_killed_again_and_again(tmp_path: Path, course_folder: Path) -> None:
-    assert inflict(MOMENTS, tmp_path, course_folder) == [moment for moment, _ in MOMENTS]
+    assert inflict(MOMENTS, "ray", tmp_path, course_folder) == [moment for moment, _ in MOMENTS]

@@ -16,7 +16,7 @@ import pytest
 
 from search.folder import RunFolder
 
-from ..gate import Gate
+from ..gate import Gate, Slots
 from ..servers import (
     PostgresServer,
     Proxy,
@@ -101,15 +101,16 @@ def remote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
 
 
 @pytest.mark.parametrize(
-    "seconds",
+    ("seconds", "slots"),
     [
-        pytest.param(0, id="until noticed"),
+        pytest.param(0, "inline", id="until noticed"),
         # Longer than a lease.
-        pytest.param(60, id="60 s", marks=pytest.mark.slow),
+        pytest.param(60, 1, id="60 s", marks=pytest.mark.slow),
     ],
 )
 def test_a_run_in_s3_and_postgresql_waits_and_is_resumed_from_elsewhere(
     seconds: int,
+    slots: Slots,
     remote: Remote,
     gate: Gate,
     options: tuple[str, ...],
@@ -122,7 +123,7 @@ def test_a_run_in_s3_and_postgresql_waits_and_is_resumed_from_elsewhere(
         "environment": remote.environment,
         "storage": storage,
         "gate": gate,
-        "slots": 1,
+        "slots": slots,
     }
     gate.hold(4, 0)
     gate.hold(0, 2)
@@ -222,15 +223,21 @@ def fill(disk: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "kind", ["sqlite", pytest.param("journal", marks=pytest.mark.slow)], ids=str
+    ("kind", "slots"),
+    [("sqlite", "inline"), pytest.param("journal", 1, marks=pytest.mark.slow)],
 )
 def test_a_full_disk_is_waited_for_and_then_the_search_ends(
-    kind: str, small_disk: Path, gate: Gate, options: tuple[str, ...], expected: list[Row]
+    kind: str,
+    slots: Slots,
+    small_disk: Path,
+    gate: Gate,
+    options: tuple[str, ...],
+    expected: list[Row],
 ) -> None:
     where = small_disk / "run"
     storage = None if kind == "sqlite" else str(small_disk / "study.journal")
     gate.hold(2)
-    with search(where, *options, storage=storage, gate=gate, slots=1) as one:
+    with search(where, *options, storage=storage, gate=gate, slots=slots) as one:
         one.wait_for_reports(0, 2)
         filler = fill(small_disk)
         gate.hold(4)
@@ -252,7 +259,7 @@ def test_a_full_disk_is_waited_for_and_then_the_search_ends(
     # What was recorded is as it would have been; that the trial was cut short differs.
     found = rows(RunFolder(where))
     assert [row[4:] for row in found] == [row[4:] for row in expected[: len(found)]]
-    with search(where, *options, "--resume", storage=storage, gate=gate, slots=1) as two:
+    with search(where, *options, "--resume", storage=storage, gate=gate, slots=slots) as two:
         status, text = two.end()
         assert status == 0, text
     found = rows(RunFolder(where))
