@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ray
-from ray.exceptions import AuthenticationError
+from ray._raylet import GcsClient  # type: ignore[attr-defined]  # compiled
+from ray.exceptions import AuthenticationError, RpcError
 from ray.job_config import JobConfig
 
 from minbert.errors import InputError
@@ -215,6 +216,9 @@ def _join(address: str, metadata: dict[str, str] | None) -> "ray.client_builder.
         # Ray would wait for minutes where nothing listens.
         if address.rpartition(":")[2].isdigit():
             _reach(address)
+            with _without_stderr():
+                # Ray would show a token that is refused again and again, for 20 seconds.
+                GcsClient(address=address)
         # Who is refused for want of a token would read twenty lines of Ray's.
         with _without_stderr():
             return ray.init(
@@ -225,14 +229,14 @@ def _join(address: str, metadata: dict[str, str] | None) -> "ray.client_builder.
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
-    except (OSError, ValueError, RuntimeError, AuthenticationError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        hint = ", or it asks for a token: RAY_AUTH_MODE=token"
-        if os.environ.get("RAY_AUTH_MODE"):
-            hint = ""
+    except AuthenticationError:
         raise InputError(
-            f"--address {address}: no Ray cluster answers there{hint} ({reason})"
+            f"--address {address}: the cluster there asks for its token; set RAY_AUTH_MODE=token, "
+            f"and put the token into {token_file()} or RAY_AUTH_TOKEN"
         ) from None
+    except (OSError, ValueError, RuntimeError, RpcError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"--address {address}: no Ray cluster answers there ({reason})") from None
 
 
 def _reach(address: str) -> None:

@@ -191,7 +191,9 @@ def test_without_the_token_nobody_gets_in(local: Local, tmp_path: Path) -> None:
     command += ["--address", local.address, "--out", str(tmp_path)]
     status, text = local.run(*command, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="0" * 64)
     assert (status, text.count("\n")) == (2, 1), text
-    assert text.startswith(f"error: --address {local.address}: no Ray cluster answers there")
+    assert text.startswith(
+        f"error: --address {local.address}: the cluster there asks for its token"
+    )
     with pytest.raises(urllib.error.HTTPError) as caught:
         urllib.request.urlopen(f"{local.dashboard}/api/jobs/")
     assert caught.value.code == 401

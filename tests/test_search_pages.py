@@ -4,6 +4,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,8 +68,13 @@ def optuna_dashboard(seen: Search, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def test_pages_while_the_search_runs(seen: Search, optuna_dashboard: str, browser: Browser) -> None:
     tensorboard = seen.wait_for_words(r"Curves +(http://127\.0\.0\.1:\d+/)")[1]
+
+    def has_curves() -> bool:
+        with urllib.request.urlopen(f"{tensorboard}data/plugin/scalars/tags") as tags:
+            return b"/score" in tags.read()
+
     # TensorBoard reads its files now and then, and an open page does not ask again by itself.
-    wait_for(lambda: b"/score" in read_page(f"{tensorboard}data/plugin/scalars/tags"), "curves")
+    wait_for(has_curves, "curves")
     browser.open(f"{tensorboard}#timeseries")
     browser.wait_to_read("/score", "000 recipe")
     browser.open(f"{optuna_dashboard}dashboard")

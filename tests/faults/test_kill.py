@@ -52,9 +52,7 @@ def options(out: Path, data: Path) -> list[str]:
     return [*given, "--reports-per-epoch", "3", "--pruner", "none", "--front", "4"]
 
 
-def search(
-    moment: str, nth: int, where: str, out: Path, data: Path, *more: str
-) -> tuple[int, str]:
+def search(moment: str, nth: int, where: str, out: Path, data: Path, *more: str) -> tuple[int, str]:
     command = [sys.executable, "-m", "tests.faults.killed_driver", moment, str(nth), where]
     command += [*options(out, data), "--no-dashboard", "--out", str(out), "--name", "killed"]
     done = subprocess.run(
