@@ -22,7 +22,7 @@ from .evaluate import autocast, embed_sentences, evaluate
 from .hub import Pretrained
 from .model import MultitaskModel
 from .negatives import NegativePairs
-from .optim import make_optimizer, schedule_factor, set_learning_rate
+from .optim import make_optimizer, schedule_factor
 from .report import Report
 from .sampling import batch_rows, generator, steps_per_epoch, task_order
 from .tasks import TASKS, Task
@@ -276,8 +276,7 @@ class Trainer:
         task = self._task_order[within]
         size = self._sizes[task]
         rows = batch_rows(self.config, task, size, epoch, self._batch_of_task[within])
-        set_learning_rate(self.optimizer, schedule_factor(self.step, self.steps, self.config))
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         for start_row in range(0, len(rows), self._micro_batch):
             part = rows[start_row : start_row + self._micro_batch]
             packed, labels = self._make_batch(task, part)
@@ -289,12 +288,8 @@ class Trainer:
             # Sums stay on the device: reading them each step would make it wait.
             self._losses[task] += loss.detach()
             self._tokens += len(packed.ids)
-        norm = torch.nn.utils.clip_grad_norm_(
-            self.model.parameters(), self.config.clip_norm or math.inf
-        )
-        self.optimizer.step()
-
-        self._grad_norms += norm
+        factor = schedule_factor(self.step, self.steps, self.config)
+        self._grad_norms += self.optimizer.step(factor, self.config.clip_norm)
         self._batches[task] += 1
         self._examples += len(rows)
         self.step += 1

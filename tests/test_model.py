@@ -8,7 +8,7 @@ from minbert.data import Dataset
 from minbert.encoder import Encoder
 from minbert.hub import Pretrained
 from minbert.model import MultitaskModel
-from minbert.optim import make_optimizer, parameter_groups, schedule_factor
+from minbert.optim import parameter_groups, schedule_factor
 from minbert.tasks import Task
 
 ROWS = np.arange(6)
@@ -93,9 +93,9 @@ def test_learning_rates_and_decay_of_each_parameter(tiny: Pretrained, dataset: D
     model = make(tiny, dataset, lr=1e-4, layer_decay=0.5, head_lr_multiple=3, weight_decay=0.1)
     name_of = {parameter: name for name, parameter in model.named_parameters()}
     found = {
-        name_of[parameter]: (group["full_lr"], group["weight_decay"])
+        name_of[parameter]: (group.lr, group.weight_decay)
         for group in parameter_groups(model, model.config)
-        for parameter in group["params"]  # type: ignore[attr-defined]  # a list, in a dict of objects
+        for parameter in group.parameters
     }
     assert set(found) == set(name_of.values())
     for name, (lr, decay) in found.items():
@@ -103,13 +103,6 @@ def test_learning_rates_and_decay_of_each_parameter(tiny: Pretrained, dataset: D
         below = [n for part, n in steps_down.items() if name.startswith("encoder." + part)]
         assert lr == pytest.approx(3e-4 if not below else 1e-4 * 0.5 ** below[0]), name
         assert decay == (0.0 if name.endswith("bias") or "norm" in name else 0.1), name
-
-
-def test_radam_decays_weights_decoupled(tiny: Pretrained, dataset: Dataset) -> None:
-    model = make(tiny, dataset, optimizer="radam")
-    optimizer = make_optimizer(model, model.config)
-    assert isinstance(optimizer, torch.optim.RAdam)
-    assert all(group["decoupled_weight_decay"] for group in optimizer.param_groups)
 
 
 @pytest.mark.parametrize(
