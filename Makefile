@@ -8,8 +8,9 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 search: .venv/installed
 	$(BIN)/python -m search.run --space weights --data toy --encoder minilm --layers 2
 
+# A file a process, so that its tests share what it starts; the long files come first.
 test: .venv/installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # Lint, format and types, the same as the pre-commit hooks.
 check: .venv/installed-test
