@@ -213,7 +213,7 @@ def test_a_search_that_is_submitted_as_a_job(
     submit += ["--working-dir", ".", "--submission-id", "j", "--", "python", "-m", "search.run"]
     submit += [*OPTIONS, "--data", str(course_folder), "--trials", "3", "--address", "auto"]
     submit += ["--out", str(tmp_path), "--name", "job"]
-    # From a copy: Ray packs what there is, and other tests may write beside the originals meanwhile.
+    # Of a copy: other tests may write beside the originals while Ray packs them.
     ours = copy_of_ours(tmp_path)
     status, text = local.run(*submit, cwd=ours, RAY_AUTH_MODE="token")
     assert status == 0, text
