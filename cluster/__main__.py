@@ -61,10 +61,10 @@ def run_local_cluster(nodes: int, cpus: int, detection: float) -> None:
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     # Not before: Ray takes seconds to import.
     from ray._private.authentication.authentication_token_setup import ensure_token_if_auth_enabled
-    from ray._private.utils import get_ray_address_file
+    from ray._private.utils import get_ray_address_file, write_ray_address
     from ray.cluster_utils import Cluster
 
-    from .local import dashboard_port, guard_token, temporary_folder
+    from .local import guard_token, temporary_folder
 
     # Ray notes the address there, for --address auto, and would not make the folder.
     Path(get_ray_address_file(None)).parent.mkdir(parents=True, exist_ok=True)
@@ -78,7 +78,8 @@ def run_local_cluster(nodes: int, cpus: int, detection: float) -> None:
         for index in range(nodes):
             about: dict[str, Any] = {}
             if index == 0:
-                about = {"include_dashboard": True, "dashboard_port": dashboard_port()}
+                # Of no port in particular: Ray then looks for one that is free.
+                about = {"include_dashboard": True, "dashboard_port": None}
             # A folder for each, as on machines of their own: in one they would take each other's
             # packages away. A port for each agent, which another cluster may have.
             cluster.add_node(
@@ -87,6 +88,9 @@ def run_local_cluster(nodes: int, cpus: int, detection: float) -> None:
                 dashboard_agent_listen_port=0,
                 **about,
             )
+            # Where the node looks on behalf of a job. Without it a job joins any cluster that runs
+            # on this machine.
+            write_ray_address(cluster.address, str(folder / str(index)))
         python = this_python()
         print(f"Nodes: {nodes}, CPUs of each: {cpus}. Ctrl-C ends them. In another terminal:")
         print(f"  {python} -m search.run --address {cluster.address}")

@@ -25,7 +25,6 @@ from . import LOOPBACK, token_file
 # Ray's socket names must stay under 107 characters, which a long TMPDIR leaves no room for.
 _SHORT = Path("/tmp")
 _PREFIX = "minbert-ray-"
-_DASHBOARD_PORT = 8265
 _SECONDS_TO_ANSWER = 10
 _HANDLED_BY_RAY = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 _OURS = Path(__file__).parent.parent
@@ -173,17 +172,6 @@ def temporary_folder() -> Path:
     parent = _SHORT if _SHORT.is_dir() else Path(tempfile.gettempdir())
     remove_leftovers(parent)
     return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=parent))
-
-
-def dashboard_port() -> int:
-    """The first port from Ray's own on that is free; Ray does not look for one by itself."""
-    for port in range(_DASHBOARD_PORT, _DASHBOARD_PORT + 100):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with contextlib.suppress(OSError):
-                probe.bind(("127.0.0.1", port))
-                return port
-    raise InputError(f"the ports from {_DASHBOARD_PORT} on are all taken")
 
 
 def guard_token() -> None:

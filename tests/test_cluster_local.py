@@ -159,17 +159,6 @@ def test_a_search_uses_all_nodes_and_only_the_driver_reads_the_data(
     assert {trial.state for trial in study.trials} == {"finished"}
 
 
-def test_a_second_cluster_finds_ports_of_its_own(local: Local) -> None:
-    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
-        second = Local(folder, nodes=1)
-        try:
-            second.wait_for_start(1)
-            assert second.address != local.address
-            assert second.dashboard != local.dashboard
-        finally:
-            second.end()
-
-
 def test_our_code_travels_to_the_nodes(local: Local, tmp_path: Path) -> None:
     # A copy, which is gone when the nodes need it.
     ours = copy_of_ours(tmp_path)
@@ -206,9 +195,25 @@ def test_without_the_token_nobody_gets_in(local: Local, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_search_that_is_submitted_as_a_job(
-    local: Local, tmp_path: Path, course_folder: Path
+@pytest.fixture
+def second() -> Iterator[Local]:
+    """Another cluster on this machine."""
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
+        started = Local(folder, nodes=1)
+        try:
+            started.wait_for_start(1)
+            yield started
+        finally:
+            started.end()
+
+
+def test_a_search_is_submitted_as_a_job_to_one_of_two_clusters(
+    local: Local, second: Local, tmp_path: Path, course_folder: Path
 ) -> None:
+    assert second.address != local.address
+    assert second.dashboard != local.dashboard
+    for node in range(3):
+        assert (local.folder / str(node) / "ray_current_cluster").read_text() == local.address
     submit = [str(BIN / "ray"), "job", "submit", "--address", local.dashboard]
     submit += ["--working-dir", ".", "--submission-id", "j", "--", "python", "-m", "search.run"]
     submit += [*OPTIONS, "--data", str(course_folder), "--trials", "3", "--address", "auto"]
@@ -225,6 +230,7 @@ def test_a_search_that_is_submitted_as_a_job(
     )
     with urllib.request.urlopen(request) as answer:
         log = json.load(answer)["logs"]
+    assert "3 CPUs, no GPU on 3 machines: 3 trials at once" in log
     assert "3 of 3 over" in log
     assert "Winner: trial" in log
     assert token not in log

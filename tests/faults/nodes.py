@@ -144,7 +144,7 @@ def main() -> None:
     from ray._private.utils import get_ray_address_file
     from ray.cluster_utils import Cluster
 
-    from cluster.local import dashboard_port, guard_token, temporary_folder
+    from cluster.local import guard_token, temporary_folder
 
     Path(get_ray_address_file(None)).parent.mkdir(parents=True, exist_ok=True)
     mask = os.umask(0o077)
@@ -160,7 +160,7 @@ def main() -> None:
         return {"id": node.node_id, "pid": node.all_processes["raylet"][0].process.pid}
 
     try:
-        head = start(int(sys.argv[2]), include_dashboard=True, dashboard_port=dashboard_port())
+        head = start(int(sys.argv[2]), include_dashboard=True, dashboard_port=None)
         nodes = [head, *(start(int(cpus)) for cpus in sys.argv[3:])]
         dashboard = f"http://{ray.webui_url}"
         print(json.dumps({"address": ray.address, "dashboard": dashboard, "nodes": nodes}))
