@@ -11,6 +11,9 @@ from .tasks import TASK_NAMES, Task
 from .weights import EQUAL_WEIGHTS, KeepRule, Weights
 
 Head = Literal["linear", "linear_cosine", "cosine", "difference"]
+Precision = Literal["auto", "fp32", "bf16"]
+# What multiplies matrices in fp32 on a CPU: torch's BLAS or its oneDNN.
+Backend = Literal["blas", "onednn"]
 
 
 def _split_at_commas(value: Any) -> Any:
@@ -157,6 +160,8 @@ class TrainConfig(Settings):
 
     reports_per_epoch: Annotated[int, Field(ge=1, le=100)] = 1
     """dev evaluations an epoch"""
+    precision: Precision = "auto"
+    """fp32, or bf16 for matrix products; auto is bf16 on CUDA and fp32 on a CPU"""
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:

@@ -5,6 +5,7 @@ padding. Attention pads sequences of similar length together. The numbers are th
 model.
 """
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -13,7 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .batching import Packed
+from .dropout import Dropout, keep_mask
 from .errors import InputError
+from .linear import Linear
+from .lookup import WordEmbedding
 
 if TYPE_CHECKING:
     from .pretrained import Pretrained
@@ -96,7 +100,7 @@ class Encoder(nn.Module):
         self.config = config
         self.embeddings = _Embeddings(config, dropout)
         self.layers = nn.ModuleList(_Layer(config, dropout) for _ in range(config.layers))
-        self.pooler = nn.Linear(config.hidden_size, config.hidden_size)
+        self.pooler = Linear(config.hidden_size, config.hidden_size)
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=0.02)
@@ -106,14 +110,19 @@ class Encoder(nn.Module):
     @classmethod
     def from_pretrained(cls, pretrained: "Pretrained", dropout: float) -> Self:
         """An encoder with the weights of a checkpoint (copied: they may be read-only)."""
-        encoder = cls(pretrained.config, dropout)
-        own = encoder.state_dict()
+        # On no device, so that no time goes into first values that are not kept.
+        with torch.device("meta"):
+            encoder = cls(pretrained.config, dropout)
+        thirds: dict[str, list[Tensor]] = {}
+        own: dict[str, Tensor] = {}
         for name, part, theirs in _name_table(pretrained.config.layers):
             tensor = torch.tensor(pretrained.weights[theirs])
             if part is None:
-                own[name].copy_(tensor)
+                own[name] = tensor
             else:
-                own[name].chunk(3)[part].copy_(tensor)
+                thirds.setdefault(name, []).append(tensor)
+        own |= {name: torch.cat(parts) for name, parts in thirds.items()}
+        encoder.load_state_dict(own, assign=True)
         return encoder
 
     def hugging_face_state(self) -> dict[str, Tensor]:
@@ -215,11 +224,11 @@ def _layout(packed: Packed) -> _Layout:
 class _Embeddings(nn.Module):
     def __init__(self, config: EncoderConfig, dropout: float) -> None:
         super().__init__()
-        self.words = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.words = WordEmbedding(config.vocab_size, config.hidden_size)
         self.positions = nn.Embedding(config.max_positions, config.hidden_size)
         self.segments = nn.Embedding(config.segments, config.hidden_size)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, packed: Packed) -> Tensor:
         hidden = self.words(packed.ids)  # (tokens, hidden)
@@ -235,25 +244,22 @@ class _Layer(nn.Module):
         super().__init__()
         hidden = config.hidden_size
         self.heads = config.heads
-        self.dropout = dropout
+        self.dropout = Dropout(dropout)
         # Queries, keys and values in one matrix product.
-        self.qkv = nn.Linear(hidden, 3 * hidden)
-        self.attention_out = nn.Linear(hidden, hidden)
+        self.qkv = Linear(hidden, 3 * hidden)
+        self.attention_out = Linear(hidden, hidden)
         self.attention_norm = nn.LayerNorm(hidden, eps=config.layer_norm_eps)
-        self.up = nn.Linear(hidden, config.intermediate_size)
+        self.up = Linear(hidden, config.intermediate_size)
         self.activation = _activation(config.activation)
-        self.down = nn.Linear(config.intermediate_size, hidden)
+        self.down = Linear(config.intermediate_size, hidden)
         self.norm = nn.LayerNorm(hidden, eps=config.layer_norm_eps)
 
     def forward(self, hidden: Tensor, layout: _Layout) -> Tensor:
-        attended = self._drop(self.attention_out(self._attend(hidden, layout)))
-        hidden = self.attention_norm(hidden + attended)
-        output = self._drop(self.down(self.activation(self.up(hidden))))
-        normed: Tensor = self.norm(hidden + output)
+        attended = self.attention_out(self._attend(hidden, layout))
+        hidden = self.attention_norm(self.dropout.add(hidden, attended))
+        output = self.down(self.activation(self.up(hidden)))
+        normed: Tensor = self.norm(self.dropout.add(hidden, output))
         return normed
-
-    def _drop(self, hidden: Tensor) -> Tensor:
-        return F.dropout(hidden, self.dropout, self.training)
 
     def _attend(self, hidden: Tensor, layout: _Layout) -> Tensor:
         """Multi-head attention within each sequence: (tokens, hidden) to (tokens, hidden)."""
@@ -264,15 +270,30 @@ class _Layer(nn.Module):
         for group, mask in zip(groups, layout.masks, strict=True):
             # 3 tensors of (sequences, heads, longest, head size)
             query, key, value = group.view(*mask.shape, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-            output = F.scaled_dot_product_attention(
-                query,
-                key,
-                value,
-                attn_mask=mask[:, None, None, :],
-                dropout_p=self.dropout if self.training else 0.0,
-            )
+            output = _attention(query, key, value, mask, self.dropout.p if self.training else 0.0)
             outputs.append(output.transpose(1, 2).reshape(mask.numel(), -1))
         return torch.cat(outputs).index_select(0, layout.slots)
+
+
+def _attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, dropout: float) -> Tensor:
+    """Scaled dot-product attention, with dropout of the attention probabilities.
+
+    Query, key and value are (sequences, heads, longest, head size); the mask is (sequences,
+    longest), true where there is a token.
+    """
+    mask = mask[:, None, None, :]
+    if not dropout or query.device.type != "cpu":
+        return F.scaled_dot_product_attention(query, key, value, mask, dropout_p=dropout)
+    # With dropout torch's own takes the slow path on a CPU.
+    sequences, heads, longest, size = query.shape
+    query, key, value = (part.reshape(-1, longest, size) for part in (query, key, value))
+    bias = torch.zeros(mask.shape).masked_fill_(~mask, -math.inf)
+    bias = bias.expand(-1, heads, -1, -1).reshape(-1, 1, longest)
+    scores = torch.baddbmm(bias, query, key.transpose(1, 2), alpha=1 / math.sqrt(size))
+    probabilities = scores.softmax(-1)
+    kept, scale = keep_mask(probabilities.shape, dropout)
+    output = (probabilities * kept.mul_(scale)) @ value
+    return output.view(sequences, heads, longest, size)
 
 
 def _activation(name: Activation) -> nn.Module:

@@ -1,6 +1,7 @@
 """Answers of a model, their scores, and files of predictions in the course's format."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 
 from .batching import batches_by_tokens, pack, pack_sentences
+from .config import Precision
 from .data import Dataset, Split
 from .errors import InputError
 from .model import MultitaskModel
@@ -34,9 +36,11 @@ class TaskResult:
     answers: np.ndarray
 
 
-def autocast(device: torch.device) -> torch.autocast:
-    """bf16 arithmetic on CUDA, plain float32 elsewhere."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
+def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
+    """bf16 arithmetic where that is asked for, and on CUDA where nothing is; else float32."""
+    if precision == "bf16" or (precision == "auto" and device.type == "cuda"):
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return nullcontext()
 
 
 @torch.inference_mode()
@@ -55,7 +59,7 @@ def answer(model: MultitaskModel, dataset: Dataset, split: Split) -> np.ndarray:
         lengths = lengths + np.diff(split.offsets)[split.second]
     for rows in batches_by_tokens(lengths + 3, _TOKENS_AT_ONCE[device.type]):
         packed = pack(split, rows, model.is_joint, dataset.cls_id, dataset.sep_id).to(device)
-        with autocast(device):
+        with autocast(device, model.config.precision):
             outputs = model(split.task, packed)
         answers[rows] = model.answers(split.task, outputs).cpu().numpy()
     model.train(was_training)
@@ -82,7 +86,7 @@ def embed_sentences(
             dataset.cls_id,
             dataset.sep_id,
         ).to(device)
-        with autocast(device):
+        with autocast(device, model.config.precision):
             hidden = model.encoder(packed)  # (T, H)
         vectors[rows] = model.encoder.pool_mean(hidden, packed).float().cpu().numpy()
     model.train(was_training)

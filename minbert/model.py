@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from .batching import Packed
 from .config import TrainConfig
+from .dropout import Dropout
 from .encoder import Encoder
 from .tasks import Task
 
@@ -25,9 +26,9 @@ def _perceptron(
     """Hidden layers with GELU, then a linear layer; dropout before every linear layer."""
     layers: list[nn.Module] = []
     for _ in range(hidden_layers):
-        layers += [nn.Dropout(dropout), nn.Linear(inputs, hidden), nn.GELU()]
+        layers += [Dropout(dropout), nn.Linear(inputs, hidden), nn.GELU()]
         inputs = hidden
-    layers += [nn.Dropout(dropout), nn.Linear(inputs, outputs)]
+    layers += [Dropout(dropout), nn.Linear(inputs, outputs)]
     for layer in layers:
         if isinstance(layer, nn.Linear):
             nn.init.normal_(layer.weight, std=0.02)

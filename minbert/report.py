@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from .config import Backend
 from .settings import Settings
 from .tasks import Task
 
@@ -44,6 +45,8 @@ class Report(Settings):
     """seconds of training since the report before"""
     dev_seconds: Seconds
     """seconds of this dev evaluation"""
+    linear: Backend = "blas"
+    """what multiplied the matrices of linear layers, on a CPU in fp32"""
 
     @property
     def tokens_per_second(self) -> float:

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from .batching import Packed, pack_sentences
-from .config import TrainConfig
+from .batching import Packed, move, pack_sentences
+from .config import Backend, TrainConfig
 from .data import Dataset
 from .encoder import Encoder
 from .errors import InputError
 from .evaluate import autocast, embed_sentences, evaluate
 from .hub import Pretrained
+from .linear import check_backend, fastest_backend, use_backend
 from .model import MultitaskModel
 from .negatives import NegativePairs
 from .optim import make_optimizer, schedule_factor
@@ -51,6 +52,7 @@ class Trainer:
             same gradient but other dropout masks. By default a whole batch.
 
     Attributes:
+        linear: what multiplies the matrices of linear layers on a CPU.
         answers: dev answers (examples,) of each task at the last report.
 
     Raises:
@@ -87,9 +89,9 @@ class Trainer:
             if sum(map(weights.of, tasks)) == 0:
                 raise InputError(f"{name}: {weights} gives no weight to any of: {', '.join(tasks)}")
 
-        if self.device.type == "cpu":
-            _keep_freed_memory()
+        _prepare(self.device.type)
         self._chance: dict[str, torch.Tensor] = {}
+        self._draws_now = False
         with self._own_chance():
             torch.manual_seed(config.seed)
             self._make_model(pretrained)
@@ -150,11 +152,11 @@ class Trainer:
         if self.finished:
             raise RuntimeError("all epochs are trained")
         goal = self._step_of_report(len(self.reports) + 1)
-        while self.step < goal:
-            with self._own_chance():
+        with self._own_chance():
+            while self.step < goal:
                 self._train_step()
-            if on_step is not None:
-                on_step(self)
+                if on_step is not None:
+                    on_step(self)
         report = self._make_report()
         self.reports.append(report)
         self._start_interval()
@@ -166,7 +168,8 @@ class Trainer:
             "config": self.config.model_dump_json(),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "chance": self._chance,
+            "chance": self._chance_now(),
+            "linear": self.linear,
             "step": self.step,
             "examples": self._examples,
             "negatives": self._negatives_seen,
@@ -191,6 +194,8 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self._chance = dict(state["chance"])
+        # What began with one back-end goes on with it, so that a break changes no bit.
+        self._use_backend(check_backend(state.get("linear", "blas")))
         self.step = state["step"]
         self._examples = state["examples"]
         self._negatives_seen = state["negatives"]
@@ -209,7 +214,16 @@ class Trainer:
         data = self.dataset
         self.model = MultitaskModel(encoder, self.config, data.tasks, data.classes)
         self.model.to(self.device).train()
+        shape = encoder.config
+        on_cpu = self.device.type == "cpu"
+        self._use_backend(
+            fastest_backend(shape.hidden_size, shape.intermediate_size) if on_cpu else "blas"
+        )
         self.optimizer = make_optimizer(self.model, self.config)
+
+    def _use_backend(self, backend: Backend) -> None:
+        self.linear = backend
+        use_backend(self.model, backend)
 
     @contextmanager
     def _own_chance(self) -> Iterator[None]:
@@ -223,12 +237,21 @@ class Trainer:
                 torch.set_rng_state(self._chance["cpu"].cpu())
             if on_cuda and "cuda" in self._chance:
                 torch.cuda.set_rng_state(self._chance["cuda"].cpu(), self.device)
+            self._draws_now = True
             try:
                 yield
             finally:
-                self._chance = {"cpu": torch.get_rng_state()}
-                if on_cuda:
-                    self._chance["cuda"] = torch.cuda.get_rng_state(self.device)
+                self._chance = self._chance_now()
+                self._draws_now = False
+
+    def _chance_now(self) -> dict[str, torch.Tensor]:
+        """This trainer's random state, also while it draws from it."""
+        if not self._draws_now:
+            return self._chance
+        chance = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            chance["cuda"] = torch.cuda.get_rng_state(self.device)
+        return chance
 
     def _make_negatives(self) -> NegativePairs | None:
         config = self.config
@@ -280,14 +303,16 @@ class Trainer:
         for start_row in range(0, len(rows), self._micro_batch):
             part = rows[start_row : start_row + self._micro_batch]
             packed, labels = self._make_batch(task, part)
-            with autocast(self.device):
-                outputs = self.model(task, packed.to(self.device))
+            tokens = len(packed.ids)
+            packed, labels = move(packed, labels, self.device)
+            with autocast(self.device, self.config.precision):
+                outputs = self.model(task, packed)
             share = len(part) / len(rows)
-            loss = self.model.loss(task, outputs, labels.to(self.device)) * share
+            loss = self.model.loss(task, outputs, labels) * share
             (loss * self._loss_weights[task]).backward()  # type: ignore[no-untyped-call]  # torch's own
             # Sums stay on the device: reading them each step would make it wait.
             self._losses[task] += loss.detach()
-            self._tokens += len(packed.ids)
+            self._tokens += tokens
         factor = schedule_factor(self.step, self.steps, self.config)
         self._grad_norms += self.optimizer.step(factor, self.config.clip_norm)
         self._batches[task] += 1
@@ -364,10 +389,24 @@ class Trainer:
             tokens=self._tokens,
             train_seconds=self._seconds,
             dev_seconds=dev_seconds,
+            linear=self.linear,
         )
 
 
 @cache  # once a process
+def _prepare(device: str) -> None:
+    """Set what concerns the whole process."""
+    if device == "cuda":
+        # It makes a plan for every new shape, for up to a second, and ours change with each batch.
+        torch.backends.cuda.enable_cudnn_sdp(False)
+    if device != "cpu":
+        return
+    # The moments of words that do not occur decay into denormal numbers, which are slow. Threads
+    # take this over from the one that starts them.
+    torch.set_flush_denormal(True)
+    _keep_freed_memory()
+
+
 def _keep_freed_memory() -> None:
     """Let the C library keep the large blocks that are freed, for the next step to use.
 

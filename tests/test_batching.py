@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from minbert.batching import Packed, batches_by_tokens, pack, pack_sentences
+from minbert.batching import Packed, batches_by_tokens, move, pack, pack_sentences
 from minbert.data import Split
+
+from .copies import Copies
 
 CLS, SEP = 101, 102
 
@@ -146,3 +148,17 @@ def test_every_row_is_in_one_batch_and_no_batch_is_too_large(
     for batch, following in itertools.pairwise(batches):
         # The next row would not have fitted: batches are as large as they may be.
         assert (len(batch) + 1) * lengths[following[0]] > most_tokens
+
+
+def test_a_batch_arrives_as_it_was_in_one_copy() -> None:
+    """The device of no memory takes what CUDA would; that it is one copy shows there."""
+    packed = pack_sentences(TOKENS, OFFSETS, np.array([2, 0]), np.array([1, 1]), True, CLS, SEP)
+    labels = torch.tensor([0.5, 1 / 3])
+    with Copies() as copies:
+        moved, there = move(packed, labels, torch.device("meta"))
+    assert copies.to_device == 1
+    assert there.shape == labels.shape
+    for name in ("ids", "positions", "segments", "sequence_of", "starts"):
+        assert getattr(moved, name).shape == getattr(packed, name).shape
+        assert getattr(moved, name).dtype == torch.int64
+    assert moved.longest == packed.longest

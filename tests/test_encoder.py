@@ -195,7 +195,8 @@ def gradients(encoder: Encoder, packed: Packed, seed: int) -> list[Tensor]:
     torch.manual_seed(seed)
     hidden = encoder(packed)
     loss = (encoder.pool_cls(hidden, packed) + encoder.pool_mean(hidden, packed)).square().sum()
-    return list(torch.autograd.grad(loss, list(encoder.parameters())))
+    # Copied, as that of the words is made in the same memory each time.
+    return [each.clone() for each in torch.autograd.grad(loss, list(encoder.parameters()))]
 
 
 @pytest.fixture

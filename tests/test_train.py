@@ -14,6 +14,8 @@ from minbert.hub import Pretrained
 from minbert.report import Report
 from minbert.train import DivergedError, Trainer
 
+from .copies import Copies
+
 # Every source of chance at once: dropout, sampling by size, negatives.
 CONFIG = TrainConfig(
     batch_size=8, epochs=2, lr=1e-3, negatives=1.0, reports_per_epoch=2, seed=3, dropout=0.2
@@ -228,3 +230,47 @@ def test_answers_of_the_last_report_are_at_hand(tiny: Pretrained, dataset: Datas
         labels = dataset.splits[task]["dev"].labels
         assert labels is not None
         assert grade(task, answers, labels, dataset.classes).score == report.scores[task]
+
+
+@pytest.mark.parametrize("config", [CONFIG, CONFIG.replace(optimizer="radam", **JOINT)])
+def test_a_step_off_the_cpu_copies_once_and_waits_for_nothing(
+    tiny: Pretrained, dataset: Dataset, config: TrainConfig
+) -> None:
+    """On the device of no memory, where whatever reads a value of a tensor fails."""
+    trainer = Trainer(config, dataset, tiny, device="meta")
+    for _ in range(trainer.steps_per_epoch - 1):
+        with Copies() as copies:
+            trainer._train_step()
+        assert copies.to_device == 1
+    with pytest.raises(RuntimeError, match="meta"):
+        trainer._make_report()
+
+
+def test_a_run_goes_on_with_its_back_end(tiny: Pretrained, dataset: Dataset) -> None:
+    """Also on a machine where the other one is faster; the last digits would differ."""
+    whole, first = Trainer(CONFIG, dataset, tiny), Trainer(CONFIG, dataset, tiny)
+    for trainer in (whole, first):
+        assert trainer.linear == "blas"
+        trainer._use_backend("onednn")
+    reports = train(whole)
+    assert {report["linear"] for report in reports} == {"onednn"}
+    first.next_report()
+    second = Trainer(CONFIG, dataset, tiny)
+    second.load_state_dict(first.state_dict())
+    assert second.linear == "onednn"
+    assert train(second) == reports
+    assert_same_weights(whole, second)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_precision_of_the_products(tiny: Pretrained, dataset: Dataset, precision: str) -> None:
+    config = CONFIG.replace(precision=precision, epochs=1)
+    trainer = Trainer(config, dataset, tiny)
+    seen = set()
+    trainer.model.encoder.layers[0].up.register_forward_hook(  # type: ignore[union-attr]
+        lambda _, __, output: seen.add(output.dtype)
+    )
+    train(trainer)
+    assert seen == {{"fp32": torch.float32, "bf16": torch.bfloat16}[precision]}
+    # The weights, and what they are saved as, stay as they are.
+    assert {each.dtype for each in trainer.model.parameters()} == {torch.float32}

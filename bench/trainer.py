@@ -1,0 +1,277 @@
+"""Speed of training: python -m bench.trainer --data DIR.
+
+Three trainers take turns within one run, each in a process of its own: minbert's as it is, that of
+an earlier commit (--before), and a loop around transformers.BertModel on padded batches, with the
+same heads, optimizer and batches. Each turn is some steps over the three tasks of the data, in the
+order in which training takes them. The rate of the matrix products alone says what is left to gain.
+"""
+
+import argparse
+import contextlib
+import io
+import itertools
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+ROOT = Path(__file__).parent.parent
+NAMES = {"now": "minbert", "before": "minbert, before", "padded": "transformers, padded"}
+
+
+class _EnoughError(Exception):
+    pass
+
+
+# What runs in each process. It has to work with earlier commits too.
+
+
+def serve(which: str, options: dict[str, Any]) -> None:
+    """Answer each number of steps on stdin with tokens and seconds on stdout."""
+    from minbert.config import InputSettings, TrainConfig
+    from minbert.data import load_dataset
+    from minbert.hub import load_pretrained
+    from minbert.train import Trainer
+
+    torch.set_num_threads(options["threads"])
+    pretrained = load_pretrained("minilm", options["layers"])
+    dataset = load_dataset(InputSettings(data=options["data"]), pretrained.tokenizer())
+    joint = {"pair_encoding": "joint", "para_head": "linear", "sts_head": "linear"}
+    config = TrainConfig(
+        batch_size=options["batch"],
+        dropout=options["dropout"],
+        optimizer=options["optimizer"],
+        epochs=100,
+        **(joint if options["joint"] else {}),
+    )
+    trainer = Trainer(config, dataset, pretrained)
+    run = steps_of(trainer) if which != "padded" else padded_steps(trainer, pretrained)
+    print(json.dumps({"linear": getattr(trainer, "linear", "blas")}), flush=True)
+    for line in sys.stdin:
+        tokens, seconds, losses = run(int(line))
+        print(json.dumps({"tokens": tokens, "seconds": seconds, "losses": losses}), flush=True)
+
+
+def steps_of(trainer: Any) -> Callable[[int], tuple[int, float, list[float]]]:
+    """Steps of minbert's trainer, without its dev evaluations."""
+
+    def run(steps: int) -> tuple[int, float, list[float]]:
+        losses: list[float] = []
+        before = {task: float(loss) for task, loss in trainer._losses.items()}
+        tokens, seconds, last = trainer._tokens, trainer._seconds, trainer.step + steps
+
+        def on_step(_: Any) -> None:
+            for task, loss in trainer._losses.items():
+                if float(loss) != before[task]:
+                    losses.append(float(loss) - before[task])
+                    before[task] = float(loss)
+            if trainer.step == last:
+                raise _EnoughError
+
+        with contextlib.suppress(_EnoughError):
+            trainer.next_report(on_step)
+        return trainer._tokens - tokens, trainer._seconds - seconds, losses
+
+    return run
+
+
+def padded_steps(trainer: Any, pretrained: Any) -> Callable[[int], tuple[int, float, list[float]]]:
+    """The loop that a user of transformers writes, over the same batches, with the same heads."""
+    import transformers
+    from torch.nn.utils import clip_grad_norm_
+
+    from minbert.sampling import batch_rows
+
+    config = trainer.config
+    bert: Any = transformers.BertModel(
+        transformers.BertConfig.from_dict(pretrained.config.hugging_face(config.dropout)),
+        add_pooling_layer=False,
+    )
+    state = trainer.model.encoder.hugging_face_state()
+    bert.load_state_dict({k: v for k, v in state.items() if not k.startswith("pooler.")})
+    bert.set_attn_implementation("sdpa")
+    bert.train()
+    model = trainer.model
+    parameters = [*bert.parameters(), *model.heads.parameters()]
+    make = torch.optim.RAdam if config.optimizer == "radam" else torch.optim.AdamW
+    optimizer = make(parameters, lr=config.lr)
+    numbers = itertools.count()
+
+    def step() -> int:
+        number = next(numbers)
+        task = trainer._task_order[number]
+        size = trainer._sizes[task]
+        rows = batch_rows(config, task, size, 0, trainer._batch_of_task[number])
+        packed, labels = trainer._make_batch(task, rows)
+        inputs = {
+            name: torch.zeros(packed.sequences, packed.longest, dtype=torch.int64)
+            for name in ("input_ids", "token_type_ids", "attention_mask")
+        }
+        where = packed.sequence_of, packed.positions
+        inputs["input_ids"][where] = packed.ids
+        inputs["token_type_ids"][where] = packed.segments
+        inputs["attention_mask"][where] = 1
+        hidden = bert(**inputs).last_hidden_state
+        mask = inputs["attention_mask"][:, :, None]
+        vectors = (hidden * mask).sum(1) / mask.sum(1)
+        head = model.heads[task]
+        if task == "sst" or model.is_joint:
+            outputs = head(vectors)
+            outputs = outputs if task == "sst" else outputs.squeeze(-1)
+        else:
+            outputs = head(*vectors.chunk(2)).squeeze(-1)
+        optimizer.zero_grad()
+        model.loss(task, outputs, labels).backward()
+        clip_grad_norm_(parameters, config.clip_norm)
+        optimizer.step()
+        return len(packed.ids)
+
+    def run(steps: int) -> tuple[int, float, list[float]]:
+        start = time.perf_counter()
+        tokens = sum(step() for _ in range(steps))
+        return tokens, time.perf_counter() - start, []
+
+    return run
+
+
+# What runs in the process that was asked
+
+
+class Process:
+    """A trainer that does some steps when told to."""
+
+    def __init__(self, which: str, options: dict[str, Any], code: Path):
+        command = [sys.executable, str(Path(__file__)), "--serve", which, json.dumps(options)]
+        environment = {**os.environ, "PYTHONPATH": str(code)}
+        self._process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.about = self._read()
+
+    def run(self, steps: int) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{steps}\n")
+        self._process.stdin.flush()
+        return self._read()
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def _read(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"error: a trainer ended with status {self._process.wait()}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+
+@contextlib.contextmanager
+def code_of(commit: str) -> Iterator[Path]:
+    """A folder with the code of a commit of this repository."""
+    archive = subprocess.run(
+        ["git", "archive", commit, "minbert"], cwd=ROOT, capture_output=True, check=False
+    )
+    if archive.returncode:
+        raise SystemExit(f"error: --before {commit}: {archive.stderr.decode().strip()}")
+    with tempfile.TemporaryDirectory() as folder:
+        with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
+            tar.extractall(folder, filter="data")
+        yield Path(folder)
+
+
+def matrix_rate(layers: int, threads: int) -> tuple[float, float]:
+    """Best rate of all back-ends over the products of a layer, and operations of a token.
+
+    Returns:
+        Operations a second; operations of a token in all linear layers, forward and backward.
+    """
+    from minbert.hub import load_pretrained
+    from minbert.linear import operations, seconds
+
+    torch.set_num_threads(threads)
+    config = load_pretrained("minilm", layers).config
+    hidden, wide = config.hidden_size, config.intermediate_size
+    taken = min(min(rounds) for rounds in seconds(hidden, wide).values())
+    return operations(hidden, wide) / taken, 6 * layers * (4 * hidden**2 + 2 * hidden * wide)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", default="toy", help="a folder in the course layout")
+    parser.add_argument("--layers", type=int, nargs="+", default=[2, 6])
+    parser.add_argument("--batch", type=int, nargs="+", default=[8, 32])
+    parser.add_argument("--encoding", nargs="+", default=["separate", "joint"])
+    parser.add_argument("--optimizer", default="adamw", choices=["adamw", "radam"])
+    parser.add_argument("--dropout", type=float, default=0.1)
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each, after one other")
+    parser.add_argument("--steps", type=int, default=20, help="of a turn")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--before", help="a commit of this repository to compare with")
+    options = parser.parse_args()
+    data = options.data if options.data == "toy" else str(Path(options.data).resolve())
+
+    table = Table("layers", "batch", "encoding", "trainer", "tokens/s", "of matrix rate", "ratio")
+    print(
+        f"MiniLM on {data}, dropout {options.dropout}, {options.optimizer}, {options.threads} "
+        f"threads, torch {torch.__version__}; {options.rounds} turns of {options.steps} steps; "
+        "medians; ratio: the first trainer's rate to that of the line"
+    )
+    with contextlib.ExitStack() as stack:
+        codes = {"now": ROOT, "padded": ROOT}
+        if options.before:
+            codes["before"] = stack.enter_context(code_of(options.before))
+        for layers, batch, encoding in itertools.product(
+            options.layers, options.batch, options.encoding
+        ):
+            settings = {
+                "data": data,
+                "layers": layers,
+                "batch": batch,
+                "joint": encoding == "joint",
+                "dropout": options.dropout,
+                "optimizer": options.optimizer,
+                "threads": options.threads,
+            }
+            best, operations = matrix_rate(layers, options.threads)
+            processes = {
+                name: Process(name, settings, codes[name]) for name in NAMES if name in codes
+            }
+            rates: dict[str, list[float]] = {name: [] for name in processes}
+            for round_ in range(1 + options.rounds):
+                for name, process in processes.items():
+                    done = process.run(options.steps)
+                    if round_:
+                        rates[name].append(done["tokens"] / done["seconds"])
+            medians = {name: statistics.median(each) for name, each in rates.items()}
+            for name, rate in medians.items():
+                about = processes[name].about["linear"]
+                table.add_row(
+                    *(str(layers), str(batch), encoding, f"{NAMES[name]} ({about})"),
+                    f"{rate:,.0f}",
+                    f"{rate * operations / best:.0%}",
+                    f"{medians['now'] / rate:.2f}",
+                )
+            for process in processes.values():
+                process.end()
+            print(f"best matrix rate at {layers} layers' shapes: {best / 1e9:.0f} GFLOP/s")
+    Console(width=110).print(table)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--serve"]:
+        serve(sys.argv[2], json.loads(sys.argv[3]))
+    else:
+        main()
