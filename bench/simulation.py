@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from minbert.report import Report
 from minbert.tasks import TASK_NAMES, Task
+from search.directory import Directory
 from search.driver import Driver, Job
 from search.record import TrialRecord
 
@@ -39,6 +40,41 @@ def report_of(trial: TrialRecord, step: int, scores: dict[Task, float]) -> Repor
 
 def equal_scores(score: float) -> dict[Task, float]:
     return dict.fromkeys(TASK_NAMES, score)
+
+
+class EveryCheckpoint(Directory):
+    """A directory that has the checkpoint of every report, whole, and no files.
+
+    Attributes:
+        removed: names that were removed, of a checkpoint or of its state.
+    """
+
+    where = address = "nowhere"
+
+    def __init__(self, removed: list[str] | None = None, name: str = ""):
+        self.removed = [] if removed is None else removed
+        self._name = name
+
+    def __truediv__(self, name: str) -> "EveryCheckpoint":
+        return EveryCheckpoint(self.removed, name)
+
+    def read(self, name: str) -> bytes:
+        raise FileNotFoundError(name)
+
+    def write(self, name: str, content: bytes) -> None:
+        raise PermissionError(name)
+
+    def files(self) -> list[str]:
+        return ["checkpoint.json", "state.pt", "weights.safetensors"] if self._name else []
+
+    def directories(self) -> list[str]:
+        return []
+
+    def modified(self, name: str) -> float | None:  # noqa: ARG002
+        return None
+
+    def remove(self, name: str = "") -> None:
+        self.removed.append(name)
 
 
 @dataclass(frozen=True)
