@@ -22,7 +22,7 @@ from minbert.tasks import TASK_NAMES, Task
 from search.answers import DevAnswers
 from search.checkpoints import CheckpointStore
 from search.directory import LocalDirectory
-from search.driver import Driver
+from search.driver import Driver, Job
 from search.plan import make_plan
 from search.record import TrialRecord
 from search.settings import StudySettings
@@ -50,7 +50,9 @@ class TimedDriver(Driver):
     def next_job(self, *, busy: bool) -> Any:
         start = time.process_time()
         job = super().next_job(busy=busy)
-        self.took["next_job"].append((len(self.study.trials), time.process_time() - start))
+        if isinstance(job, Job):
+            # To say that there is nothing to run is quicker.
+            self.took["next_job"].append((len(self.study.trials), time.process_time() - start))
         return job
 
 

@@ -61,7 +61,7 @@ class EveryCheckpoint(Directory):
     def read(self, name: str) -> bytes:
         raise FileNotFoundError(name)
 
-    def write(self, name: str, content: bytes) -> None:
+    def write(self, name: str, content: bytes) -> None:  # noqa: ARG002
         raise PermissionError(name)
 
     def files(self) -> list[str]:

@@ -141,9 +141,7 @@ class Driver:
             elif same.origin != "--try":
                 self.tell(f"--try {wanted.name} is trial {same.number} already")
         self.record.planned = max(self.record.planned, len(self.study.trials))
-        self._rungs = Rungs(
-            self.study.trials, self.settings, self.plan.most_reports, self.record.planned
-        )
+        self._rungs = Rungs(self.study, self.settings, self.plan.most_reports, self.record.planned)
         for trial, report in reports_in_order(self.study.trials):
             self.front.offer(Point(trial.number, report.step, report.scores))
         self._scan()
