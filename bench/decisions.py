@@ -18,18 +18,19 @@ import numpy as np
 from optuna.storages import InMemoryStorage
 
 from minbert.config import InputSettings
+from minbert.report import Report
 from minbert.tasks import TASK_NAMES, Task
 from search.answers import DevAnswers
 from search.checkpoints import CheckpointStore
 from search.directory import LocalDirectory
 from search.driver import Driver, Job
-from search.plan import make_plan
+from search.plan import Plan, make_plan
 from search.record import TrialRecord
 from search.settings import StudySettings
 from search.spaces import load_space
 from search.study import Study
 
-from .simulation import EveryCheckpoint, simulate
+from .simulation import PaperDirectory, save_on_paper, simulate
 
 LAST = 100
 
@@ -37,13 +38,22 @@ LAST = 100
 class TimedDriver(Driver):
     """Notes the CPU time of each decision, and how many trials there were."""
 
-    def __init__(self, *args: Any, **kwargs: Any):
+    def __init__(
+        self,
+        study: Study,
+        plan: Plan,
+        settings: StudySettings,
+        checkpoints: PaperDirectory,
+        answers: DevAnswers,
+    ):
         self.took: dict[str, list[tuple[int, float]]] = {"report": [], "next_job": []}
-        super().__init__(*args, **kwargs)
+        self._checkpoints = checkpoints
+        super().__init__(study, plan, settings, CheckpointStore(checkpoints), answers)
 
-    def reported(self, *args: Any) -> bool:
+    def reported(self, number: int, attempt: int, report: Report, *args: Any) -> bool:
+        save_on_paper(self._checkpoints, number, report.step, attempt)
         start = time.process_time()
-        goes_on = super().reported(*args)
+        goes_on = super().reported(number, attempt, report, *args)
         self.took["report"].append((len(self.study.trials), time.process_time() - start))
         return goes_on
 
@@ -75,7 +85,7 @@ def timed_search(trials: int, slots: int, **options: Any) -> tuple[TimedDriver, 
     study = Study.create(InMemoryStorage(), "bench", {})
     with tempfile.TemporaryDirectory() as folder:
         answers = DevAnswers(LocalDirectory(Path(folder)))
-        driver = TimedDriver(study, plan, settings, CheckpointStore(EveryCheckpoint()), answers)
+        driver = TimedDriver(study, plan, settings, PaperDirectory(), answers)
         start = time.perf_counter()
         reports = len(simulate(driver, scattered, slots))
         driver.leave()

@@ -42,30 +42,32 @@ def equal_scores(score: float) -> dict[Task, float]:
     return dict.fromkeys(TASK_NAMES, score)
 
 
-class EveryCheckpoint(Directory):
-    """A directory that has the checkpoint of every report, whole, and no files.
+class PaperDirectory(Directory):
+    """Checkpoints on paper: names of files without a content.
 
     Attributes:
-        removed: names that were removed, of a checkpoint or of its state.
+        folders: names of the files in each folder that has any.
     """
 
-    where = address = "nowhere"
+    where = address = "paper"
 
-    def __init__(self, removed: list[str] | None = None, name: str = ""):
-        self.removed = [] if removed is None else removed
+    def __init__(self, folders: dict[str, set[str]] | None = None, name: str = ""):
+        self.folders = {} if folders is None else folders
         self._name = name
 
-    def __truediv__(self, name: str) -> "EveryCheckpoint":
-        return EveryCheckpoint(self.removed, name)
+    def __truediv__(self, name: str) -> "PaperDirectory":
+        return PaperDirectory(self.folders, name)
 
     def read(self, name: str) -> bytes:
         raise FileNotFoundError(name)
 
     def write(self, name: str, content: bytes) -> None:  # noqa: ARG002
-        raise PermissionError(name)
+        self.folders.setdefault(self._name, set()).add(name)
 
     def files(self) -> list[str]:
-        return ["checkpoint.json", "state.pt", "weights.safetensors"] if self._name else []
+        if self._name:
+            return sorted(self.folders.get(self._name, ()))
+        return [f"{folder}/{file}" for folder, files in self.folders.items() for file in files]
 
     def directories(self) -> list[str]:
         return []
@@ -74,7 +76,15 @@ class EveryCheckpoint(Directory):
         return None
 
     def remove(self, name: str = "") -> None:
-        self.removed.append(name)
+        folder, _, file = name.rpartition("/")
+        if self.folders.pop(name, None) is None:
+            self.folders.get(folder, set()).discard(file)
+
+
+def save_on_paper(directory: PaperDirectory, number: int, step: int, attempt: int) -> None:
+    """Write what a worker writes before it reports: a whole checkpoint, with a state."""
+    for name in ("weights.safetensors", "state.pt", "checkpoint.json"):
+        (directory / f"{number:04d}/{step:04d}-{attempt}").write(name, b"")
 
 
 @dataclass(frozen=True)
