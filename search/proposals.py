@@ -32,6 +32,7 @@ from minbert.tasks import Task
 from minbert.weights import Weights, weighted_score
 
 from .branches import Chosen, explore
+from .modelled import Modelled
 from .patience import reason_of
 from .points import Grid
 from .record import State, TrialRecord
@@ -120,10 +121,18 @@ class Lens:
         study: the record, which this follows.
         states: a trial in one of these that has a report is shown
         shown_as: in this state, with its last score.
+        shown_to: is given each trial as it is shown from now on.
     """
 
-    def __init__(self, study: Study, states: Container[State], shown_as: TrialState):
+    def __init__(
+        self,
+        study: Study,
+        states: Container[State],
+        shown_as: TrialState,
+        shown_to: Callable[[FrozenTrial], None] = lambda _: None,
+    ):
         self._study, self._states, self._shown_as = study, states, shown_as
+        self._shown_to = shown_to
         self._made: list[FrozenTrial] = []
         # Numbers of trials that changed since they were shown; many samplers never look.
         self._changed: set[int] = set()
@@ -131,7 +140,9 @@ class Lens:
 
     def trials(self) -> list[FrozenTrial]:
         for number in sorted(self._changed):
-            self._made[number : number + 1] = [self._show(self._study.trials[number])]
+            shown = self._show(self._study.trials[number])
+            self._made[number : number + 1] = [shown]
+            self._shown_to(shown)
         self._changed.clear()
         return self._made
 
@@ -190,8 +201,11 @@ class Proposer:
         self._counted, self._proposed = 0, 0
         self._tried, self._refused = set[TrainConfig](), set[str]()
         self._earlier = earlier
-        self._lens = Lens(study, ("paused", "cut short"), TrialState.PRUNED)
-        self._view = _View(self._trials)
+        self._modelled = Modelled()
+        for trial in earlier:
+            self._modelled.put(trial)
+        self._lens = Lens(study, ("paused", "cut short"), TrialState.PRUNED, self._modelled.put)
+        self._view = _View(self._to_learn_from)
         self._optuna = optuna.create_study(storage=self._view, direction="maximize")
 
     def propose(self) -> Proposal | None:
@@ -323,6 +337,10 @@ class Proposer:
 
     def _trials(self) -> list[FrozenTrial]:
         return [*self._earlier, *self._lens.trials()]
+
+    def _to_learn_from(self) -> list[FrozenTrial]:
+        trials = self._trials()
+        return self._modelled.trials() if self._name == "tpe" else trials
 
 
 def _as_key(params: dict[str, Any]) -> str:

@@ -207,6 +207,9 @@ class LookingProposer(Proposer):
     def _trials(self) -> list[FrozenTrial]:
         return [*self._earlier, *shown(self._study, ("paused", "cut short"), TrialState.PRUNED)]
 
+    def _to_learn_from(self) -> list[FrozenTrial]:
+        return self._trials()
+
 
 class LookingRetention:
     def __init__(self, study: Study, store: CheckpointStore, front: Front, keep: int):

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.storages import BaseStorage, InMemoryStorage
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from bench.simulation import PaperDirectory, report_of, save_on_paper
 from minbert.config import InputSettings
@@ -19,6 +20,7 @@ from search.directory import LocalDirectory
 from search.driver import Driver, Job
 from search.failures import FailureKind
 from search.halving import Rung
+from search.modelled import Modelled
 from search.plan import make_plan
 from search.pruning import Pruning, percentile
 from search.record import SearchRecord, State
@@ -253,6 +255,50 @@ numbers = st.floats(-1e6, 1e6) | st.sampled_from([0.0, 0.1, 0.2, 0.3])
 @given(st.lists(numbers, min_size=1, max_size=60), st.floats(0, 100) | st.sampled_from([25, 50]))
 def test_percentiles_are_numpys(values: list[float], percent: float) -> None:
     assert percentile(sorted(values), percent) == float(np.nanpercentile(values, percent))
+
+
+def frozen(number: int, state: TrialState, step: int, score: float) -> FrozenTrial:
+    trial = create_trial(
+        state=state,
+        value=score if state in (TrialState.COMPLETE, TrialState.PRUNED) else None,
+        intermediate_values={step: score},
+    )
+    trial.number = number
+    return trial
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(-5, 15),
+            st.sampled_from([s for s in TrialState if s != TrialState.WAITING]),
+            st.integers(1, 3),
+            good_scores,
+        ),
+        max_size=50,
+    ),
+    st.integers(2, 9),
+)
+def test_tpe_models_the_best_the_newest_and_what_runs(
+    puts: list[tuple[int, TrialState, int, float]], most: int
+) -> None:
+    modelled, known = Modelled(most), dict[int, FrozenTrial]()
+    for put in puts:
+        known[put[0]] = frozen(*put)
+        modelled.put(known[put[0]])
+    trials = [known[number] for number in sorted(known)]
+    finished = [t for t in trials if t.state == TrialState.COMPLETE]
+    pruned = [t for t in trials if t.state == TrialState.PRUNED]
+    finished.sort(key=lambda t: -(t.value or 0))
+    pruned.sort(key=lambda t: (-(t.last_step or 0), -(t.value or 0)))
+    ranked = finished + pruned
+    chosen = [t.number for t in ranked[: most // 2]]
+    newest = sorted(t.number for t in ranked if t.number not in chosen)
+    chosen += newest[-(most - len(chosen)) :]
+    running = [t.number for t in trials if t.state == TrialState.RUNNING]
+    found = modelled.trials()
+    assert [t.number for t in found] == sorted(chosen + running)
+    assert all(trial is known[trial.number] for trial in found)
 
 
 @pytest.mark.parametrize("trials", [1, 7, 40])
