@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from minbert.report import Report
 from minbert.tasks import TASK_NAMES, Task
+from search.directory import Directory
 from search.driver import Driver, Job
 from search.record import TrialRecord
 
@@ -39,6 +40,51 @@ def report_of(trial: TrialRecord, step: int, scores: dict[Task, float]) -> Repor
 
 def equal_scores(score: float) -> dict[Task, float]:
     return dict.fromkeys(TASK_NAMES, score)
+
+
+class PaperDirectory(Directory):
+    """Checkpoints on paper: names of files without a content.
+
+    Attributes:
+        folders: names of the files in each folder that has any.
+    """
+
+    where = address = "paper"
+
+    def __init__(self, folders: dict[str, set[str]] | None = None, name: str = ""):
+        self.folders = {} if folders is None else folders
+        self._name = name
+
+    def __truediv__(self, name: str) -> "PaperDirectory":
+        return PaperDirectory(self.folders, name)
+
+    def read(self, name: str) -> bytes:
+        raise FileNotFoundError(name)
+
+    def write(self, name: str, content: bytes) -> None:  # noqa: ARG002
+        self.folders.setdefault(self._name, set()).add(name)
+
+    def files(self) -> list[str]:
+        if self._name:
+            return sorted(self.folders.get(self._name, ()))
+        return [f"{folder}/{file}" for folder, files in self.folders.items() for file in files]
+
+    def directories(self) -> list[str]:
+        return []
+
+    def modified(self, name: str) -> float | None:  # noqa: ARG002
+        return None
+
+    def remove(self, name: str = "") -> None:
+        folder, _, file = name.rpartition("/")
+        if self.folders.pop(name, None) is None:
+            self.folders.get(folder, set()).discard(file)
+
+
+def save_on_paper(directory: PaperDirectory, number: int, step: int, attempt: int) -> None:
+    """Write what a worker writes before it reports: a whole checkpoint, with a state."""
+    for name in ("weights.safetensors", "state.pt", "checkpoint.json"):
+        (directory / f"{number:04d}/{step:04d}-{attempt}").write(name, b"")
 
 
 @dataclass(frozen=True)

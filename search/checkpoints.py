@@ -230,19 +230,18 @@ class CheckpointStore:
         """Steps of a trial at which there is a state, whole or not."""
         return [step for step, entry in self._entries.get(number, {}).items() if entry.has_state]
 
-    def keep_only(self, models: Collection[Key], states: Collection[Key]) -> None:
-        """Remove all models and states but these."""
-        for number in list(self._entries):
-            steps = self._entries[number]
-            for step in list(steps):
-                if (number, step) in states:
-                    continue
-                if (number, step) not in models:
-                    self._remove(steps.pop(step).name)
-                elif steps[step].has_state:
-                    self._drop_state(steps[step])
-            if not steps:
-                del self._entries[number]
+    def keep_only(self, number: int, models: Collection[int], states: Collection[int]) -> None:
+        """Remove all models and states of a trial but those of these steps."""
+        steps = self._entries.get(number, {})
+        for step in list(steps):
+            if step in states:
+                continue
+            if step not in models:
+                self._remove(steps.pop(step).name)
+            elif steps[step].has_state:
+                self._drop_state(steps[step])
+        if not steps:
+            self._entries.pop(number, None)
 
     # What cannot be removed now is swept away by a later scan.
 

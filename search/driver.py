@@ -16,7 +16,7 @@ from minbert.report import Report
 from minbert.weights import kept_index
 
 from .answers import DevAnswers
-from .checkpoints import CheckpointStore, Key
+from .checkpoints import CheckpointStore
 from .directory import Directory
 from .failures import FailureKind, what_follows
 from .front import Front, Point
@@ -29,14 +29,15 @@ from .pruning import Pruning
 from .record import (
     Attempt,
     Decision,
-    SearchRecord,
     TrialRecord,
     Verdict,
     at_once,
     field_texts,
 )
+from .retention import Retention
 from .rungs import Rungs
 from .settings import StudySettings
+from .standings import LiveRecord
 from .study import Study
 
 
@@ -101,7 +102,7 @@ class Driver:
         self.watchers = list(watchers)
         self.tell = tell
         self._waiting: set[int] = set()
-        self.record = SearchRecord(plan.trials, study.trials)
+        self.record = LiveRecord(plan.trials, study)
         self.ended_because: str | None = None
         self.lost = False
         self._proposer = Proposer(
@@ -115,6 +116,7 @@ class Driver:
         )
         self._pruning = Pruning(study, settings.pruner)
         self.front = Front(settings.front)
+        self._retention = Retention(study, store, self.front, settings.keep)
         self._open()
 
     @property
@@ -141,13 +143,11 @@ class Driver:
             elif same.origin != "--try":
                 self.tell(f"--try {wanted.name} is trial {same.number} already")
         self.record.planned = max(self.record.planned, len(self.study.trials))
-        self._rungs = Rungs(
-            self.study.trials, self.settings, self.plan.most_reports, self.record.planned
-        )
+        self._rungs = Rungs(self.study, self.settings, self.plan.most_reports, self.record.planned)
         for trial, report in reports_in_order(self.study.trials):
             self.front.offer(Point(trial.number, report.step, report.scores))
         self._scan()
-        self._tidy()
+        self._retention.tidy()
         self._check_whether_to_end()
 
     def _scan(self) -> None:
@@ -155,6 +155,7 @@ class Driver:
             "the checkpoints cannot be listed",
             lambda: self._store.scan(self.study.recorded(), sweep=True),
         )
+        self._retention.scanned()
 
     def _queue(self, wanted: FixedTrial, *, fixed: bool) -> None:
         """Put a given configuration into the queue; where it is in the space, say so."""
@@ -169,7 +170,7 @@ class Driver:
         for trial in self.study.trials:
             if trial.state == "paused":
                 self._end_paused(trial, "the search ended before a place came free")
-        self._tidy()
+        self._retention.tidy()
 
     def leave(self) -> None:
         """The driver goes: no trial stays RUNNING in the study, and all can be gone on with."""
@@ -184,7 +185,7 @@ class Driver:
                         self._tell_ended(trial)
             # What workers wrote last is of no report.
             self._scan()
-            self._tidy()
+            self._retention.tidy()
 
     # What to run
 
@@ -200,7 +201,7 @@ class Driver:
 
     def _next_job(self, *, busy: bool) -> Job | Literal["wait", "done"]:
         if self.ended_because is None:
-            trial = self._first_waiting()
+            trial = self.record.first("cut short") or self.record.first("waiting")
             if trial is not None:
                 return self._begin(trial)
             promoted = self._promote()
@@ -213,12 +214,6 @@ class Driver:
         if self.ended_because is None:
             self.finish()
         return "done"
-
-    def _first_waiting(self) -> TrialRecord | None:
-        """The first trial that was cut short, or that is in the queue."""
-        waiting = [t for t in self.study.trials if t.state in ("cut short", "waiting")]
-        cut_short = [trial for trial in waiting if trial.state == "cut short"]
-        return next(iter(cut_short or waiting), None)
 
     def _begin(self, trial: TrialRecord) -> Job:
         self._waiting.discard(trial.number)
@@ -291,9 +286,8 @@ class Driver:
         """Attempts that could begin now, were there room; but for promotions."""
         if self.ended_because is not None:
             return 0
-        trials = self.study.trials
-        waiting = sum(trial.state in ("cut short", "waiting") for trial in trials)
-        return waiting + self.record.planned - len(trials)
+        waiting = self.record.count("cut short", "waiting")
+        return waiting + self.record.planned - len(self.study.trials)
 
     # What becomes of it
 
@@ -378,7 +372,7 @@ class Driver:
             self._tell_set_aside(trial, reason)
         for hopeless, why in self._rungs.hopeless(report.step):
             self._end_paused(hopeless, why)
-        self._tidy()
+        self._retention.tidy()
         self._check_whether_to_end()
         return verdict in ("continue", "promote")
 
@@ -399,7 +393,7 @@ class Driver:
             self._tell_set_aside(trial, f"{failure.next}: {reason}")
         else:
             self.study.end(trial, "failed", reason)
-            self._tidy()
+            self._retention.tidy()
             self._tell_ended(trial)
 
     def _keeps(self, trial: TrialRecord, report: Report) -> bool:
@@ -416,7 +410,7 @@ class Driver:
 
     def _offer(self, point: Point) -> None:
         dropped = len(self.front.dropped)
-        self.front.offer(point)
+        self._retention.left_front(self.front.offer(point))
         if len(self.front.dropped) > dropped:
             self.study.note("dropped_from_front", self.front.dropped)
 
@@ -455,11 +449,11 @@ class Driver:
         target, patience = self.settings.target, self.settings.patience
         if target is not None and best.kept.score >= target:
             self.ended_because = f"the target {target:g} is reached"
-        since = sum(
-            trial.decisions[-1].order > best.decisions[best.kept.step - 1].order
-            for trial in self.study.trials
-            if trial.state == "finished" and trial is not best
-        )
+        at = best.decisions[best.kept.step - 1].order
+        since = self.record.finished_after(at)
+        if best.state == "finished" and best.decisions[-1].order > at:
+            # It is none of those that did not score higher.
+            since -= 1
         if patience is not None and since >= patience:
             self.ended_because = f"{since} finished trials in a row did not score higher"
 
@@ -474,28 +468,6 @@ class Driver:
             yield
         except StorageLostError as error:
             self.give_up(str(error))
-
-    # Files
-
-    def _tidy(self) -> None:
-        """Remove the checkpoints that nobody needs any more."""
-        models: set[Key] = set(self.front.keys)
-        states: set[Key] = set()
-        over = []
-        for trial in self.study.trials:
-            kept = trial.kept
-            if trial.is_over:
-                if kept is not None and trial.state != "failed":
-                    over.append((-kept.score, trial.number, kept.step))
-                continue
-            if kept is not None:
-                models.add((trial.number, kept.step))
-            with_state = self._store.steps_with_state(trial.number)
-            latest = max((s for s in with_state if s <= len(trial.reports)), default=None)
-            if latest is not None:
-                states.add((trial.number, latest))
-        models |= {(number, step) for _, number, step in sorted(over)[: self.settings.keep]}
-        self._store.keep_only(models, states)
 
 
 def reports_in_order(trials: Sequence[TrialRecord]) -> Iterator[tuple[TrialRecord, Report]]:

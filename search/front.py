@@ -4,6 +4,7 @@ A checkpoint is on the front when no other beats it on all task scores at once. 
 someone asks for later, the best model for them is on the front.
 """
 
+import functools
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,12 +30,15 @@ class Point:
         return self.trial, self.step
 
 
+@functools.cache
 def simplex(tasks: int, steps: int = _STEPS) -> np.ndarray:
     """All weightings (n, tasks) whose weights are multiples of 1/steps and add up to 1."""
     counts = [
         count for count in itertools.product(range(steps + 1), repeat=tasks) if sum(count) == steps
     ]
-    return np.array(counts, dtype=np.float64) / steps
+    weightings = np.array(counts, dtype=np.float64) / steps
+    weightings.flags.writeable = False
+    return weightings
 
 
 class Front:
@@ -53,15 +57,21 @@ class Front:
         self.points: list[Point] = []
         self.dropped: list[tuple[int, int]] = []
 
-    def offer(self, point: Point) -> None:
-        """Take the point in if none beats or equals it, and let go of those that it beats."""
+    def offer(self, point: Point) -> list[tuple[int, int]]:
+        """Take the point in if none beats or equals it, and let go of those that it beats.
+
+        Returns:
+            Keys of the points that were let go, this one included where it had to go at once.
+        """
         if any(_covers(other, point) for other in self.points):
-            return
-        self.points = [other for other in self.points if not _covers(point, other)]
+            return []
+        gone = [other.key for other in self.points if _covers(point, other)]
+        self.points = [other for other in self.points if other.key not in gone]
         self.points.append(point)
         while len(self.points) > self._limit:
-            gone = self.points.pop(cheapest(self.points))
-            self.dropped.append(gone.key)
+            self.dropped.append(self.points.pop(cheapest(self.points)).key)
+            gone.append(self.dropped[-1])
+        return gone
 
     @property
     def keys(self) -> set[tuple[int, int]]:

@@ -24,7 +24,6 @@ from optuna.samplers import (
     TPESampler,
 )
 from optuna.storages import InMemoryStorage
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from minbert.config import TrainConfig
@@ -33,6 +32,7 @@ from minbert.tasks import Task
 from minbert.weights import Weights, weighted_score
 
 from .branches import Chosen, explore
+from .modelled import Modelled
 from .patience import reason_of
 from .points import Grid
 from .record import State, TrialRecord
@@ -100,6 +100,9 @@ class _View(InMemoryStorage):
         deepcopy: bool = True,  # noqa: ARG002
         states: Container[TrialState] | None = None,
     ) -> list[FrozenTrial]:
+        if states == (TrialState.WAITING,):
+            # What waits is the driver's to begin, and nothing that Optuna should take up.
+            return []
         return [trial for trial in self._seen() if states is None or trial.state in states]
 
     def set_size(self, study_id: int, size: int) -> None:
@@ -115,28 +118,39 @@ class Lens:
     """The study's trials as FrozenTrials, those in some states shown as in another.
 
     Args:
-        study: the record.
+        study: the record, which this follows.
         states: a trial in one of these that has a report is shown
         shown_as: in this state, with its last score.
+        shown_to: is given each trial as it is shown from now on.
     """
 
-    def __init__(self, study: Study, states: Container[State], shown_as: TrialState):
+    def __init__(
+        self,
+        study: Study,
+        states: Container[State],
+        shown_as: TrialState,
+        shown_to: Callable[[FrozenTrial], None] = lambda _: None,
+    ):
         self._study, self._states, self._shown_as = study, states, shown_as
-        # By trial number: how many reports there were, and what was shown.
-        self._made: dict[int, tuple[int, FrozenTrial]] = {}
+        self._shown_to = shown_to
+        self._made: list[FrozenTrial] = []
+        # Numbers of trials that changed since they were shown; many samplers never look.
+        self._changed: set[int] = set()
+        study.follow(lambda trial: self._changed.add(trial.number))
 
     def trials(self) -> list[FrozenTrial]:
-        return [self._show(trial) for trial in self._study.trials]
+        for number in sorted(self._changed):
+            shown = self._show(self._study.trials[number])
+            self._made[number : number + 1] = [shown]
+            self._shown_to(shown)
+        self._changed.clear()
+        return self._made
 
     def _show(self, trial: TrialRecord) -> FrozenTrial:
         frozen = self._study.frozen(trial)
         if trial.state not in self._states or not trial.reports:
             return frozen
-        made = self._made.get(trial.number)
-        if made is None or made[0] != len(trial.reports):
-            made = len(trial.reports), _shown(frozen, self._shown_as, trial.reports[-1].score)
-            self._made[trial.number] = made
-        return made[1]
+        return _shown(frozen, self._shown_as, trial.reports[-1].score)
 
 
 def _shown(frozen: FrozenTrial, state: TrialState, value: float) -> FrozenTrial:
@@ -150,12 +164,6 @@ def _shown(frozen: FrozenTrial, state: TrialState, value: float) -> FrozenTrial:
     )
     shown.number, shown._trial_id = frozen.number, frozen._trial_id
     return shown
-
-
-def pruners_study(study: Study) -> optuna.Study:
-    """The study as a pruner sees it: what has reports and does not run counts as complete."""
-    lens = Lens(study, ("paused", "cut short", "stopped"), TrialState.COMPLETE)
-    return optuna.create_study(storage=_View(lens.trials), direction=StudyDirection.MAXIMIZE)
 
 
 class Proposer:
@@ -188,12 +196,16 @@ class Proposer:
         self._grid = Grid(space) if sampler == "grid" and space.function else None
         self._parameters = explore(space).parameters
         self._distributions = self._distributions_in_study()
-        # The configurations of the study's first so many trials, and the points that were refused.
-        self._counted, self._tried = 0, set[TrainConfig]()
-        self._refused = set[str]()
+        # Of the study's first so many trials: how many the sampler proposed, the configurations,
+        # and the points that were refused.
+        self._counted, self._proposed = 0, 0
+        self._tried, self._refused = set[TrainConfig](), set[str]()
         self._earlier = earlier
-        self._lens = Lens(study, ("paused", "cut short"), TrialState.PRUNED)
-        self._view = _View(self._trials)
+        self._modelled = Modelled()
+        for trial in earlier:
+            self._modelled.put(trial)
+        self._lens = Lens(study, ("paused", "cut short"), TrialState.PRUNED, self._modelled.put)
+        self._view = _View(self._to_learn_from)
         self._optuna = optuna.create_study(storage=self._view, direction="maximize")
 
     def propose(self) -> Proposal | None:
@@ -207,7 +219,8 @@ class Proposer:
         """
         number = len(self._study.trials)
         own = _seed(self._seed, number)
-        place = sum(trial.origin == self._name for trial in self._study.trials)
+        self._count()
+        place = self._proposed
         for again in itertools.count() if self._grid else range(_MOST_REPEATS):
             seed = _seed(self._seed, number, again) if again else own
             sampler = self._sampler(place + again, seed)
@@ -258,9 +271,11 @@ class Proposer:
         return _sampler(self._name, seed, self._start)
 
     def _origin(self) -> str:
-        known = sum(trial.state in _HAS_SCORE for trial in self._trials())
-        starting = self._name in ("tpe", "gp", "cmaes") and known < self._start
-        return "random start" if starting else self._name
+        if self._name not in ("tpe", "gp", "cmaes"):
+            return self._name
+        known = (trial for trial in self._trials() if trial.state in _HAS_SCORE)
+        is_enough = len(list(itertools.islice(known, self._start))) == self._start
+        return self._name if is_enough else "random start"
 
     def _first_left(self) -> Proposal | None:
         """The first point of a finite space that was not tried."""
@@ -290,15 +305,14 @@ class Proposer:
             raise InputError(f"the sampler {self._name} failed: {reason_of(error)}") from error
         # A copy, as what is refused or drawn again leaves no trace in the record.
         distributions = dict(self._distributions)
-        tried, refused = self._known()
         try:
             fields = self._space.propose(trial, distributions)
             config = self._space.configure(fields, self._base)
         except InputError as error:
-            if _as_key(trial.params) in refused:
+            if _as_key(trial.params) in self._refused:
                 return None
             raise RefusedError(str(error), trial.params, trial.distributions) from error
-        if config.effective() in tried:
+        if config.effective() in self._tried:
             return None
         self._distributions = distributions
         asked = self._view.get_trial(trial._trial_id)
@@ -311,18 +325,22 @@ class Proposer:
             system_attrs=asked.system_attrs,
         )
 
-    def _known(self) -> tuple[set[TrainConfig], set[str]]:
-        """The configurations of all trials, without what has no effect, and refused points."""
+    def _count(self) -> None:
+        """Take in the trials that came since the last proposal."""
         for trial in self._study.trials[self._counted :]:
+            self._proposed += trial.origin == self._name
             if trial.was_refused:
                 self._refused.add(_as_key(self._study.frozen(trial).params))
             else:
                 self._tried.add(trial.config.effective())
         self._counted = len(self._study.trials)
-        return self._tried, self._refused
 
     def _trials(self) -> list[FrozenTrial]:
         return [*self._earlier, *self._lens.trials()]
+
+    def _to_learn_from(self) -> list[FrozenTrial]:
+        trials = self._trials()
+        return self._modelled.trials() if self._name == "tpe" else trials
 
 
 def _as_key(params: dict[str, Any]) -> str:

@@ -1,11 +1,13 @@
 """An Optuna pruner, asked about one report.
 
-The pruner's view counts the reports of paused and pruned trials too. Stock pruners count finished
-trials alone, which beside halving are so few that they would hardly ever fire.
+The reports of paused and pruned trials count too. Stock pruners count finished trials alone, which
+beside halving are so few that they would hardly ever fire.
 """
 
+import math
 import warnings
-from collections.abc import Callable
+from bisect import insort
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import optuna
@@ -16,15 +18,19 @@ from optuna.pruners import (
     PercentilePruner,
     ThresholdPruner,
 )
+from optuna.study import StudyDirection
 
 from minbert.errors import InputError
 
-from .proposals import pruners_study
-from .record import TrialRecord
+from .ordered import discard
+from .record import State, TrialRecord
 from .study import Study
 
 # So many other trials must have come to the same report before it can end a trial there.
 _OTHERS = 4
+
+# Trials in these states are compared with.
+_DO_NOT_RUN: tuple[State, ...] = ("finished", "paused", "cut short", "stopped")
 
 
 def _patient(patience: float = 3, min_delta: float = 0.0) -> BasePruner:
@@ -91,14 +97,20 @@ class Pruning:
     """Asks a pruner whether a trial should go on.
 
     Args:
-        study: the record that it compares with.
+        study: the record that it compares with, and follows.
         text: see ``make_pruner``.
     """
 
     def __init__(self, study: Study, text: str):
         self._study, self._text = study, text
         self._pruner = make_pruner(text)
-        self._seen: optuna.Study = pruners_study(study)
+        self._alone = optuna.create_study(direction=StudyDirection.MAXIMIZE)
+        # Scores of the trials that have reports and do not run, in order, by step; and how many
+        # reports of each trial are among them.
+        self._scores: dict[int, list[float]] = {}
+        self._counted: dict[int, int] = {}
+        if isinstance(self._pruner, PercentilePruner):
+            study.follow(self._update)
 
     def says(self, trial: TrialRecord, step: int, score: float) -> str | None:
         """Why the trial should end after a report that is not recorded yet; None to go on.
@@ -110,12 +122,48 @@ class Pruning:
         """
         if self._pruner is None:
             return None
+        if isinstance(self._pruner, PercentilePruner):
+            ends = self._is_low(self._pruner, trial, step, score)
+        else:
+            ends = self._prunes_alone(self._pruner, trial, step, score)
+        return f"pruner {self._text}: {score:.3f} at report {step}" if ends else None
+
+    def _is_low(
+        self, pruner: PercentilePruner, trial: TrialRecord, step: int, score: float
+    ) -> bool:
+        """What ``PercentilePruner.prune`` says, which would look at all trials each time."""
+        scores = self._scores.get(step, [])
+        if step < pruner._n_warmup_steps or len(scores) < pruner._n_min_trials:
+            return False
+        best = max([score, *(report.score for report in trial.reports)])
+        return best < percentile(scores, 100 - pruner._percentile)
+
+    def _prunes_alone(
+        self, pruner: BasePruner, trial: TrialRecord, step: int, score: float
+    ) -> bool:
+        """What a pruner says that looks at the trial's own curve and at no other trial."""
         frozen = self._study.frozen(trial)
         frozen.intermediate_values[step] = score
         try:
-            # The pruner has no state of its own: it looks at the study and at this trial.
-            if not self._pruner.prune(self._seen, frozen):
-                return None
+            return pruner.prune(self._alone, frozen)
         finally:
             del frozen.intermediate_values[step]
-        return f"pruner {self._text}: {score:.3f} at report {step}"
+
+    def _update(self, trial: TrialRecord) -> None:
+        before = self._counted.get(trial.number, 0)
+        now = len(trial.reports) if trial.state in _DO_NOT_RUN else 0
+        for report in trial.reports[before:now]:
+            insort(self._scores.setdefault(report.step, []), report.score)
+        for report in trial.reports[now:before]:
+            discard(self._scores[report.step], report.score)
+        self._counted[trial.number] = now
+
+
+def percentile(ordered: Sequence[float], percent: float) -> float:
+    """The percentile of numbers in order, to the last bit as ``numpy.percentile`` has it."""
+    place = (len(ordered) - 1) * (percent / 100)
+    below = math.floor(place)
+    low, high = ordered[below], ordered[min(below + 1, len(ordered) - 1)]
+    share = place - below
+    # Numpy reckons from the nearer of the two.
+    return low + (high - low) * share if share < 0.5 else high - (high - low) * (1 - share)

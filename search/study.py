@@ -141,6 +141,7 @@ class Study:
         self.patience = Patience(0, lambda _: None)
         self.guard: Callable[[], None] = lambda: None
         self._reports = sum(len(trial.reports) for trial in self.trials)
+        self._followers: list[Callable[[TrialRecord], None]] = []
 
     @classmethod
     def create(cls, storage: BaseStorage, name: str, setup: dict[str, Any]) -> "Study":
@@ -207,6 +208,16 @@ class Study:
             for step, decision in enumerate(trial.decisions, start=1)
         }
 
+    def follow(self, update: Callable[[TrialRecord], None]) -> None:
+        """Call ``update`` for each trial there is, and from now on for each that has changed.
+
+        What is kept of the trials that way is a function of the record: it can be made anew at any
+        time, and a change costs what one trial costs, however many there are.
+        """
+        for trial in self.trials:
+            update(trial)
+        self._followers.append(update)
+
     # What a sampler or pruner sees of a trial
 
     def frozen(self, trial: TrialRecord) -> FrozenTrial:
@@ -256,6 +267,7 @@ class Study:
         template._trial_id, template.number = trial_id, trial.number
         self._frozen.append(template)
         self.trials.append(trial)
+        self._changed(trial)
         return trial
 
     def start_attempt(
@@ -279,6 +291,7 @@ class Study:
         self._note(trial, f"attempt:{attempt.number}", attempt.model_dump(mode="json"))
         trial.attempts.append(attempt)
         self._set_state(trial, "running")
+        self._changed(trial)
         return attempt
 
     def note_failure(self, trial: TrialRecord, failure: Failure) -> None:
@@ -309,6 +322,7 @@ class Study:
             if decision.verdict == "fail":
                 trial.error = decision.reason
             self._set_state(trial, ENDS[decision.verdict])
+        self._changed(trial)
 
     def end(self, trial: TrialRecord, state: State, reason: str) -> None:
         """End a trial otherwise than by a report: ``stopped`` or ``failed``."""
@@ -316,6 +330,7 @@ class Study:
         self._note(trial, "end", end)
         note_end(trial, end)
         self._set_state(trial, state)
+        self._changed(trial)
 
     def suspend(self, trial: TrialRecord) -> None:
         """Leave a trial that is not over for another run to go on with: WAITING for Optuna."""
@@ -323,6 +338,7 @@ class Study:
             self._tell(trial, TrialState.WAITING)
         else:
             self._set_state(trial, "cut short" if trial.attempts else "waiting")
+        self._changed(trial)
 
     def mend(self) -> None:
         """Finish what a kill cut off between the writes that make one change.
@@ -338,6 +354,7 @@ class Study:
                     self._copy_score(trial, report)
             if trial.is_over or trial.state == "paused":
                 self._set_state(trial, trial.state)
+            self._changed(trial)
 
     def note(self, name: str, value: Any, *, guarded: bool = True) -> None:
         """Write down something about the study as a whole.
@@ -368,6 +385,10 @@ class Study:
     def close(self) -> None:
         """End its connections; what was read can still be looked at."""
         _close(self._storage)
+
+    def _changed(self, trial: TrialRecord) -> None:
+        for update in self._followers:
+            update(trial)
 
     def _trial_id(self, trial: TrialRecord) -> int:
         return self._frozen[trial.number]._trial_id

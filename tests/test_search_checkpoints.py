@@ -95,7 +95,10 @@ def test_only_what_is_wanted_stays(trained: Trainer, tmp_path: Path) -> None:
         save_checkpoint(LocalDirectory(tmp_path), number, 1, trained, with_state=True)
     store = CheckpointStore(LocalDirectory(tmp_path))
     store.scan({(number, 1): 1 for number in range(4)}, sweep=True)
-    store.keep_only(models={(0, 1), (1, 1)}, states={(1, 1), (2, 1)})
+    store.keep_only(0, models={1}, states=set())
+    store.keep_only(1, models={1}, states={1})
+    store.keep_only(2, models=set(), states={1})
+    store.keep_only(3, models=set(), states=set())
     whole = ["checkpoint.json", "state.pt", "weights.safetensors"]
     assert names(tmp_path) == [
         *(f"0000/0001-1/{name}" for name in whole if name != "state.pt"),

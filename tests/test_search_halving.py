@@ -70,8 +70,8 @@ def test_nan_is_the_lowest_score() -> None:
 def test_a_paused_trial_is_hopeless_once_too_many_are_above_it() -> None:
     rung = Rung({0: 0.4, 1: 0.5, 2: 0.6}, 3)
     # Of 6 trials at most 2 go on; trial 0 is third already.
-    assert rung.hopeful(6) == {1, 2}
-    assert rung.hopeful(9) == {0, 1, 2}
+    assert rung.hopeless(6) == [0]
+    assert rung.hopeless(9) == []
 
 
 def test_stopping_rule_lets_the_first_ones_go_on() -> None:
@@ -127,7 +127,7 @@ def test_hopeless_trials_would_never_have_been_promoted(
 ) -> None:
     seen = min(seen, len(arriving))
     early = Rung(dict(enumerate(arriving[:seen])), factor)
-    given_up = set(early.scores) - early.hopeful(len(arriving))
+    given_up = set(early.hopeless(len(arriving)))
     gone_on: set[int] = set()
     for count in range(seen, len(arriving) + 1):
         rung = Rung(dict(enumerate(arriving[:count])), factor, gone_on=gone_on)

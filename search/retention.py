@@ -1,0 +1,79 @@
+"""Which checkpoints a search keeps: asked again only about the trials that something changed for.
+
+Kept are the state to go on from and the kept model of each trial that is not over, the models of
+the front, and those of the best ``--keep`` trials that are over and did not fail.
+"""
+
+from bisect import bisect_left, insort
+
+from .checkpoints import CheckpointStore, Key
+from .front import Front
+from .ordered import discard
+from .record import TrialRecord
+from .study import Study
+
+
+class Retention:
+    """Removes the checkpoints of a study that nobody needs any more.
+
+    Args:
+        study: the record, which this follows.
+        store: its checkpoints.
+        front: of the study; what leaves it is to be told.
+        keep: models of trials that are over to keep, at most.
+    """
+
+    def __init__(self, study: Study, store: CheckpointStore, front: Front, keep: int):
+        self._trials, self._store, self._front, self._keep = study.trials, store, front, keep
+        # Trials that are over and did not fail, best first: the kept score's negative, number.
+        self._over: list[tuple[float, int]] = []
+        self._places: dict[int, tuple[float, int]] = {}
+        # Trials whose checkpoints have to be looked at.
+        self._changed: set[int] = set()
+        study.follow(self._update)
+
+    def scanned(self) -> None:
+        """The store has looked what is there, which may be anything."""
+        self._changed.update(range(len(self._trials)))
+
+    def left_front(self, keys: list[Key]) -> None:
+        """These are not on the front any more."""
+        self._changed.update(number for number, _ in keys)
+
+    def tidy(self) -> None:
+        """Remove what nobody needs any more."""
+        on_front: dict[int, set[int]] = {}
+        for number, step in self._front.keys:
+            on_front.setdefault(number, set()).add(step)
+        for number in sorted(self._changed):
+            trial = self._trials[number]
+            models = on_front.get(number, set())
+            kept = trial.kept
+            if kept is not None and (not trial.is_over or self._is_among_best(number)):
+                models.add(kept.step)
+            self._store.keep_only(number, models, set() if trial.is_over else self._state(trial))
+        self._changed.clear()
+
+    def _state(self, trial: TrialRecord) -> set[int]:
+        """Step of the state that a trial would go on from; none where there is no state."""
+        steps = self._store.steps_with_state(trial.number)
+        return set(sorted(step for step in steps if step <= len(trial.reports))[-1:])
+
+    def _is_among_best(self, number: int) -> bool:
+        place = self._places.get(number)
+        return place is not None and bisect_left(self._over, place) < self._keep
+
+    def _update(self, trial: TrialRecord) -> None:
+        self._changed.add(trial.number)
+        kept = trial.kept
+        counts = kept is not None and trial.is_over and trial.state != "failed"
+        new = (-kept.score, trial.number) if kept is not None and counts else None
+        old = self._places.pop(trial.number, None)
+        if old is not None:
+            discard(self._over, old)
+        if new is not None:
+            insort(self._over, new)
+            self._places[trial.number] = new
+        if new != old:
+            # Whichever this one displaces.
+            self._changed.update(number for _, number in self._over[self._keep : self._keep + 1])
