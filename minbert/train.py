@@ -399,12 +399,8 @@ def _prepare(device: str) -> None:
     if device == "cuda":
         # It makes a plan for every new shape, for up to a second, and ours change with each batch.
         torch.backends.cuda.enable_cudnn_sdp(False)
-    if device != "cpu":
-        return
-    # The moments of words that do not occur decay into denormal numbers, which are slow. Threads
-    # take this over from the one that starts them.
-    torch.set_flush_denormal(True)
-    _keep_freed_memory()
+    if device == "cpu":
+        _keep_freed_memory()
 
 
 def _keep_freed_memory() -> None:
