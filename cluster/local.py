@@ -11,9 +11,11 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import ray
+from ray._private import parameter
 from ray._raylet import GcsClient  # type: ignore[attr-defined]  # compiled
 from ray.exceptions import AuthenticationError, RpcError
 from ray.job_config import JobConfig
@@ -135,15 +137,16 @@ def ray_cluster(
     try:
         if address is None:
             folder = temporary_folder()
-            context = ray.init(
-                address="local",
-                include_dashboard=dashboard,
-                dashboard_host="127.0.0.1",
-                job_config=JobConfig(metadata=metadata),
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                _temp_dir=str(folder),
-            )
+            with _agent_of_any_port():
+                context = ray.init(
+                    address="local",
+                    include_dashboard=dashboard,
+                    dashboard_host="127.0.0.1",
+                    job_config=JobConfig(metadata=metadata),
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    _temp_dir=str(folder),
+                )
         else:
             context = _join(address, metadata)
         guard_token()
@@ -165,6 +168,21 @@ def ray_cluster(
         for number, handler in handlers.items():
             if handler is not None and signal.getsignal(number) != handler:
                 signal.signal(number, handler)
+
+
+@contextmanager
+def _agent_of_any_port() -> Iterator[None]:
+    """Let the node's agent, which hands logs to the dashboard, listen where there is room.
+
+    Ray's own port is fixed, so that of two clusters on a machine one would show no logs, and
+    ``ray.init`` has no option for it.
+    """
+    original = parameter.RayParams
+    parameter.RayParams = partial(original, dashboard_agent_listen_port=0)
+    try:
+        yield
+    finally:
+        parameter.RayParams = original
 
 
 def temporary_folder() -> Path:
