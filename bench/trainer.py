@@ -59,34 +59,28 @@ def serve(which: str, options: dict[str, Any]) -> None:
     run = steps_of(trainer) if which != "padded" else padded_steps(trainer, pretrained)
     print(json.dumps({"linear": getattr(trainer, "linear", "blas")}), flush=True)
     for line in sys.stdin:
-        tokens, seconds, losses = run(int(line))
-        print(json.dumps({"tokens": tokens, "seconds": seconds, "losses": losses}), flush=True)
+        tokens, seconds = run(int(line))
+        print(json.dumps({"tokens": tokens, "seconds": seconds}), flush=True)
 
 
-def steps_of(trainer: Any) -> Callable[[int], tuple[int, float, list[float]]]:
+def steps_of(trainer: Any) -> Callable[[int], tuple[int, float]]:
     """Steps of minbert's trainer, without its dev evaluations."""
 
-    def run(steps: int) -> tuple[int, float, list[float]]:
-        losses: list[float] = []
-        before = {task: float(loss) for task, loss in trainer._losses.items()}
+    def run(steps: int) -> tuple[int, float]:
         tokens, seconds, last = trainer._tokens, trainer._seconds, trainer.step + steps
 
         def on_step(_: Any) -> None:
-            for task, loss in trainer._losses.items():
-                if float(loss) != before[task]:
-                    losses.append(float(loss) - before[task])
-                    before[task] = float(loss)
             if trainer.step == last:
                 raise _EnoughError
 
         with contextlib.suppress(_EnoughError):
             trainer.next_report(on_step)
-        return trainer._tokens - tokens, trainer._seconds - seconds, losses
+        return trainer._tokens - tokens, trainer._seconds - seconds
 
     return run
 
 
-def padded_steps(trainer: Any, pretrained: Any) -> Callable[[int], tuple[int, float, list[float]]]:
+def padded_steps(trainer: Any, pretrained: Any) -> Callable[[int], tuple[int, float]]:
     """The loop that a user of transformers writes, over the same batches, with the same heads."""
     import transformers
     from torch.nn.utils import clip_grad_norm_
@@ -137,10 +131,10 @@ def padded_steps(trainer: Any, pretrained: Any) -> Callable[[int], tuple[int, fl
         optimizer.step()
         return len(packed.ids)
 
-    def run(steps: int) -> tuple[int, float, list[float]]:
+    def run(steps: int) -> tuple[int, float]:
         start = time.perf_counter()
         tokens = sum(step() for _ in range(steps))
-        return tokens, time.perf_counter() - start, []
+        return tokens, time.perf_counter() - start
 
     return run
 

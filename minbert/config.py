@@ -123,7 +123,7 @@ class TrainConfig(Settings):
     """checkpoint to keep: where some task improved, the best by a weighting, or the last"""
 
     optimizer: Literal["adamw", "radam"] = "adamw"
-    """torch's AdamW, or RAdam (Liu et al. 2020) with decoupled weight decay"""
+    """AdamW, or RAdam (Liu et al. 2020), both with decoupled weight decay"""
     lr: Annotated[float, Field(gt=0, le=1)] = 2e-4
     """learning rate of the encoder's last layer; a full-size BERT wants 2e-5 to 5e-5"""
     head_lr_multiple: Annotated[float, Field(gt=0, le=1000)] = 10.0

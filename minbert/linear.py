@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import Backend
-from .errors import InputError, plain
+from .settings import choose
 
 # Less is noise, and would let two runs of one study differ in their last digits.
 _FASTER_BY = 1.15
@@ -39,7 +39,7 @@ class Linear(nn.Linear):
         plain = input.device.type != "cpu" or torch.is_autocast_enabled("cpu")
         if self.backend == "blas" or plain or input.dtype != torch.float32 or input.ndim != 2:
             return super().forward(input)
-        output: Tensor = _OneDnn.apply(input, self.weight, self.bias)  # type: ignore[no-untyped-call]
+        output: Tensor = _OneDnn.apply(input, self.weight, self.bias)  # type: ignore[no-untyped-call]  # torch's own
         return output
 
 
@@ -73,10 +73,8 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def check_backend(name: str) -> Backend:
     """The back-end of that name, from a saved state; InputError for an unknown one."""
-    for backend in get_args(Backend):
-        if backend == name:
-            return backend  # type: ignore[no-any-return]
-    raise InputError(f"the saved state is of a back-end '{plain(name)}' that is not known here")
+    known: dict[str, Backend] = {backend: backend for backend in get_args(Backend)}
+    return choose("back-end of linear layers", name, known)
 
 
 def fastest_backend(hidden: int, intermediate: int) -> Backend:

@@ -22,7 +22,7 @@ class WordEmbedding(nn.Embedding):
             torch.is_grad_enabled() and self.weight.requires_grad
         ):
             return super().forward(input)
-        rows: Tensor = _Lookup.apply(self.weight, input, self)  # type: ignore[no-untyped-call]
+        rows: Tensor = _Lookup.apply(self.weight, input, self)  # type: ignore[no-untyped-call]  # torch's
         return rows
 
     def gradient(self, ids: Tensor, gradient: Tensor) -> Tensor | None:

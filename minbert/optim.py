@@ -63,8 +63,8 @@ class Optimizer:
     """AdamW (Loshchilov and Hutter 2019) or RAdam (Liu et al. 2020) with decoupled weight decay.
 
     Both take torch's fused AdamW step. After the first steps RAdam differs from it by factors of
-    the learning rate and of epsilon alone. Not ``torch.optim``: its RAdam takes some fifteen
-    passes over the parameters on a CPU, and its classes import torch's compiler, for a second.
+    the learning rate and of epsilon alone. Not ``torch.optim``: its RAdam has no fused step, and
+    its classes import torch's compiler, which delays the first step of a process.
 
     Args:
         groups: of parameters. Those without a gradient are left alone in a step.

@@ -97,5 +97,5 @@ def test_small_encoders_are_not_measured(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_an_unknown_name_is_refused() -> None:
-    with pytest.raises(InputError, match="back-end 'mkl' that is not known here"):
+    with pytest.raises(InputError, match="unknown back-end of linear layers 'mkl'"):
         check_backend("mkl")
