@@ -17,13 +17,14 @@ from minbert.tasks import TASK_NAMES, Task
 from search.answers import TaskArrays, pack_answers
 from search.driver import Driver
 from search.folder import RunFolder
+from search.optuna_storage import open_storage
 from search.plan import make_plan
 from search.provenance import begin_run, end_run
 from search.record import TrialRecord
 from search.settings import StudySettings
 from search.setup import make_setup
 from search.spaces import load_space
-from search.study import Study, open_storage
+from search.study import Study
 
 from .simulation import simulate
 

@@ -208,7 +208,7 @@ class Driver:
             if promoted is not None:
                 return promoted
             if (trial := self._draw()) is not None:
-                return self._begin(trial)
+                return self._job(trial, trial.attempts[-1])
         if busy:
             return "wait"
         if self.ended_because is None:
@@ -246,7 +246,7 @@ class Driver:
         return self._job(trial, attempt)
 
     def _draw(self) -> TrialRecord | None:
-        """A new trial, while there are any to come."""
+        """A new trial, which begins at once, while there are any to come."""
         while len(self.study.trials) < self.record.planned:
             number = len(self.study.trials)
             base = self.plan.base
@@ -271,7 +271,11 @@ class Driver:
                 number, name, proposal.fields, proposal.config, origin=proposal.origin
             )
             self.study.add_trial(
-                trial, proposal.params, proposal.distributions, proposal.system_attrs
+                trial,
+                proposal.params,
+                proposal.distributions,
+                proposal.system_attrs,
+                begins=True,
             )
             return trial
         return None

@@ -28,8 +28,9 @@ from .answers import DevAnswers
 from .checkpoints import CheckpointStore
 from .directory import LocalDirectory, join, open_directory
 from .lease import is_leased
+from .optuna_storage import open_storage
 from .patience import reason_of
-from .study import NoStudyError, Study, open_storage
+from .study import NoStudyError, Study
 from .study_file import StudyCopies, copy_of, last_good, put_back
 
 _ABOUT = "run.json"

@@ -38,6 +38,10 @@ def report_key(step: int) -> str:
     return f"report:{step:04d}"
 
 
+def attempt_key(number: int) -> str:
+    return f"attempt:{number}"
+
+
 def record_of(number: int, frozen: FrozenTrial) -> TrialRecord:
     """The trial of a number.
 
@@ -64,7 +68,7 @@ def _record_of(frozen: FrozenTrial) -> TrialRecord:
         trial.reports.append(Report.model_validate(entry["report"]))
         trial.decisions.append(Decision.model_validate(entry["decision"]))
         _check(trial.reports[-1], len(trial.reports), trial.config)
-    while (entry := attrs.get(f"attempt:{len(trial.attempts) + 1}")) is not None:
+    while (entry := attrs.get(attempt_key(len(trial.attempts) + 1))) is not None:
         trial.attempts.append(Attempt.model_validate(entry))
         if trial.attempts[-1].number != len(trial.attempts):
             raise ValueError(f"attempt {len(trial.attempts)} has another number")

@@ -5,7 +5,8 @@ so a search goes on from the study and its checkpoints after any end. In Optuna'
 
 - a trial's configuration is a user attribute, written in the same transaction as the trial;
 - ``report:0003`` is one user attribute with the report and what was decided of it. Optuna's
-  intermediate value is a copy, mended on load where a kill came in between;
+  intermediate value is a copy. Both, and the state that follows, are one transaction of a database;
+  a journal has none, so what a kill cut off there is mended on load;
 - ``attempt:2`` is one try at running the trial, and ``end`` says how a trial ended that did not
   end by a report;
 - a trial that runs or is paused is RUNNING. When the driver leaves, both become WAITING, as are
@@ -15,27 +16,24 @@ so a search goes on from the study and its checkpoints after any end. In Optuna'
 
 import itertools
 import math
-import os
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.storages.journal._file import get_lock_file
+from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from minbert.errors import InputError
 from minbert.report import Report
 
-from .addresses import SQLITE_HEAD, file_of, head_of, is_sqlite, sqlite_url
+from .optuna_storage import close_storage, together
 from .patience import STORAGE_ERRORS, Patience, Result, reason_of
 from .record import ENDS, Attempt, Decision, Failure, State, TrialRecord
-from .stored import note_end, record_of, report_key
+from .stored import attempt_key, note_end, record_of, report_key
 
 _OPTUNA_STATES: dict[State, TrialState] = {
     "waiting": TrialState.WAITING,
@@ -49,76 +47,8 @@ _OPTUNA_STATES: dict[State, TrialState] = {
 _SETUP = "setup"
 
 
-def open_storage(where: str) -> BaseStorage:
-    """The storage at a URL of a database, or in an Optuna journal file.
-
-    Raises:
-        InputError: there is no such database, or it cannot be reached.
-    """
-    file = file_of(where)
-    if file is not None and not is_sqlite(where):
-        try:
-            if file.exists() and not file.is_file():
-                raise InputError(f"--storage {where}: not a file; name one for the journal")
-            if file.is_file() and head_of(file) == SQLITE_HEAD:
-                url = sqlite_url(file.resolve())
-                raise InputError(f"--storage {where}: for an SQLite database give {url}")
-            return JournalStorage(_Journal(where))
-        except InputError:
-            raise
-        except OSError as error:
-            raise InputError(f"--storage {where}: {error.strerror}") from None
-        # Of a file that is no journal, or a damaged one; there are many kinds.
-        except Exception as error:
-            raise InputError(f"--storage {where}: not a journal ({reason_of(error)})") from None
-    options: dict[str, Any] = {}
-    if is_sqlite(where):
-        # A reader, such as optuna-dashboard, may hold the file for a moment.
-        options = {"connect_args": {"timeout": 60}}
-    elif where.startswith("postgresql"):
-        # The server may have been started anew since a connection was used last, or be gone.
-        options = {
-            "pool_pre_ping": True,
-            "connect_args": {"connect_timeout": 10, "tcp_user_timeout": 10_000},
-        }
-    try:
-        # Optuna fills in {SCHEMA_VERSION}, so that braces of a path or a password are doubled.
-        return RDBStorage(where.replace("{", "{{").replace("}", "}}"), engine_kwargs=options)
-    except ImportError as error:
-        raise InputError(f"--storage: {error}; install the driver of that database") from None
-    # Of a wrong URL, of an unreachable or a damaged database; the drivers have many kinds.
-    except Exception as error:
-        raise InputError(f"--storage: the database cannot be opened ({reason_of(error)})") from None
-
-
-def _close(storage: BaseStorage) -> None:
-    storage.remove_session()
-    if isinstance(storage, RDBStorage):
-        storage.engine.dispose()
-
-
 class NoStudyError(InputError):
     """There is no such study."""
-
-
-class _Journal(JournalFileBackend):
-    """Optuna's journal file, but that a line torn by a kill or a full disk is cut off first.
-
-    The next line would be added to it otherwise, and neither could be read.
-    """
-
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        with get_lock_file(self._lock), Path(self._file_path).open("r+b") as file:
-            end = file.seek(0, os.SEEK_END)
-            torn = 0
-            while torn < end:
-                file.seek(end - torn - 1)
-                if file.read(1) == b"\n":
-                    break
-                torn += 1
-            if torn:
-                file.truncate(end - torn)
-        super().append_logs(logs)
 
 
 class Study:
@@ -167,7 +97,7 @@ class Study:
             return cls._load(storage, name)
         except BaseException:
             # Who asks again would leave a connection each time.
-            _close(storage)
+            close_storage(storage)
             raise
 
     @classmethod
@@ -232,6 +162,8 @@ class Study:
         params: Mapping[str, Any] | None = None,
         distributions: Mapping[str, BaseDistribution] | None = None,
         system_attrs: Mapping[str, Any] | None = None,
+        *,
+        begins: bool = False,
     ) -> TrialRecord:
         """Put a trial at the end of the queue, or one that failed before it began at its end.
 
@@ -240,6 +172,7 @@ class Study:
             params: of the space, where it is one of its points.
             distributions: of the parameters.
             system_attrs: what the sampler noted.
+            begins: its first attempt begins at once, which is written with it.
         """
         assert trial.number == len(self.trials)
         about = {
@@ -253,6 +186,11 @@ class Study:
         if trial.error is not None:
             trial.state = "failed"
             attrs["end"] = {"state": "failed", "reason": trial.error}
+        elif begins:
+            first = _next_attempt(trial, "start")
+            trial.attempts.append(first)
+            trial.state = "running"
+            attrs[attempt_key(first.number)] = first.model_dump(mode="json")
         template = create_trial(
             state=_OPTUNA_STATES[trial.state],
             params=dict(params or {}),
@@ -280,25 +218,21 @@ class Study:
         micro_batch: int | None = None,
     ) -> Attempt:
         """Begin an attempt at a trial; reports of earlier attempts are not accepted from now on."""
-        attempt = Attempt(
-            number=len(trial.attempts) + 1,
-            why=why,
-            reason=reason,
-            rung=rung,
-            micro_batch=micro_batch,
-            at=time.time(),
-        )
-        self._note(trial, f"attempt:{attempt.number}", attempt.model_dump(mode="json"))
+        attempt = _next_attempt(trial, why, reason=reason, rung=rung, micro_batch=micro_batch)
+        note = {attempt_key(attempt.number): attempt.model_dump(mode="json")}
+        self._write_of(trial, TrialState.RUNNING, note)
         trial.attempts.append(attempt)
-        self._set_state(trial, "running")
+        trial.state = "running"
         self._changed(trial)
         return attempt
 
     def note_failure(self, trial: TrialRecord, failure: Failure) -> None:
         """Record that the last attempt failed and another one is to come."""
-        self._note(trial, f"failure:{len(trial.attempts)}", failure.model_dump(mode="json"))
+        note = {f"failure:{len(trial.attempts)}": failure.model_dump(mode="json")}
+        self._write_of(trial, TrialState.WAITING, note)
         trial.failures[len(trial.attempts)] = failure
-        self.suspend(trial)
+        trial.state = "cut short"
+        self._changed(trial)
 
     def next_order(self) -> int:
         """Number that the next report has among all of the study."""
@@ -311,33 +245,31 @@ class Study:
             "report": report.model_dump(mode="json"),
             "decision": decision.model_dump(mode="json"),
         }
-        self._note(trial, report_key(report.step), entry)
+        state = "paused" if decision.verdict == "pause" else ENDS.get(decision.verdict, trial.state)
+        after = replace(trial, reports=[*trial.reports, report])
+        note = {report_key(report.step): entry}
+        self._write_of(after, _OPTUNA_STATES[state], note, copied=[report])
         trial.reports.append(report)
         trial.decisions.append(decision)
         self._reports += 1
-        self._copy_score(trial, report)
-        if decision.verdict == "pause":
-            self._set_state(trial, "paused")
-        elif decision.verdict in ENDS:
-            if decision.verdict == "fail":
-                trial.error = decision.reason
-            self._set_state(trial, ENDS[decision.verdict])
+        if decision.verdict == "fail":
+            trial.error = decision.reason
+        trial.state = state
         self._changed(trial)
 
     def end(self, trial: TrialRecord, state: State, reason: str) -> None:
         """End a trial otherwise than by a report: ``stopped`` or ``failed``."""
         end = {"state": state, "reason": reason, "at": time.time()}
-        self._note(trial, "end", end)
+        self._write_of(trial, _OPTUNA_STATES[state], {"end": end})
         note_end(trial, end)
-        self._set_state(trial, state)
+        trial.state = state
         self._changed(trial)
 
     def suspend(self, trial: TrialRecord) -> None:
         """Leave a trial that is not over for another run to go on with: WAITING for Optuna."""
-        if trial.state == "paused":
-            self._tell(trial, TrialState.WAITING)
-        else:
-            self._set_state(trial, "cut short" if trial.attempts else "waiting")
+        self._write_of(trial, TrialState.WAITING)
+        if trial.state != "paused":
+            trial.state = "cut short" if trial.attempts else "waiting"
         self._changed(trial)
 
     def mend(self) -> None:
@@ -349,11 +281,11 @@ class Study:
             frozen = self._frozen[trial.number]
             if frozen.state.is_finished():
                 continue
-            for report in trial.reports:
-                if report.step not in frozen.intermediate_values:
-                    self._copy_score(trial, report)
-            if trial.is_over or trial.state == "paused":
-                self._set_state(trial, trial.state)
+            there = frozen.intermediate_values
+            copied = [report for report in trial.reports if report.step not in there]
+            kept = trial.is_over or trial.state == "paused"
+            told = _OPTUNA_STATES[trial.state] if kept else frozen.state
+            self._write_of(trial, told, copied=copied)
             self._changed(trial)
 
     def note(self, name: str, value: Any, *, guarded: bool = True) -> None:
@@ -384,7 +316,7 @@ class Study:
 
     def close(self) -> None:
         """End its connections; what was read can still be looked at."""
-        _close(self._storage)
+        close_storage(self._storage)
 
     def _changed(self, trial: TrialRecord) -> None:
         for update in self._followers:
@@ -392,17 +324,6 @@ class Study:
 
     def _trial_id(self, trial: TrialRecord) -> int:
         return self._frozen[trial.number]._trial_id
-
-    def _note(self, trial: TrialRecord, name: str, value: Any) -> None:
-        number = self._trial_id(trial)
-        self._write(lambda: self._storage.set_trial_user_attr(number, name, value))
-
-    def _copy_score(self, trial: TrialRecord, report: Report) -> None:
-        number = self._trial_id(trial)
-        self._write(
-            lambda: self._storage.set_trial_intermediate_value(number, report.step, report.score)
-        )
-        self._frozen[trial.number].intermediate_values[report.step] = report.score
 
     def _create(self, number: int, template: FrozenTrial, *, is_first: bool) -> int:
         # A try whose answer was lost may have made it.
@@ -420,27 +341,65 @@ class Study:
 
         return self.patience("the study cannot be written", guarded)
 
-    def _set_state(self, trial: TrialRecord, state: State) -> None:
-        values: list[float] | None = None
-        if state == "finished" and trial.score is not None:
-            values = [trial.score]
-        elif state == "stopped" and trial.reports and math.isfinite(trial.reports[-1].score):
-            values = [trial.reports[-1].score]
-        self._tell(trial, _OPTUNA_STATES[state], values)
-        trial.state = state
-
-    def _tell(
-        self, trial: TrialRecord, state: TrialState, values: list[float] | None = None
+    def _write_of(
+        self,
+        trial: TrialRecord,
+        state: TrialState,
+        notes: Mapping[str, Any] | None = None,
+        *,
+        copied: Sequence[Report] = (),
     ) -> None:
-        frozen = self._frozen[trial.number]
-        if frozen.state != state:
-            self._write(lambda: self._end_or_go_on(self._trial_id(trial), state, values))
+        """Write what has changed of one trial.
+
+        Args:
+            trial: as it will be.
+            state: that Optuna will have it in.
+            notes: user attributes.
+            copied: reports whose scores become Optuna's intermediate values.
+        """
+        frozen, trial_id = self._frozen[trial.number], self._trial_id(trial)
+        values: list[float] | None = None
+        if state == TrialState.COMPLETE and trial.score is not None:
+            values = [trial.score]
+        elif state == TrialState.PRUNED and trial.reports:
+            last = trial.reports[-1].score
+            values = [last] if math.isfinite(last) else None
+
+        def write() -> None:
+            try:
+                with together(self._storage):
+                    for name, value in (notes or {}).items():
+                        self._storage.set_trial_user_attr(trial_id, name, value)
+                    for report in copied:
+                        self._storage.set_trial_intermediate_value(
+                            trial_id, report.step, report.score
+                        )
+                    if state != frozen.state:
+                        self._storage.set_trial_state_values(trial_id, state, values)
+            except optuna.exceptions.UpdateFinishedTrialError:
+                # By a try whose answer was lost.
+                if self._storage.get_trial(trial_id).state != state:
+                    raise
+
+        if notes or copied or state != frozen.state:
+            self._write(write)
+        frozen.intermediate_values.update({report.step: report.score for report in copied})
         frozen.state, frozen.values = state, values
 
-    def _end_or_go_on(self, trial_id: int, state: TrialState, values: list[float] | None) -> None:
-        try:
-            self._storage.set_trial_state_values(trial_id, state, values)
-        except optuna.exceptions.UpdateFinishedTrialError:
-            # By a try whose answer was lost.
-            if self._storage.get_trial(trial_id).state != state:
-                raise
+
+def _next_attempt(
+    trial: TrialRecord,
+    why: Any,
+    *,
+    reason: str = "",
+    rung: int | None = None,
+    micro_batch: int | None = None,
+) -> Attempt:
+    return Attempt(
+        number=len(trial.attempts) + 1,
+        why=why,
+        reason=reason,
+        rung=rung,
+        micro_batch=micro_batch,
+        at=time.time(),
+    )

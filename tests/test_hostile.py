@@ -34,10 +34,10 @@ from minbert.settings import run_command
 from search import export
 from search.checkpoints import save_checkpoint
 from search.folder import RunFolder
+from search.optuna_storage import open_storage
 from search.record import TrialRecord
 from search.review import __main__ as review
 from search.review.reading import read_run
-from search.study import open_storage
 
 REVIEWS: tuple[tuple[str, ...], ...] = (
     *((), ("--trial", "0"), ("--trial", "1"), ("--compare", "0", "1"), ("--keep-rules",)),

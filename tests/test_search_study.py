@@ -8,19 +8,21 @@ from typing import Any, cast
 
 import pytest
 from optuna.distributions import FloatDistribution
-from optuna.storages import BaseStorage, InMemoryStorage
+from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from optuna.trial import TrialState
 
 from bench.simulation import equal_scores, report_of
 from minbert.config import TrainConfig
 from minbert.errors import InputError
 from search import lease as lease_module
+from search import optuna_storage
 from search.addresses import without_password
 from search.folder import RunFolder
 from search.lease import Lease, lease
+from search.optuna_storage import open_storage
 from search.patience import StorageLostError
 from search.record import Decision, TrialRecord, Verdict
-from search.study import Study, open_storage
+from search.study import Study
 
 CONFIG = TrainConfig.check({"epochs": 4, "lr": 3e-5, "loss_weights": (1, 2, 1)})
 
@@ -101,28 +103,103 @@ def test_a_left_study_has_nothing_running_and_is_gone_on_with(storage: BaseStora
     assert waiting.attempts == []
 
 
-@pytest.mark.parametrize("lost", ["copy", "state"])
-def test_what_a_kill_cut_off_is_mended(tmp_path: Path, lost: str) -> None:
-    storage = open_storage(f"sqlite:///{tmp_path}/s.db")
+class KilledError(BaseException):
+    """Stands in for a kill."""
+
+
+def die(*_: Any) -> None:
+    raise KilledError
+
+
+@pytest.mark.parametrize("lost", ["set_trial_intermediate_value", "set_trial_state_values"])
+def test_what_a_kill_cut_off_in_a_journal_is_mended(tmp_path: Path, lost: str) -> None:
+    storage = open_storage(f"{tmp_path}/s.log")
     study = Study.create(storage, "s", {})
     trial = add(study)
     study.start_attempt(trial, "start")
-
-    def die(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    name = "set_trial_intermediate_value" if lost == "copy" else "set_trial_state_values"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(storage, name, die)
-        with pytest.raises(KeyboardInterrupt):
+        patch.setattr(storage, lost, die)
+        with pytest.raises(KilledError):
             report(study, trial, 0.5, "finish")
     again = Study.load(storage, "s")
     assert again.trials[0].state == "finished"
     again.mend()
-    told = storage.get_trial(1)
+    (told,) = storage.get_all_trials(storage.get_study_id_from_name("s"))
     assert told.state == TrialState.COMPLETE
     assert told.intermediate_values == pytest.approx({1: 0.5})
     assert told.values == pytest.approx([0.5])
+
+
+@pytest.mark.parametrize("lost", ["set_trial_intermediate_value", "set_trial_state_values"])
+def test_a_database_has_a_report_whole_or_not_at_all(tmp_path: Path, lost: str) -> None:
+    storage = open_storage(f"sqlite:///{tmp_path}/s.db")
+    study = Study.create(storage, "s", {})
+    trial = add(study)
+    study.start_attempt(trial, "start")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(storage, lost, die)
+        with pytest.raises(KilledError):
+            report(study, trial, 0.5, "finish")
+    again = Study.load(storage, "s")
+    assert (again.trials[0].state, again.trials[0].reports) == ("cut short", [])
+    assert again.frozen(again.trials[0]).state == TrialState.RUNNING
+    assert again.frozen(again.trials[0]).intermediate_values == {}
+    report(again, again.trials[0], 0.5, "finish")
+    assert Study.load(storage, "s").trials[0].state == "finished"
+
+
+def test_writes_that_an_error_undid_are_made_again(tmp_path: Path) -> None:
+    storage = open_storage(f"sqlite:///{tmp_path}/s.db")
+    study = Study.create(storage, "s", {})
+    study.patience.seconds = 9
+    trial = add(study)
+    study.start_attempt(trial, "start")
+    write, errors = storage.set_trial_intermediate_value, []
+
+    def meets_another(trial_id: int, step: int, value: float) -> None:
+        # Optuna lets this error pass, after which the writes before it are gone.
+        if not errors:
+            errors.append("UNIQUE constraint failed")
+            storage.scoped_session().rollback()  # type: ignore[attr-defined]  # of a database
+            return
+        write(trial_id, step, value)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(storage, "set_trial_intermediate_value", meets_another)
+        patch.setattr("search.patience.time.sleep", lambda _: None)
+        report(study, trial, 0.5, "finish")
+    again = Study.load(storage, "s")
+    assert [each.score for each in again.trials[0].reports] == [0.5]
+    assert again.frozen(again.trials[0]).intermediate_values == {1: 0.5}
+
+
+def test_a_write_whose_answer_was_lost_is_not_made_twice(storage: BaseStorage) -> None:
+    study = Study.create(storage, "s", {})
+    study.patience.seconds = 9
+    trial = add(study)
+    study.start_attempt(trial, "start")
+    # What makes the writes last: the transaction of a database, the last write to a journal.
+    owner, name = (
+        (optuna_storage._Session, "commit")
+        if isinstance(storage, RDBStorage)
+        else (type(storage), "set_trial_state_values")
+    )
+    write, lost = getattr(owner, name), []
+
+    def without_answer(of: Any, *arguments: Any) -> Any:
+        done = write(of, *arguments)
+        if not lost and not getattr(of, "holds", False):
+            lost.append(done)
+            raise OSError("the connection was cut")
+        return done
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, name, without_answer)
+        patch.setattr("search.patience.time.sleep", lambda _: None)
+        report(study, trial, 0.5, "finish")
+    assert lost
+    (told,) = storage.get_all_trials(storage.get_study_id_from_name("s"))
+    assert (told.state, told.values) == (TrialState.COMPLETE, [0.5])
 
 
 def test_a_name_is_taken_once(storage: BaseStorage) -> None:

@@ -10,7 +10,8 @@ from minbert.errors import InputError
 from search.addresses import file_of, is_sqlite, sqlite_url
 from search.directory import join, open_directory
 from search.folder import RunFolder
-from search.study import Study, open_storage
+from search.optuna_storage import open_storage
+from search.study import Study
 
 ODD_NAMES = (
     "lr=1e-5, α β",

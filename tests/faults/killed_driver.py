@@ -111,7 +111,7 @@ def arm(moment: str, nth: int) -> None:
         ),
         "before a report": lambda: kill_in(Study, "add_report", nth, after=False),
         "between answers and report": lambda: kill_in(DevAnswers, "write", nth, after=True),
-        "between report and copy": lambda: kill_in(
+        "while a report is written": lambda: kill_in(
             RDBStorage, "set_trial_intermediate_value", nth, after=False
         ),
         "before a final state": lambda: kill_in(

@@ -34,7 +34,7 @@ MOMENTS = [
     ("before the study is made", 1),
     ("before a report", 3),
     ("in a checkpoint write", 1),
-    ("between report and copy", 4),
+    ("while a report is written", 4),
     ("in a promotion", 1),
     ("after a trial is made", 1),
     ("between answers and report", 3),
