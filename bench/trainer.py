@@ -4,19 +4,16 @@ Three trainers take turns within one run, each in a process of its own: minbert'
 an earlier commit (--before), and a loop around transformers.BertModel on padded batches, with the
 same heads, optimizer and batches. Each turn is some steps over the three tasks of the data, in the
 order in which training takes them. The rate of the matrix products alone says what is left to gain.
+
+With --profile, minbert's trainers say instead where the CPU time of a step goes, by torch operator.
 """
 
 import argparse
 import contextlib
-import io
 import itertools
 import json
-import os
 import statistics
-import subprocess
 import sys
-import tarfile
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,8 +23,13 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-ROOT = Path(__file__).parent.parent
+from .served import ROOT, Process, code_of
+
 NAMES = {"now": "minbert", "before": "minbert, before", "padded": "transformers, padded"}
+TOP = 10
+
+# Folders of minbert, by trainer.
+Codes = dict[str, Path]
 
 
 class _EnoughError(Exception):
@@ -37,8 +39,12 @@ class _EnoughError(Exception):
 # What runs in each process. It has to work with earlier commits too.
 
 
-def serve(which: str, options: dict[str, Any]) -> None:
-    """Answer each number of steps on stdin with tokens and seconds on stdout."""
+def serve(options: dict[str, Any]) -> None:
+    """Answer each number of steps on stdin with tokens and seconds on stdout.
+
+    With ``options["profile"]`` the answer has ``operators`` too: the milliseconds of CPU time that
+    a step spends in each torch operator itself, without those that it calls.
+    """
     from minbert.config import InputSettings, TrainConfig
     from minbert.data import load_dataset
     from minbert.hub import load_pretrained
@@ -56,11 +62,21 @@ def serve(which: str, options: dict[str, Any]) -> None:
         **(joint if options["joint"] else {}),
     )
     trainer = Trainer(config, dataset, pretrained)
-    run = steps_of(trainer) if which != "padded" else padded_steps(trainer, pretrained)
+    padded = options["which"] == "padded"
+    run = padded_steps(trainer, pretrained) if padded else steps_of(trainer)
     print(json.dumps({"linear": getattr(trainer, "linear", "blas")}), flush=True)
     for line in sys.stdin:
-        tokens, seconds = run(int(line))
-        print(json.dumps({"tokens": tokens, "seconds": seconds}), flush=True)
+        steps = int(line)
+        profiler = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU])
+        with profiler if options["profile"] else contextlib.nullcontext():
+            tokens, seconds = run(steps)
+        answer: dict[str, Any] = {"tokens": tokens, "seconds": seconds}
+        if options["profile"]:
+            events = profiler.key_averages()
+            answer["operators"] = {
+                event.key: event.self_cpu_time_total / 1000 / steps for event in events
+            }
+        print(json.dumps(answer), flush=True)
 
 
 def steps_of(trainer: Any) -> Callable[[int], tuple[int, float]]:
@@ -142,50 +158,6 @@ def padded_steps(trainer: Any, pretrained: Any) -> Callable[[int], tuple[int, fl
 # What runs in the process that was asked
 
 
-class Process:
-    """A trainer that does some steps when told to."""
-
-    def __init__(self, which: str, options: dict[str, Any], code: Path):
-        command = [sys.executable, str(Path(__file__)), "--serve", which, json.dumps(options)]
-        environment = {**os.environ, "PYTHONPATH": str(code)}
-        self._process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self.about = self._read()
-
-    def run(self, steps: int) -> dict[str, Any]:
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{steps}\n")
-        self._process.stdin.flush()
-        return self._read()
-
-    def end(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-    def _read(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise SystemExit(f"error: a trainer ended with status {self._process.wait()}")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-
-@contextlib.contextmanager
-def code_of(commit: str) -> Iterator[Path]:
-    """A folder with the code of a commit of this repository."""
-    archive = subprocess.run(
-        ["git", "archive", commit, "minbert"], cwd=ROOT, capture_output=True, check=False
-    )
-    if archive.returncode:
-        raise SystemExit(f"error: --before {commit}: {archive.stderr.decode().strip()}")
-    with tempfile.TemporaryDirectory() as folder:
-        with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
-            tar.extractall(folder, filter="data")
-        yield Path(folder)
-
-
 def matrix_rate(layers: int, threads: int) -> tuple[float, float]:
     """Best rate of all back-ends over the products of a layer, and operations of a token.
 
@@ -202,6 +174,64 @@ def matrix_rate(layers: int, threads: int) -> tuple[float, float]:
     return operations(hidden, wide) / taken, 6 * layers * (4 * hidden**2 + 2 * hidden * wide)
 
 
+def compare_rates(options: argparse.Namespace, settings: dict[str, Any], codes: Codes) -> Table:
+    """Tokens a second of each trainer, in turns."""
+    table = Table("trainer", "tokens/s", "of matrix rate", "ratio")
+    best, operations = matrix_rate(settings["layers"], options.threads)
+    print(f"best matrix rate: {best / 1e9:.0f} GFLOP/s")
+    with started(settings, codes) as processes:
+        rates: dict[str, list[float]] = {name: [] for name in processes}
+        for round_ in range(1 + options.rounds):
+            for name, process in processes.items():
+                done = process.ask(options.steps)
+                if round_:
+                    rates[name].append(done["tokens"] / done["seconds"])
+        medians = {name: statistics.median(each) for name, each in rates.items()}
+        for name, rate in medians.items():
+            table.add_row(
+                f"{NAMES[name]} ({processes[name].about['linear']})",
+                f"{rate:,.0f}",
+                f"{rate * operations / best:.0%}",
+                f"{medians['now'] / rate:.2f}",
+            )
+    return table
+
+
+def compare_profiles(options: argparse.Namespace, settings: dict[str, Any], codes: Codes) -> Table:
+    """The operators that take most of a step, of each trainer."""
+    table = Table("")
+    columns = []
+    with started({**settings, "profile": True}, codes) as processes:
+        for name, process in processes.items():
+            process.ask(options.steps)  # to warm up
+            done = process.ask(options.steps)
+            taken: dict[str, float] = done["operators"]
+            whole = 1000 * done["seconds"] / options.steps
+            rows = sorted(taken.items(), key=lambda item: -item[1])[:TOP]
+            in_all = sum(taken.values())
+            rows.append(("other operators", in_all - sum(ms for _, ms in rows)))
+            rows += [("outside operators", whole - in_all), ("a step, profiled", whole)]
+            columns.append([(key, f"{ms:.2f}", f"{ms / whole:.1%}") for key, ms in rows])
+            for title in (f"{NAMES[name]} ({process.about['linear']})", "ms a step", "share"):
+                table.add_column(title, justify="left" if "(" in title else "right")
+    for number, cells in enumerate(zip(*columns, strict=True), 1):
+        table.add_row(str(number) if number <= TOP else "", *itertools.chain(*cells))
+    return table
+
+
+@contextlib.contextmanager
+def started(settings: dict[str, Any], codes: Codes) -> Iterator[dict[str, Process]]:
+    """A process of each trainer, in the order of their names."""
+    with contextlib.ExitStack() as stack:
+        processes = {}
+        for name in NAMES:
+            if name in codes:
+                process = Process("trainer", {**settings, "which": name}, codes[name])
+                stack.callback(process.end)
+                processes[name] = process
+        yield processes
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", default="toy", help="a folder in the course layout")
@@ -214,19 +244,28 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20, help="of a turn")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--before", help="a commit of this repository to compare with")
+    parser.add_argument(
+        "--profile", action="store_true", help=f"the {TOP} operators that take most of a step"
+    )
     options = parser.parse_args()
     data = options.data if options.data == "toy" else str(Path(options.data).resolve())
 
-    table = Table("layers", "batch", "encoding", "trainer", "tokens/s", "of matrix rate", "ratio")
     print(
         f"MiniLM on {data}, dropout {options.dropout}, {options.optimizer}, {options.threads} "
-        f"threads, torch {torch.__version__}; {options.rounds} turns of {options.steps} steps; "
-        "medians; ratio: the first trainer's rate to that of the line"
+        f"threads, torch {torch.__version__}; "
+        + (
+            f"{options.steps} steps; self CPU time of torch's operators, share of a step's time"
+            if options.profile
+            else f"{options.rounds} turns of {options.steps} steps; medians; "
+            "ratio: the first trainer's rate to that of the line"
+        )
     )
     with contextlib.ExitStack() as stack:
-        codes = {"now": ROOT, "padded": ROOT}
+        codes = {"now": ROOT}
         if options.before:
             codes["before"] = stack.enter_context(code_of(options.before))
+        if not options.profile:
+            codes["padded"] = ROOT
         for layers, batch, encoding in itertools.product(
             options.layers, options.batch, options.encoding
         ):
@@ -238,34 +277,15 @@ def main() -> None:
                 "dropout": options.dropout,
                 "optimizer": options.optimizer,
                 "threads": options.threads,
+                "profile": False,
             }
-            best, operations = matrix_rate(layers, options.threads)
-            processes = {
-                name: Process(name, settings, codes[name]) for name in NAMES if name in codes
-            }
-            rates: dict[str, list[float]] = {name: [] for name in processes}
-            for round_ in range(1 + options.rounds):
-                for name, process in processes.items():
-                    done = process.run(options.steps)
-                    if round_:
-                        rates[name].append(done["tokens"] / done["seconds"])
-            medians = {name: statistics.median(each) for name, each in rates.items()}
-            for name, rate in medians.items():
-                about = processes[name].about["linear"]
-                table.add_row(
-                    *(str(layers), str(batch), encoding, f"{NAMES[name]} ({about})"),
-                    f"{rate:,.0f}",
-                    f"{rate * operations / best:.0%}",
-                    f"{medians['now'] / rate:.2f}",
-                )
-            for process in processes.values():
-                process.end()
-            print(f"best matrix rate at {layers} layers' shapes: {best / 1e9:.0f} GFLOP/s")
-    Console(width=110).print(table)
+            print(f"\n{layers} layers, batches of {batch}, {encoding} encoding")
+            compare = compare_profiles if options.profile else compare_rates
+            Console(width=140).print(compare(options, settings, codes))
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--serve"]:
-        serve(sys.argv[2], json.loads(sys.argv[3]))
+        serve(json.loads(sys.argv[2]))
     else:
         main()
