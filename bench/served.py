@@ -1,8 +1,8 @@
 """Measurements in processes of their own, also with the code of an earlier commit.
 
 A module of this package serves them: started as ``-m bench.NAME --serve OPTIONS``, it answers each
-line on stdin with one JSON object on stdout. It imports minbert of the code that is measured, and
-all else of this package as it is now, so it has to work with earlier commits too.
+line on stdin with one JSON object on stdout. It imports the packages of the code that is measured,
+and all else of this package as it is now, so it has to work with earlier commits too.
 """
 
 import contextlib
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
+_MEASURED = ("minbert", "search", "spaces", "cluster")
 
 
 class Process:
@@ -26,7 +27,7 @@ class Process:
     Args:
         module: its name.
         options: what the module is told to serve.
-        code: folder that minbert is imported from.
+        code: folder that our packages are imported from.
 
     Attributes:
         about: its first line, before it is asked anything.
@@ -69,9 +70,9 @@ class Process:
 
 @contextlib.contextmanager
 def code_of(commit: str) -> Iterator[Path]:
-    """A folder with minbert as it is in a commit of this repository."""
+    """A folder with the packages as they are in a commit of this repository."""
     archive = subprocess.run(
-        ["git", "archive", commit, "minbert"], cwd=ROOT, capture_output=True, check=False
+        ["git", "archive", commit, *_MEASURED], cwd=ROOT, capture_output=True, check=False
     )
     if archive.returncode:
         said = archive.stderr.decode().strip().partition("\n")[0]
