@@ -28,6 +28,7 @@ from . import LOOPBACK, token_file
 _SHORT = Path("/tmp")
 _PREFIX = "minbert-ray-"
 _SECONDS_TO_ANSWER = 10
+_MOST_CORES_TO_PRELOAD_ON = 16
 _HANDLED_BY_RAY = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 _OURS = Path(__file__).parent.parent
 _OUR_PACKAGES = ("cluster", "minbert", "search", "spaces")
@@ -119,6 +120,7 @@ def ray_cluster(
     *,
     dashboard: bool = True,
     metadata: dict[str, str] | None = None,
+    preload: str | None = None,
 ) -> Iterator[Cluster]:
     """Start Ray on this machine alone and stop it at the end, or join the cluster at ``address``.
 
@@ -128,6 +130,7 @@ def ray_cluster(
         dashboard: start the Ray dashboard with a cluster of our own.
         metadata: of Ray's job, as ``/api/jobs/`` of the dashboard tells them; its Jobs page shows
             ``job_name``.
+        preload: module that the workers of a cluster of our own import before there is work.
 
     Raises:
         InputError: no cluster answers at the address.
@@ -146,6 +149,7 @@ def ray_cluster(
                     log_to_driver=False,
                     logging_level=logging.ERROR,
                     _temp_dir=str(folder),
+                    _system_config={"preload_python_modules": _preloaded(preload)},
                 )
         else:
             context = _join(address, metadata)
@@ -168,6 +172,12 @@ def ray_cluster(
         for number, handler in handlers.items():
             if handler is not None and signal.getsignal(number) != handler:
                 signal.signal(number, handler)
+
+
+def _preloaded(module: str | None) -> list[str]:
+    # Ray starts a worker for each core, and each would take the memory.
+    many = (os.cpu_count() or 1) > _MOST_CORES_TO_PRELOAD_ON
+    return [] if module is None or many else [module]
 
 
 @contextmanager

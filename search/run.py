@@ -218,14 +218,23 @@ def _train(
     # Not before: Ray takes seconds to import, and reads its environment then.
     from cluster.local import ray_cluster, temporary_folder
 
-    from .review.tensorboard import TensorBoardLog
-    from .tuner import run_trials
-
     start = time.monotonic()
     # Not in the run's folder, whose disk may be full.
     scratch = temporary_folder()
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, scratch, ignore_errors=True)
+        machines = stack.enter_context(
+            ray_cluster(
+                address,
+                dashboard=settings.dashboard,
+                metadata=_metadata(settings, inputs, plan, folder),
+                preload="search.trial",
+            )
+        )
+        # Meanwhile workers import what trials need.
+        from .review.tensorboard import TensorBoardLog
+        from .tuner import run_trials
+
         texts = DevTexts(dataset, pretrained.tokenizer())
         log = stack.enter_context(
             TensorBoardLog(
@@ -236,13 +245,6 @@ def _train(
         if settings.tensorboard:
             server = tensorboard_server(folder.tensorboard, folder.path / "tensorboard.log")
             tensorboard = stack.enter_context(server)
-        machines = stack.enter_context(
-            ray_cluster(
-                address,
-                dashboard=settings.dashboard,
-                metadata=_metadata(settings, inputs, plan, folder),
-            )
-        )
         gpus_per_trial = _gpus_per_trial(settings, machines)
         machines.check_room(settings.cpus_per_trial, gpus_per_trial)
         driver.record.slots = machines.slots(settings.cpus_per_trial, gpus_per_trial)

@@ -154,7 +154,8 @@ def test_writes_that_an_error_undid_are_made_again(tmp_path: Path) -> None:
     study.patience.seconds = 9
     trial = add(study)
     study.start_attempt(trial, "start")
-    write, errors = storage.set_trial_intermediate_value, []
+    write = storage.set_trial_intermediate_value
+    errors: list[str] = []
 
     def meets_another(trial_id: int, step: int, value: float) -> None:
         # Optuna lets this error pass, after which the writes before it are gone.
@@ -184,7 +185,8 @@ def test_a_write_whose_answer_was_lost_is_not_made_twice(storage: BaseStorage) -
         if isinstance(storage, RDBStorage)
         else (type(storage), "set_trial_state_values")
     )
-    write, lost = getattr(owner, name), []
+    write = getattr(owner, name)
+    lost: list[Any] = []
 
     def without_answer(of: Any, *arguments: Any) -> Any:
         done = write(of, *arguments)
