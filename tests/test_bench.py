@@ -4,10 +4,15 @@ import re
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from bench import served, trainer
+from bench import losses, served, trainer
 from bench.served import ROOT, Process, code_of
+from minbert.config import TrainConfig
+from minbert.data import Dataset
+from minbert.hub import Pretrained
+from minbert.train import Trainer
 
 from .in_process import run_in_process
 
@@ -56,3 +61,29 @@ def test_unknown_commit_is_one_line() -> None:
         code_of("no-such"),
     ):
         pass
+
+
+def test_losses_are_those_of_each_step(dataset: Dataset, tiny: Pretrained) -> None:
+    config = TrainConfig(epochs=2, batch_size=8, sampling="sequential")
+    trainer = Trainer(config, dataset, tiny)
+    each = losses.losses_of(trainer, trainer.steps_per_epoch + 2)
+    assert len(each) == trainer.step == trainer.steps_per_epoch + 2
+    report = Trainer(config, dataset, tiny).next_report()
+    in_turn = each[: trainer.steps_per_epoch].reshape(len(report.losses), -1)
+    tasks = dict.fromkeys(trainer._task_order)
+    np.testing.assert_allclose(in_turn.mean(axis=1), [report.losses[t] for t in tasks], rtol=1e-5)
+
+
+def test_losses_of_back_ends_are_compared(course_folder: Path) -> None:
+    options = ["--data", course_folder, "--encoder", "tiny", "--layers", 2, "--batch", 8]
+    code, text, err = run_in_process(losses.main, *options, "--steps", 12, "--threads", 1)
+    assert (code, err) == (0, "")
+    largest = dict(re.findall(r"^│ (\w+) .* ([\d.]+e[+-]\d+) │ +\d* +│$", text, re.MULTILINE))
+    assert float(largest["blas"]) == 0 < float(largest["bf16"])
+    assert float(largest.get("onednn", 0)) < 1e-3
+
+
+def test_bench_options_that_count_are_at_least_one() -> None:
+    code, _, err = run_in_process(losses.main, "--steps", 0)
+    assert code == 2
+    assert err.endswith("error: argument --steps: give at least 1\n")
