@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import losses, served, trainer
+from bench import losses, seeds, served, trainer
 from bench.served import ROOT, Process, code_of
 from minbert.config import TrainConfig
 from minbert.data import Dataset
@@ -87,3 +87,53 @@ def test_bench_options_that_count_are_at_least_one() -> None:
     code, _, err = run_in_process(losses.main, "--steps", 0)
     assert code == 2
     assert err.endswith("error: argument --steps: give at least 1\n")
+
+
+def test_scores_over_seeds_go_on_after_a_cut(course_folder: Path, tmp_path: Path) -> None:
+    saved = tmp_path / "seeds.jsonl"
+    options = ["--data", course_folder, "--encoder", "tiny", "--epochs", 1, "--train-limit", 16]
+    options += ["--seeds", 2, "--threads", 1, "--precision", "fp32", "bf16", "--save", saved]
+    code, text, err = run_in_process(seeds.main, *options)
+    assert code == 0
+    assert len(err.splitlines()) == len(saved.read_bytes().splitlines()) == 4
+    assert len(re.findall(r"^│ [01] +│ now, (?:fp32|bf16) ", text, re.MULTILINE)) == 4
+    assert "now, bf16 − now, fp32" in " ".join(text.split())
+
+    whole = saved.read_bytes()
+    saved.write_bytes(whole[:-40])
+    code, again, err = run_in_process(seeds.main, *options)
+    assert (code, again) == (0, text)
+    (line,) = err.splitlines()
+    assert line.startswith("seed 1, now, bf16: mean 0.")
+    assert saved.read_bytes() == whole
+    # Of other settings nothing is taken over.
+    code, _, err = run_in_process(seeds.main, *options, "--epochs", 2, "--precision", "fp32")
+    assert (code, len(err.splitlines())) == (0, 2)
+    assert saved.read_bytes().startswith(whole)
+
+
+@needs_history
+def test_scores_of_an_earlier_commit_stand_beside(course_folder: Path, tmp_path: Path) -> None:
+    options = ["--data", course_folder, "--encoder", "tiny", "--epochs", 1, "--seeds", 2]
+    options += ["--threads", 1, "--save", tmp_path / "s", "--before", "HEAD"]
+    code, text, _ = run_in_process(seeds.main, *options)
+    assert code == 0
+    assert "now, fp32 − before" in text
+
+
+def test_scores_over_seeds_are_compared_seed_by_seed() -> None:
+    one = [[0.5, 0.5, 0.5, 0.5], [0.7, 0.5, 0.5, 0.5]]
+    other = [[0.6, 0.5, 0.5, 0.5], [0.9, 0.5, 0.5, 0.5]]
+    _, means, differences = seeds.show({"before": one, "now": other}, [0, 1])
+    assert list(means.columns[1].cells) == ["0.600 ± 0.141", "0.750 ± 0.212"]
+    assert list(differences.columns[1].cells) == ["+0.1500 ± 0.0500"]
+    assert list(differences.columns[2].cells) == ["+0.0000 ± 0.0000"]
+
+
+def test_file_that_holds_no_scores_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "mine.txt"
+    path.write_text("mine\n")
+    code, out, err = run_in_process(seeds.main, "--save", path)
+    assert (code, out) == (2, "")
+    assert err == f"error: --save {path}:1: no run of this command; give another file\n"
+    assert path.read_text() == "mine\n"
