@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import losses, seeds, served, trainer
+from bench import losses, memory, seeds, served, trainer
 from bench.served import ROOT, Process, code_of
 from minbert.config import TrainConfig
 from minbert.data import Dataset
 from minbert.hub import Pretrained
 from minbert.train import Trainer
+from search import tuner
+from search.trial import MinbertTrial
 
 from .in_process import run_in_process
 
@@ -137,3 +139,18 @@ def test_file_that_holds_no_scores_is_left_alone(tmp_path: Path) -> None:
     assert (code, out) == (2, "")
     assert err == f"error: --save {path}:1: no run of this command; give another file\n"
     assert path.read_text() == "mine\n"
+
+
+@pytest.mark.skipif(not memory.MAPS.exists(), reason="needs Linux's /proc")
+def test_memory_of_workers_is_measured_at_each_stage(
+    course_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuner, "MinbertTrial", MinbertTrial)  # what the command replaces
+    options = ["--data", course_folder, "--encoder", "tiny", "--workers", 2, "--steps", 2]
+    code, text, err = run_in_process(memory.main, *options)
+    assert (code, err) == (0, "")
+    rows = re.findall(r"^│ 2 +│ ([\w ]+?) +│ (\d+) +│ (\d+) .*│ (\d+) +│$", text, re.MULTILINE)
+    assert [stage for stage, *_ in rows] == list(memory.STAGES)
+    for _, each, own, in_all in rows:
+        # Shares of pages that others have too are less than all of them, and no page is lost.
+        assert 50 < int(own) <= int(each) <= int(in_all) / 2 + 1
