@@ -142,6 +142,8 @@ class MinbertTrial(tune.Trainable):
             self._dataset,
             self._pretrained,
             micro_batch=self._job["micro_batch"],
+            # In Ray's folder of this search on this machine.
+            kept=Path(self.logdir).parent / "kept",
         )
         if self._job["state"] is not None:
             with _storage_errors():
