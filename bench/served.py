@@ -5,6 +5,7 @@ line on stdin with one JSON object on stdout. It imports the packages of the cod
 and all else of this package as it is now, so it has to work with earlier commits too.
 """
 
+import argparse
 import contextlib
 import io
 import json
@@ -19,6 +20,14 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 _MEASURED = ("minbert", "search", "spaces", "cluster")
+
+
+def count(text: str) -> int:
+    """The value of an option that counts something: a whole number of at least 1."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("give at least 1")
+    return number
 
 
 class Process:

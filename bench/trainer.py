@@ -32,7 +32,7 @@ TOP = 10
 Codes = dict[str, Path]
 
 
-class _EnoughError(Exception):
+class EnoughError(Exception):
     pass
 
 
@@ -87,9 +87,9 @@ def steps_of(trainer: Any) -> Callable[[int], tuple[int, float]]:
 
         def on_step(_: Any) -> None:
             if trainer.step == last:
-                raise _EnoughError
+                raise EnoughError
 
-        with contextlib.suppress(_EnoughError):
+        with contextlib.suppress(EnoughError):
             trainer.next_report(on_step)
         return trainer._tokens - tokens, trainer._seconds - seconds
 

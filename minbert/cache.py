@@ -1,11 +1,12 @@
 """Arrays on disk that are read back only when they are whole."""
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -54,6 +55,25 @@ def load(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
         return arrays, meta["facts"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def make_once(folder: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """The array of ``folder``; made and stored there by the first process that wants it.
+
+    Others wait for that one meanwhile. Where the folder cannot be written, or what is in it is not
+    whole, the array is made.
+    """
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            # Let go of by the system too, when a process ends in whatever way.
+            fcntl.flock(stack.enter_context((folder / "lock").open("w")), fcntl.LOCK_EX)
+        if (stored := load(folder)) is not None:
+            return stored[0]["array"]
+        array = make()
+        with contextlib.suppress(OSError):
+            store(folder, {"array": array}, {})
+        return array
 
 
 def file_hash(path: Path) -> str:

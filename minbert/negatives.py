@@ -1,9 +1,12 @@
 """Negative pairs for sts: sentences that are not listed as a pair, with similarity 0."""
 
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
+from . import cache
 from .data import Split
 from .errors import InputError
 
@@ -23,6 +26,8 @@ class NegativePairs:
         ratio: negatives for each example; 0.5 gives one to half of the examples.
         embed: gives the embeddings (n, H) of n sentences by number, for negatives that are
             close by; None for any.
+        kept: folder where the nearest sentences are kept, and read by whoever has the same split
+            and ``embed``; None keeps none.
     """
 
     def __init__(
@@ -30,6 +35,7 @@ class NegativePairs:
         split: Split,
         ratio: float,
         embed: Callable[[np.ndarray], np.ndarray] | None = None,
+        kept: Path | None = None,
     ):
         if split.second is None:
             raise ValueError("negative pairs need a split of pairs")
@@ -39,7 +45,10 @@ class NegativePairs:
         second = np.asarray(split.second, dtype=np.int64)
         self._pool = np.unique(np.concatenate([self._first, second]))
         self._listed = np.unique(self._key(self._first, second))
-        self._nearest = None if embed is None else self._find_nearest(embed(self._pool))
+        self._nearest = None
+        if embed is not None:
+            find = partial(self._find_nearest, embed)
+            self._nearest = find() if kept is None else cache.make_once(kept, find)
 
     def draw(self, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Sentence numbers of the negatives: first (count,) and other (count,)."""
@@ -81,12 +90,9 @@ class NegativePairs:
             other[row] = random.choice(allowed)
         return other
 
-    def _find_nearest(self, vectors: np.ndarray) -> np.ndarray:
-        """Nearest allowed sentences (sentences, NEIGHBOURS), −1 where there are fewer.
-
-        Args:
-            vectors: (pool, H) embeddings of the pool's sentences.
-        """
+    def _find_nearest(self, embed: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """Nearest allowed sentences (sentences, NEIGHBOURS), −1 where there are fewer."""
+        vectors = embed(self._pool)  # (pool, H)
         nearest = np.full((self._sentences, NEIGHBOURS), -1, dtype=np.int64)
         unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
         pool, width = self._pool, min(NEIGHBOURS, len(self._pool))

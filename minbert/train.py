@@ -1,6 +1,7 @@
 """Trainer: trains one configuration and gives a Report after each dev evaluation."""
 
 import ctypes
+import hashlib
 import math
 import platform
 import sys
@@ -8,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ import torch
 
 from .batching import Packed, move, pack_sentences
 from .config import Backend, TrainConfig
-from .data import Dataset
+from .data import Dataset, Split
 from .encoder import Encoder
 from .errors import InputError
 from .evaluate import autocast, embed_sentences, evaluate
@@ -50,6 +52,8 @@ class Trainer:
         device: where to train; by default CUDA if there is any, else the CPU.
         micro_batch: most examples at once; a larger batch is put together from several, with the
             same gradient but other dropout masks. By default a whole batch.
+        kept: folder of this machine where trainers keep for each other what takes long and depends
+            on encoder and data alone: which sentences are near each other, for hard negatives.
 
     Attributes:
         linear: what multiplies the matrices of linear layers on a CPU.
@@ -66,6 +70,7 @@ class Trainer:
         pretrained: Pretrained,
         device: torch.device | str | None = None,
         micro_batch: int | None = None,
+        kept: Path | None = None,
     ):
         self.config = config
         self.dataset = dataset
@@ -97,7 +102,7 @@ class Trainer:
             self._make_model(pretrained)
 
         self._train = {task: dataset.splits[task]["train"] for task in config.train_tasks}
-        self._negatives = self._make_negatives()
+        self._negatives = self._make_negatives(pretrained, kept)
         self._sizes = {task: len(split) for task, split in self._train.items()}
         if self._negatives is not None:
             self._sizes["sts"] += self._negatives.count
@@ -253,7 +258,7 @@ class Trainer:
             chance["cuda"] = torch.cuda.get_rng_state(self.device)
         return chance
 
-    def _make_negatives(self) -> NegativePairs | None:
+    def _make_negatives(self, pretrained: Pretrained, kept: Path | None) -> NegativePairs | None:
         config = self.config
         if config.negatives == 0 or "sts" not in config.train_tasks:
             return None
@@ -262,7 +267,29 @@ class Trainer:
             return NegativePairs(split, config.negatives)
         # The encoder is still untrained here.
         embed = partial(embed_sentences, self.model, self.dataset, split)
-        return NegativePairs(split, config.negatives, embed)
+        if kept is not None:
+            kept = kept / self._hash_of_embeddings(pretrained, split)
+        return NegativePairs(split, config.negatives, embed, kept)
+
+    def _hash_of_embeddings(self, pretrained: Pretrained, split: Split) -> str:
+        """Of all that the bits of the untrained encoder's vectors of a split depend on.
+
+        Who computes matters too: sums in another order differ in their last bits.
+        """
+        on_cuda = self.device.type == "cuda"
+        card = torch.cuda.get_device_name(self.device) if on_cuda else None
+        computed_by = (torch.__version__, card, self.linear, torch.get_num_threads())
+        frame = (self.dataset.cls_id, self.dataset.sep_id)
+        digest = hashlib.sha256(
+            repr((computed_by, self.config.precision, frame, pretrained.config)).encode()
+        )
+        assert split.second is not None
+        arrays = [split.tokens, split.offsets, split.first, split.second]
+        arrays += [weights for _, weights in sorted(pretrained.weights.items())]
+        for array in arrays:
+            digest.update(repr((array.shape, array.dtype)).encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
 
     def _step_of_report(self, number: int) -> int:
         """Optimizer step after which report ``number`` (from 1) is made."""
@@ -410,8 +437,18 @@ def _keep_freed_memory() -> None:
     megabytes again, most of all for the gradient of the word embeddings. Elsewhere than on Linux
     with glibc nothing is done.
     """
-    if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
+    if not _has_glibc():
         return
     one_gigabyte = 1 << 30
     for parameter in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
         ctypes.CDLL(None).mallopt(parameter, one_gigabyte)
+
+
+def release_freed_memory() -> None:
+    """Hand back what was kept, after what is done once a report and takes more than a step."""
+    if _has_glibc():
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _has_glibc() -> bool:
+    return sys.platform == "linux" and platform.libc_ver()[0] == "glibc"

@@ -59,16 +59,20 @@ def save_checkpoint(
     state = trainer.state_dict()
     # Tied parameters would not load into a fresh model; there are none.
     weights = {name: tensor.cpu().contiguous() for name, tensor in state.pop("model").items()}
-    files = {_WEIGHTS: safetensors.torch.save(weights)}
+    target = directory / _name(number, len(trainer.reports), attempt)
+    sha256 = {}
+
+    def write(name: str, content: bytes) -> None:
+        sha256[name] = hashlib.sha256(content).hexdigest()
+        target.write(name, content)
+
+    # One after the other, so that not all of them are in memory a second time.
+    write(_WEIGHTS, safetensors.torch.save(weights))
     if with_state:
         buffer = io.BytesIO()
         torch.save(state, buffer)
-        files[_STATE] = buffer.getvalue()
-    sha256 = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    files[_ABOUT] = json.dumps({"sha256": sha256}).encode()
-    target = directory / _name(number, len(trainer.reports), attempt)
-    for name, content in files.items():
-        target.write(name, content)
+        write(_STATE, buffer.getvalue())
+    target.write(_ABOUT, json.dumps({"sha256": sha256}).encode())
     return target
 
 

@@ -20,7 +20,7 @@ from minbert.data import Dataset
 from minbert.errors import DamagedError, InputError
 from minbert.hub import Pretrained
 from minbert.report import Report
-from minbert.train import DivergedError, Trainer
+from minbert.train import DivergedError, Trainer, release_freed_memory
 
 from .answers import pack_answers
 from .checkpoints import load_trainer, save_checkpoint
@@ -121,6 +121,7 @@ class MinbertTrial(tune.Trainable):
                 trainer,
                 with_state=with_state,
             )
+        release_freed_memory()
         self._unsaved = self._waits_since = None
         if with_state:
             self._last_state = time.monotonic()
@@ -142,6 +143,8 @@ class MinbertTrial(tune.Trainable):
             self._dataset,
             self._pretrained,
             micro_batch=self._job["micro_batch"],
+            # In Ray's folder of this search on this machine.
+            kept=Path(self.logdir).parent / "kept",
         )
         if self._job["state"] is not None:
             with _storage_errors():

@@ -4,6 +4,7 @@ What Ray Tune would call is called here, in the same order; all else of a search
 """
 
 import contextlib
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -44,12 +45,14 @@ def _run(
     scheduler: tuner.VerdictScheduler,
     callbacks: list[tuner.Attendant],
     stop: tune.Stopper,
+    storage_path: str,
     **_: Any,
 ) -> None:
     trial_class, parameters = trainable
     (attendant,) = callbacks
     # Not by its constructor, which makes a folder in the user's home.
     worker: MinbertTrial = object.__new__(trial_class)
+    worker._logdir = str(Path(storage_path) / "trial")
     began = False
     while isinstance(config := search_alg.suggest(""), dict):
         if began:

@@ -4,10 +4,17 @@ import re
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from bench import served, trainer
+from bench import losses, memory, seeds, served, trainer
 from bench.served import ROOT, Process, code_of
+from minbert.config import TrainConfig
+from minbert.data import Dataset
+from minbert.hub import Pretrained
+from minbert.train import Trainer
+from search import tuner
+from search.trial import MinbertTrial
 
 from .in_process import run_in_process
 
@@ -56,3 +63,94 @@ def test_unknown_commit_is_one_line() -> None:
         code_of("no-such"),
     ):
         pass
+
+
+def test_losses_are_those_of_each_step(dataset: Dataset, tiny: Pretrained) -> None:
+    config = TrainConfig(epochs=2, batch_size=8, sampling="sequential")
+    trainer = Trainer(config, dataset, tiny)
+    each = losses.losses_of(trainer, trainer.steps_per_epoch + 2)
+    assert len(each) == trainer.step == trainer.steps_per_epoch + 2
+    report = Trainer(config, dataset, tiny).next_report()
+    in_turn = each[: trainer.steps_per_epoch].reshape(len(report.losses), -1)
+    tasks = dict.fromkeys(trainer._task_order)
+    np.testing.assert_allclose(in_turn.mean(axis=1), [report.losses[t] for t in tasks], rtol=1e-5)
+
+
+def test_losses_of_back_ends_are_compared(course_folder: Path) -> None:
+    options = ["--data", course_folder, "--encoder", "tiny", "--layers", 2, "--batch", 8]
+    code, text, err = run_in_process(losses.main, *options, "--steps", 12, "--threads", 1)
+    assert (code, err) == (0, "")
+    largest = dict(re.findall(r"^│ (\w+) .* ([\d.]+e[+-]\d+) │ +\d* +│$", text, re.MULTILINE))
+    assert float(largest["blas"]) == 0 < float(largest["bf16"])
+    assert float(largest.get("onednn", 0)) < 1e-3
+
+
+def test_bench_options_that_count_are_at_least_one() -> None:
+    code, _, err = run_in_process(losses.main, "--steps", 0)
+    assert code == 2
+    assert err.endswith("error: argument --steps: give at least 1\n")
+
+
+def test_scores_over_seeds_go_on_after_a_cut(course_folder: Path, tmp_path: Path) -> None:
+    saved = tmp_path / "seeds.jsonl"
+    options = ["--data", course_folder, "--encoder", "tiny", "--epochs", 1, "--train-limit", 16]
+    options += ["--seeds", 2, "--threads", 1, "--precision", "fp32", "bf16", "--save", saved]
+    code, text, err = run_in_process(seeds.main, *options)
+    assert code == 0
+    assert len(err.splitlines()) == len(saved.read_bytes().splitlines()) == 4
+    assert len(re.findall(r"^│ [01] +│ now, (?:fp32|bf16) ", text, re.MULTILINE)) == 4
+    assert "now, bf16 − now, fp32" in " ".join(text.split())
+
+    whole = saved.read_bytes()
+    saved.write_bytes(whole[:-40])
+    code, again, err = run_in_process(seeds.main, *options)
+    assert (code, again) == (0, text)
+    (line,) = err.splitlines()
+    assert line.startswith("seed 1, now, bf16: mean 0.")
+    assert saved.read_bytes() == whole
+    # Of other settings nothing is taken over.
+    code, _, err = run_in_process(seeds.main, *options, "--epochs", 2, "--precision", "fp32")
+    assert (code, len(err.splitlines())) == (0, 2)
+    assert saved.read_bytes().startswith(whole)
+
+
+@needs_history
+def test_scores_of_an_earlier_commit_stand_beside(course_folder: Path, tmp_path: Path) -> None:
+    options = ["--data", course_folder, "--encoder", "tiny", "--epochs", 1, "--seeds", 2]
+    options += ["--threads", 1, "--save", tmp_path / "s", "--before", "HEAD"]
+    code, text, _ = run_in_process(seeds.main, *options)
+    assert code == 0
+    assert "now, fp32 − before" in text
+
+
+def test_scores_over_seeds_are_compared_seed_by_seed() -> None:
+    one = [[0.5, 0.5, 0.5, 0.5], [0.7, 0.5, 0.5, 0.5]]
+    other = [[0.6, 0.5, 0.5, 0.5], [0.9, 0.5, 0.5, 0.5]]
+    _, means, differences = seeds.show({"before": one, "now": other}, [0, 1])
+    assert list(means.columns[1].cells) == ["0.600 ± 0.141", "0.750 ± 0.212"]
+    assert list(differences.columns[1].cells) == ["+0.1500 ± 0.0500"]
+    assert list(differences.columns[2].cells) == ["+0.0000 ± 0.0000"]
+
+
+def test_file_that_holds_no_scores_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "mine.txt"
+    path.write_text("mine\n")
+    code, out, err = run_in_process(seeds.main, "--save", path)
+    assert (code, out) == (2, "")
+    assert err == f"error: --save {path}:1: no run of this command; give another file\n"
+    assert path.read_text() == "mine\n"
+
+
+@pytest.mark.skipif(not memory.MAPS.exists(), reason="needs Linux's /proc")
+def test_memory_of_workers_is_measured_at_each_stage(
+    course_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuner, "MinbertTrial", MinbertTrial)  # what the command replaces
+    options = ["--data", course_folder, "--encoder", "tiny", "--workers", 2, "--steps", 2]
+    code, text, err = run_in_process(memory.main, *options)
+    assert (code, err) == (0, "")
+    rows = re.findall(r"^│ 2 +│ ([\w ]+?) +│ (\d+) +│ (\d+) .*│ (\d+) +│$", text, re.MULTILINE)
+    assert [stage for stage, *_ in rows] == list(memory.STAGES)
+    for _, each, own, in_all in rows:
+        # Shares of pages that others have too are less than all of them, and no page is lost.
+        assert 50 < int(own) <= int(each) <= int(in_all) / 2 + 1

@@ -1,8 +1,15 @@
+import fcntl
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minbert import cache
 from minbert.data import Split
 from minbert.errors import InputError
 from minbert.negatives import NEIGHBOURS, NegativePairs
@@ -75,3 +82,43 @@ def test_hard_negatives_are_the_nearest_allowed() -> None:
 def test_no_possible_negative_is_an_error() -> None:
     with pytest.raises(InputError, match="paired with every other sentence already"):
         NegativePairs(pairs([0, 0, 1], [1, 2, 2], 3), 1.0).draw(np.random.default_rng(0))
+
+
+def test_of_two_at_once_one_makes_what_both_get(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, other_comes, flock = threading.Event(), threading.Event(), fcntl.flock
+
+    def make() -> np.ndarray:
+        begun.set()
+        # Still without the lock the other one would make it too.
+        assert other_comes.wait(60)
+        return np.arange(5)
+
+    def lock(*arguments: int) -> None:
+        if threading.current_thread() is threading.main_thread():
+            other_comes.set()
+        flock(*arguments)
+
+    def refuse() -> np.ndarray:
+        raise AssertionError("made twice")
+
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(cache.make_once, tmp_path, make)
+        assert begun.wait(60)
+        monkeypatch.setattr(fcntl, "flock", lock)
+        assert cache.make_once(tmp_path, refuse).tolist() == [0, 1, 2, 3, 4]
+        assert first.result(60).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_what_is_torn_is_made_again(tmp_path: Path) -> None:
+    cache.make_once(tmp_path, lambda: np.arange(5))
+    (tmp_path / "array.npy").write_bytes((tmp_path / "array.npy").read_bytes()[:-1])
+    assert cache.make_once(tmp_path, lambda: np.arange(6)).tolist() == [0, 1, 2, 3, 4, 5]
+    assert cache.make_once(tmp_path, lambda: np.arange(7)).tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_without_a_folder_to_write_it_is_made_each_time(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for size in (3, 4):
+        assert len(cache.make_once(tmp_path / "file" / "x", partial(np.ones, size))) == size

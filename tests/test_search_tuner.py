@@ -19,10 +19,11 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
 from cluster.local import Cluster, Machine, remove_leftovers
+from minbert import train
 from minbert.config import InputSettings
 from minbert.data import Dataset
 from minbert.errors import InputError
-from minbert.evaluate import evaluate, grade
+from minbert.evaluate import embed_sentences, evaluate, grade
 from minbert.hub import Pretrained
 from minbert.report import Report
 from minbert.train import DivergedError, Trainer
@@ -245,6 +246,45 @@ def test_a_process_is_reused_for_new_trials_and_for_promotions(
     whys = [[attempt.why for attempt in trial.attempts] for trial in done.driver.study.trials]
     assert whys == [["start"], ["start", "promoted"], ["start"]]
     assert list(done.reports_of_process.values()) == [5]
+
+
+HARD = '''"""Hard negatives."""
+def space(trial):
+    fields = {"lr": trial.suggest_float("lr", 1e-5, 1e-3, log=True)}
+    return {**fields, "negatives": 1.0, "negative_strategy": "hard"}
+'''
+
+
+class CountedTrial(MinbertTrial):
+    """Leaves a note of each time that its process embeds sentences."""
+
+    def _make_trainer(self) -> Trainer:
+        folder = Path(self._directory.address).parent
+
+        def embed(*arguments: Any) -> np.ndarray:
+            with (folder / "embedded").open("a") as file:
+                file.write(".")
+            return embed_sentences(*arguments)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(train, "embed_sentences", embed)
+            return super()._make_trainer()
+
+
+def test_sentences_close_by_are_looked_for_once_a_machine(
+    machine: Cluster,  # noqa: ARG001
+    dataset: Dataset,
+    tiny: Pretrained,
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "hard.py").write_text(HARD)
+    settings = {"space": str(tmp_path / "hard.py"), "trials": 4, "epochs": 1}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tuner, "MinbertTrial", CountedTrial)
+        done = search(dataset, tiny, tmp_path, TwoSlots(), **settings, halving="none")
+    assert [trial.state for trial in done.driver.study.trials] == ["finished"] * 4
+    assert sum(trial.config.negatives > 0 for trial in done.driver.study.trials) > 1
+    assert (tmp_path / "embedded").read_text() == "."
 
 
 # Faults

@@ -1,16 +1,20 @@
 import math
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from minbert import train as train_module
 from minbert.config import TrainConfig
 from minbert.data import Dataset
 from minbert.errors import InputError
-from minbert.evaluate import grade
-from minbert.hub import Pretrained
+from minbert.evaluate import embed_sentences, grade
+from minbert.hub import Pretrained, load_pretrained
+from minbert.model import MultitaskModel
 from minbert.report import Report
 from minbert.train import DivergedError, Trainer
 
@@ -75,6 +79,41 @@ def test_interrupted_training_equals_uninterrupted_bit_for_bit(
     second.load_state_dict(state)
     assert train(second) == reports
     assert_same_weights(whole, second)
+
+
+def test_hard_negatives_are_found_once_a_folder_and_change_nothing(
+    tiny: Pretrained, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = CONFIG.replace(negative_strategy="hard")
+    embedded = []
+
+    def embed(model: MultitaskModel, *arguments: Any) -> np.ndarray:
+        embedded.append(model)
+        return embed_sentences(model, *arguments)
+
+    monkeypatch.setattr(train_module, "embed_sentences", embed)
+    alone = Trainer(config, dataset, tiny)
+    reports = train(alone)
+    for found in (2, 2):  # by the first of the two
+        trainer = Trainer(config, dataset, tiny, kept=tmp_path)
+        assert len(embedded) == found
+        assert train(trainer) == reports
+        assert_same_weights(trainer, alone)
+    # What the configuration varies beside the precision matters only afterwards.
+    Trainer(config.replace(seed=9, dropout=0, negatives=2, lr=1e-5), dataset, tiny, kept=tmp_path)
+    Trainer(config.replace(negative_strategy="random"), dataset, tiny, kept=tmp_path)
+    assert len(embedded) == 2
+    # Other vectors are never taken for these.
+    Trainer(config.replace(precision="bf16"), dataset, tiny, kept=tmp_path)
+    name = "embeddings.word_embeddings.weight"
+    other = replace(tiny, weights={**tiny.weights, name: tiny.weights[name] + 1})
+    Trainer(config, dataset, other, kept=tmp_path)
+    Trainer(config, dataset, load_pretrained("tiny", 1), kept=tmp_path)
+    splits = dict(dataset.splits["sts"])
+    splits["train"] = splits["train"].select(np.arange(30))
+    fewer = replace(dataset, splits={**dataset.splits, "sts": splits})
+    Trainer(config, fewer, tiny, kept=tmp_path)
+    assert len(embedded) == 6
 
 
 def test_seed_decides_everything(tiny: Pretrained, dataset: Dataset) -> None:

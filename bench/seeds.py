@@ -1,0 +1,219 @@
+"""Dev scores over seeds, now and by an earlier commit: python -m bench.seeds --data DIR.
+
+Trains the recipe strong with each seed, by minbert as it is and as it was (--before), and with
+each --precision asked for; scored are the checkpoints that the runs keep. A faster trainer whose
+scores differ by less than chance from those of before has lost nothing that these seeds can show.
+
+Runs take long, so each is added to a file (--save) as it ends. The same command goes on from there;
+runs by other code, data or settings in that file are left as they are.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import itertools
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from minbert.errors import InputError
+from minbert.settings import run_command
+
+from .served import ROOT, Process, code_of, count
+
+TASKS = ("sst", "para", "sts")
+
+
+# What runs in each process. It has to work with earlier commits too.
+
+
+def serve(options: dict[str, Any]) -> None:
+    """Answer each seed on stdin with the scores of the checkpoint that its run keeps."""
+    from minbert.config import InputSettings, TrainConfig, recipe
+    from minbert.data import load_dataset
+    from minbert.hub import load_pretrained
+    from minbert.train import Trainer
+
+    torch.set_num_threads(options["threads"])
+    pretrained = load_pretrained(options["encoder"], options["layers"])
+    inputs = InputSettings(
+        data=options["data"],
+        train_limit=options["train_limit"],
+        dev_limit=options["dev_limit"],
+    )
+    dataset = load_dataset(inputs, pretrained.tokenizer())
+    changes = {} if options["epochs"] is None else {"epochs": options["epochs"]}
+    if "precision" in TrainConfig.model_fields:
+        changes["precision"] = options["precision"]
+    config = recipe("strong").replace(**changes)
+    print(json.dumps({"data": dataset.files}), flush=True)
+    for line in sys.stdin:
+        trainer = Trainer(config.replace(seed=int(line)), dataset, pretrained)
+        while not trainer.finished:
+            trainer.next_report()
+        assert trainer.kept is not None
+        linear = getattr(trainer, "linear", "blas")
+        print(json.dumps({"scores": trainer.kept.scores, "linear": linear}), flush=True)
+
+
+# What runs in the process that was asked
+
+
+class Runs:
+    """The finished runs in a file of JSON lines.
+
+    Raises:
+        InputError: the file holds anything else, or cannot be read.
+    """
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._scores: dict[str, dict[str, float]] = {}
+        try:
+            lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        except OSError as error:
+            raise InputError(f"--save {path}: cannot be read: {error.strerror}") from None
+        # What a cut left of a last line is written over.
+        self._whole = sum(len(line) for line in lines if line.endswith(b"\n"))
+        for number, line in enumerate(lines, 1):
+            if line.endswith(b"\n"):
+                try:
+                    run = json.loads(line)
+                    self._scores[_key(run["run"])] = run["scores"]
+                except (ValueError, KeyError, TypeError):
+                    raise InputError(
+                        f"--save {path}:{number}: no run of this command; give another file"
+                    ) from None
+
+    def scores(self, run: dict[str, Any]) -> dict[str, float] | None:
+        return self._scores.get(_key(run))
+
+    def add(self, run: dict[str, Any], answer: dict[str, Any]) -> None:
+        line = json.dumps({"run": run, **answer}).encode() + b"\n"
+        try:
+            with self._path.open("ab") as file:
+                file.truncate(self._whole)
+                file.write(line)
+        except OSError as error:
+            raise InputError(f"--save {self._path}: cannot be written: {error.strerror}") from None
+        self._whole += len(line)
+        self._scores[_key(run)] = answer["scores"]
+
+
+def _key(run: dict[str, Any]) -> str:
+    return json.dumps(run, sort_keys=True)
+
+
+def _sha256_of(code: Path) -> str:
+    """Of the files of minbert in a folder, which say better than a commit what trained."""
+    digest = hashlib.sha256()
+    for path in sorted((code / "minbert").glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def _rows(scores: dict[str, float]) -> list[float]:
+    """The three task scores and their mean."""
+    each = [scores[task] for task in TASKS]
+    return [*each, sum(each) / len(each)]
+
+
+def show(scores: dict[str, list[list[float]]], seeds: list[int]) -> list[Table]:
+    """The tables of the scores (seeds, 4) of each trainer."""
+    columns = ("sst", "para", "sts", "mean")
+    each = Table("seed", "trainer", *columns)
+    for number, seed in enumerate(seeds):
+        for name, rows in scores.items():
+            each.add_row(str(seed), name, *(f"{value:.3f}" for value in rows[number]))
+    means = Table("mean ± standard deviation", *columns)
+    for name, rows in scores.items():
+        deviations = np.std(rows, axis=0, ddof=1)
+        values = zip(np.mean(rows, axis=0), deviations, strict=True)
+        means.add_row(name, *(f"{mean:.3f} ± {deviation:.3f}" for mean, deviation in values))
+    differences = Table("difference ± standard error", *columns)
+    for (before, old), (name, new) in itertools.combinations(scores.items(), 2):
+        by_seed = np.subtract(new, old)
+        errors = np.std(by_seed, axis=0, ddof=1) / np.sqrt(len(seeds))
+        values = zip(by_seed.mean(axis=0), errors, strict=True)
+        cells = (f"{difference:+.4f} ± {error:.4f}" for difference, error in values)
+        differences.add_row(f"{name} − {before}", *cells)
+    return [each, means, differences] if len(scores) > 1 else [each, means]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", default="toy", help="a folder in the course layout")
+    parser.add_argument("--before", help="a commit of this repository to compare with")
+    parser.add_argument("--seeds", type=count, default=5, help="how many, from 0; at least 2")
+    parser.add_argument(
+        "--precision",
+        nargs="+",
+        choices=["fp32", "bf16"],
+        default=["fp32"],
+        help="of the trainer now; before takes fp32 where it has the choice",
+    )
+    parser.add_argument("--encoder", default="minilm")
+    parser.add_argument("--layers", type=count, help="(default: all)")
+    parser.add_argument("--epochs", type=count, help="(default: the recipe's)")
+    parser.add_argument("--train-limit", type=count, help="train examples a task (default: all)")
+    parser.add_argument("--dev-limit", type=count, help="dev examples a task (default: all)")
+    parser.add_argument("--threads", type=count, default=torch.get_num_threads())
+    parser.add_argument(
+        "--save", type=Path, default=Path("seeds.jsonl"), help="(default: %(default)s)"
+    )
+    options = parser.parse_args()
+    if options.seeds < 2:
+        raise InputError("--seeds: one seed shows no spread; give at least 2")
+    runs = Runs(options.save)
+    data = options.data if options.data == "toy" else str(Path(options.data).resolve())
+    settings = {
+        "data": data,
+        "threads": options.threads,
+        **{name: getattr(options, name) for name in ("encoder", "layers", "epochs")},
+        **{name: getattr(options, name) for name in ("train_limit", "dev_limit")},
+    }
+    print(
+        f"Recipe strong, {options.encoder}, on {data}; {options.seeds} seeds, "
+        f"threads: {options.threads}, torch {torch.__version__}; dev scores of the checkpoints "
+        f"that the runs keep, saved in {options.save}"
+    )
+    seeds = list(range(options.seeds))
+    with contextlib.ExitStack() as stack:
+        trainers: dict[str, tuple[Path, dict[str, Any]]] = {}
+        if options.before:
+            code = stack.enter_context(code_of(options.before))
+            trainers["before"] = code, {**settings, "precision": "fp32"}
+        for precision in options.precision:
+            trainers[f"now, {precision}"] = ROOT, {**settings, "precision": precision}
+        processes = {}
+        for name, (code, served) in trainers.items():
+            processes[name] = Process("seeds", served, code)
+            stack.callback(processes[name].end)
+        scores: dict[str, list[list[float]]] = {name: [] for name in trainers}
+        # By seed, so that what a cut leaves can be compared.
+        for seed, (name, (code, served)) in itertools.product(seeds, trainers.items()):
+            about = {"code": _sha256_of(code), **served, **processes[name].about, "seed": seed}
+            found = runs.scores(about)
+            if found is None:
+                answer = processes[name].ask(seed)
+                runs.add(about, answer)
+                found = answer["scores"]
+                mean = _rows(found)[-1]
+                print(f"seed {seed}, {name}: mean {mean:.3f}", file=sys.stderr)
+            scores[name].append(_rows(found))
+    console = Console(width=120)
+    for table in show(scores, seeds):
+        console.print(table)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--serve"]:
+        serve(json.loads(sys.argv[2]))
+    else:
+        run_command(main)
