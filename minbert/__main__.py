@@ -55,7 +55,7 @@ class DataSettings(Settings):
     dev_limit: str | None = None
     """only a random sample of N dev examples a task, the same as in training (default: all)"""
     strict: bool = False
-    """refuse data with any bad row, where otherwise up to 1 % of them are dropped"""
+    """refuse data with any bad row (otherwise up to 1 % are dropped) or a gap in the classes"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -45,6 +45,7 @@ class Table:
         bad: the rows that are left out, by the line of the file where they begin.
         stray: lines of rows in which a quotation mark opens a field but does not end it; the
             mark is read as text.
+        first_lines: of each label, the line of the first row that has it.
     """
 
     ids: list[str]
@@ -52,6 +53,7 @@ class Table:
     labels: list[float] | None
     bad: list[BadRow]
     stray: list[int] = field(default_factory=list)
+    first_lines: dict[float, int] = field(default_factory=dict)
 
 
 def prepare_text(task: Task, text: str) -> str:
@@ -287,6 +289,7 @@ def _read_rows(rows: Iterator[_Row], columns: _Columns, spec: TaskSpec, file: st
         table.texts.append(tuple(texts.values()))
         if table.labels is not None:
             table.labels.append(label)
+            table.first_lines.setdefault(label, line)
         if stray:
             table.stray.append(line)
     if text_labels and len(text_labels) == len(table.bad) and not table.ids:
