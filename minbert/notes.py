@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .errors import InputError
+from .output import counted
 from .tasks import TASKS, SplitName, Task
 
 if TYPE_CHECKING:
@@ -145,8 +146,8 @@ def _on_classes(read: Mapping[SplitName, ReadFile], *, strict: bool) -> list[str
         # often a slip in the labels behind it.
         gap = next((number for number in never if number > min(train | dev)), classes)
         beyond = [
-            f"label {number} in {_rows(counts[name][number])} of {file.name}, first on line "
-            f"{file.first_lines[number]}"
+            f"label {number} in {counted(counts[name][number], 'row')} of {file.name}, first on "
+            f"line {file.first_lines[number]}"
             for number in sorted(train | dev)
             if number > gap
             for name, file in labelled.items()
@@ -178,10 +179,6 @@ def _on_classes(read: Mapping[SplitName, ReadFile], *, strict: bool) -> list[str
             "training examples"
         )
     return notes
-
-
-def _rows(count: int) -> str:
-    return f"{count} row{'s' * (count != 1)}"
 
 
 def _classes(numbers: Sequence[int]) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from .errors import InputError
+from .output import counted
 from .tasks import TASKS, SplitName, Task, TaskSpec
 
 MOST_BAD = 0.01
@@ -226,8 +227,7 @@ def _row_at(lines: list[str], at: int, columns: _Columns) -> tuple[_Row, int]:
 def _wrong_with_fields(fields: list[str], columns: _Columns, stray: bool) -> str | None:
     hint = " (a quotation mark may be left open)" if stray else ""
     if not columns.fit(fields):
-        count = f"{len(fields)} field{'s' * (len(fields) != 1)}"
-        return f"{count} where the header has {columns.most}{hint}"
+        return f"{counted(len(fields), 'field')} where the header has {columns.most}{hint}"
     limit = csv.field_size_limit()
     if any(len(text) > limit for text in fields):
         return f"field larger than field limit ({limit}){hint}"

@@ -12,13 +12,14 @@ from minbert.card import caveat_of
 from minbert.config import InputSettings
 from minbert.data import Dataset
 from minbert.hub import Pretrained
+from minbert.output import counted
 from minbert.settings import this_python
 
 from .driver import Driver
 from .folder import RunFolder
 from .plan import Plan
 from .provenance import hardware_of, sizes
-from .record import SearchRecord, at_once, counted
+from .record import SearchRecord, at_once
 from .review.experiments import experiment_rows, experiments_table
 from .review.reading import Run
 from .review.terminal import outcome, trials_table
@@ -50,7 +51,7 @@ def introduction(
     yield f"Data      {dataset.name}: {counts} (train/dev/test)"
     for note in dataset.notes:
         yield f"          {note}"
-    yield f"Encoder   {pretrained.name}, {pretrained.config.layers} layers"
+    yield f"Encoder   {pretrained.name}, {counted(pretrained.config.layers, 'layer')}"
     score = " + ".join(
         f"{share:.2f}·{task}"
         for task, share in settings.objective.normalised(1.0, dataset.tasks).items()

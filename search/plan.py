@@ -8,6 +8,7 @@ from optuna.trial import FrozenTrial
 
 from minbert.config import InputSettings, TrainConfig, recipe
 from minbert.errors import InputError
+from minbert.output import counted
 
 from .branches import check_space
 from .points import Grid
@@ -95,7 +96,8 @@ def make_plan(settings: StudySettings, inputs: InputSettings, space: Space) -> P
     most_reports = max(config.epochs * config.reports_per_epoch for config in (base, *configs))
     if settings.halving != "none" and 1 < settings.first_rung >= most_reports:
         raise InputError(
-            f"--first-rung {settings.first_rung}: a trial has only {most_reports} reports; give "
+            f"--first-rung {settings.first_rung}: a trial has only "
+            f"{counted(most_reports, 'report')}; give "
             "less, more --reports-per-epoch, or --halving none"
         )
     return Plan(

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field
 
 from minbert.config import TrainConfig
+from minbert.output import counted
 from minbert.report import Report
 from minbert.settings import Settings
 from minbert.tasks import Task
@@ -255,11 +256,6 @@ def field_texts(fields: Mapping[str, Any]) -> list[str]:
         else:
             texts.append(f"{name}={value}")
     return texts
-
-
-def counted(number: float, what: str) -> str:
-    """A number of things, in words: ``1 machine``, ``2 machines``."""
-    return f"{number:g} {what}{'' if number == 1 else 's'}"
 
 
 def at_once(slots: int) -> str:

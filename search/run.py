@@ -18,7 +18,7 @@ from minbert.data import Dataset, load_dataset
 from minbert.errors import InputError
 from minbert.hub import Pretrained, load_pretrained
 from minbert.positions import check_positions
-from minbert.settings import add_options, given, make_parser, run_command
+from minbert.settings import add_options, from_options, make_parser, run_command
 
 from .addresses import is_server
 from .branches import describe
@@ -66,8 +66,8 @@ def main() -> int:
     if arguments.list_spaces:
         list_spaces(console)
         return 0
-    settings = StudySettings.check(given(arguments, StudySettings))
-    inputs = InputSettings.check(given(arguments, InputSettings))
+    settings = from_options(arguments, StudySettings)
+    inputs = from_options(arguments, InputSettings)
     # A script starts what it puts in the background deaf to SIGINT, which is what a search is asked
     # by to save its trials and to write its results.
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

@@ -80,6 +80,12 @@ def _known_pruner(pruner: str) -> str:
     return pruner
 
 
+def _folder_name(name: str) -> str:
+    if not name or name[0].isspace() or "/" in name:
+        raise ValueError("a name holds no / and does not begin with a blank; --out is the folder")
+    return name
+
+
 class StudySettings(Settings):
     """The search."""
 
@@ -145,7 +151,7 @@ class StudySettings(Settings):
     """start TensorBoard beside the search, on this machine's loopback address"""
     quiet: bool = False
     """print what came of the search, and nothing while it runs"""
-    name: Annotated[str, Field(pattern=r"^[^/\s][^/]*$")] | None = None
+    name: Annotated[str, AfterValidator(_folder_name)] | None = None
     """name of the run's folder (default: space, date and time)"""
     out: PathText = "runs"
     """folder that the run's folder is made in, or s3://BUCKET/PATH"""

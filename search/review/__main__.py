@@ -8,11 +8,11 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from minbert.errors import InputError, plain
+from minbert.output import counted
 from minbert.settings import make_parser, run_command
 from minbert.weights import Weights
 from search.folder import RunFolder
 from search.patience import reason_of, told
-from search.record import counted
 from search.results import strict_json, trial_as_json
 from search.weighting import KEEP_RULES, hidden, rank, replay
 
@@ -105,10 +105,9 @@ def _head(run: Run) -> RenderableType:
     lines = [f"{run.folder.name}: {trials} ({', '.join(counts)})"]
     if run.dropped:
         named = ", ".join(f"trial {trial} report {step}" for trial, step in run.dropped[:6])
-        lines.append(
-            f"{len(run.dropped)} models were on the front when its limit was met and are not "
-            f"kept: {named}{' and more' if len(run.dropped) > 6 else ''}."
-        )
+        more = " and more" if len(run.dropped) > 6 else ""
+        models = counted(len(run.dropped), "model")
+        lines.append(f"No longer kept, as --front was full: {models}, {named}{more}.")
     return Text("\n".join(lines))
 
 

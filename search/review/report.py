@@ -18,9 +18,10 @@ from plotly.offline import get_plotlyjs
 from minbert.card import caveat_of
 from minbert.checkpoint import write_whole
 from minbert.errors import plain
+from minbert.output import counted
 from minbert.tasks import TASK_NAMES, TASKS
 from search.noise import noise_in_words
-from search.record import GREEK, OVER, SearchRecord, TrialRecord, counted, field_texts
+from search.record import GREEK, OVER, SearchRecord, TrialRecord, field_texts
 from search.rerun import train_command, train_options
 from search.results import strict_json
 from search.spaces import built_in_spaces, load_space
@@ -126,10 +127,9 @@ def _plainly(value: Any) -> Any:
 def _about(run: Run) -> str:
     tasks = ", ".join(TASKS[task].title for task in run.inputs.tasks)
     encoder = run.setup["encoder"]
-    layers = f"{encoder['layers']} layer{'s' * (encoder['layers'] != 1)}"
     return (
         f"Space {run.setup['space']}, recipe {run.setup['recipe']}; {tasks} on "
-        f"{run.inputs.data}; {encoder['name']}, {layers}."
+        f"{run.inputs.data}; {encoder['name']}, {counted(encoder['layers'], 'layer')}."
     )
 
 

@@ -12,10 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from minbert.errors import plain
+from minbert.output import counted
 from minbert.report import Report
 from minbert.tasks import TASK_NAMES, TASKS, Task
 from search.noise import Noise, noise_in_words
-from search.record import GREEK, OVER, SearchRecord, TrialRecord, counted, field_texts
+from search.record import GREEK, OVER, SearchRecord, TrialRecord, field_texts
 
 # Rows of the live table; the rest of the trials are counted below it.
 _ROWS = 12
@@ -108,7 +109,7 @@ class LiveTable:
         paused = self._record.count("paused")
         passed = time.monotonic() - self._start
         parts = [
-            f"{over} of {self._record.planned} trials over",
+            f"{over} of {counted(self._record.planned, 'trial')} over",
             *([f"{paused} paused"] if paused else []),
             f"{running} of {self._record.slots} slots busy",
             clock(passed),

@@ -5,9 +5,10 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from minbert.output import counted
 from minbert.tasks import TASK_NAMES
 from minbert.weights import Weights
-from search.record import SearchRecord, counted
+from search.record import SearchRecord
 from search.weighting import KEEP_RULES, hidden, rank, replay
 
 from .reading import Run
