@@ -68,7 +68,7 @@ def _first_problem(
         return f"{option_of(name)}{colon}{rest}" if is_field else message
     name = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
-        return f"unknown setting '{name}'{_did_you_mean(name, list(fields))}"
+        return f"unknown setting '{name}'{did_you_mean(name, list(fields))}"
     shown = option_of(name) if as_options else name
     if first["type"] == "missing":
         return f"{shown} is required"
@@ -87,11 +87,12 @@ def option_of(name: str) -> str:
 
 
 def _unknown(kind: str, name: str, known: Sequence[str]) -> str:
-    hint = _did_you_mean(name, known)
+    hint = did_you_mean(name, known)
     return f"unknown {kind} '{name}'{hint}; there are: {', '.join(known)}"
 
 
-def _did_you_mean(word: str, known: Sequence[str]) -> str:
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """A hint at the name that looks most like a word; empty where none does."""
     close = difflib.get_close_matches(word, known, n=1)
     return f"; did you mean '{close[0]}'?" if close else ""
 
@@ -147,7 +148,7 @@ class _Parser(argparse.ArgumentParser):
         known = [option for action in self._actions for option in action.option_strings]
         unknown = message.removeprefix("unrecognized arguments: ").split()[0] if message else ""
         if message.startswith("unrecognized arguments: "):
-            message = f"unknown option '{unknown}'{_did_you_mean(unknown, known)}"
+            message = f"unknown option '{unknown}'{did_you_mean(unknown, known)}"
         print(f"error: {message}; see {self.prog} --help", file=sys.stderr)
         sys.exit(2)
 

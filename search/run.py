@@ -81,11 +81,13 @@ def main() -> int:
 
 
 def list_spaces(console: Console) -> None:
-    for name in built_in_spaces():
-        space = load_space(name)
-        console.print(f"[bold]{name}[/bold]  {space.description}", highlight=False)
+    spaces = [load_space(name) for name in built_in_spaces()]
+    width = max(len(parameter) for space in spaces for parameter, _ in describe(space))
+    for space in spaces:
+        console.print(f"[bold]{space.name}[/bold]  {space.description}", highlight=False)
         for parameter, text in describe(space):
-            console.print(f"    {parameter:<22} {text}", markup=False, highlight=False)
+            line = f"    {parameter:<{width}}  {text}"
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def run_search(settings: StudySettings, inputs: InputSettings, console: Console) -> int:

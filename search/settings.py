@@ -119,7 +119,7 @@ class StudySettings(Settings):
     """Optuna pruner beside halving: median, percentile, patient, threshold, or none; options as
     in percentile:percentile=50,n_min_trials=8"""
     try_: tuple[str, ...] = ()
-    """configuration to try first, such as lr=2e-5 or weights=.2/.3/.5; may be given again"""
+    """configuration to try first, such as lr=2e-5 or loss_weights=.2/.3/.5; may be given again"""
     start_from: PathText | None = None
     """folder of an earlier run whose trials the sampler learns from"""
     patience: Annotated[int, Field(ge=1)] | None = None

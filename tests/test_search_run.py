@@ -74,7 +74,10 @@ def refuse(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Refuse:
             "error: --sampler: unknown value 'tep'; did you mean 'tpe'?; there are: tpe, gp",
         ),
         (["--name", "a/b"], "error: --name: a name holds no / and does not begin with a blank; "),
-        (["--sampler", "grid"], "--sampler grid: u of space weights is continuous"),
+        (
+            ["--sampler", "grid"],
+            "error: --sampler grid: loss_weights of space weights can have any value in a range, ",
+        ),
         (
             ["--pruner", "medain"],
             "error: --pruner: unknown pruner 'medain'; did you mean 'median'?; there are: median, "
@@ -86,9 +89,20 @@ def refuse(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Refuse:
         ),
         (["--pruner", "none:start=3"], "error: --pruner: got an unexpected keyword argument 'st"),
         (["--pruner", "median:a=b"], "error: --pruner: give numbers, such as median:key=3 (got"),
-        (["--try", "lr"], "--try lr: give fields as lr=2e-5 or weights=.2/.3/.5"),
-        (["--try", "lr=-1"], "--try lr=-1: lr: must be greater than 0"),
-        (["--try", "lr=1e-5", "--trials", "1"], "--trials 1 is too few for the recipe and 1 --try"),
+        (["--try", "lr"], "--try lr: give fields as lr=2e-5 or loss_weights=.2/.3/.5"),
+        (["--try", "lr=-1", "--space", "lr"], "--try lr=-1: lr: must be greater than 0"),
+        (
+            ["--try", "lr=1e-5", "--trials", "1", "--space", "lr"],
+            "--trials 1 is too few for the recipe and 1 --try",
+        ),
+        (
+            ["--try", "weights=.2/.3/.5", "--space", "lr"],
+            "error: --try weights=.2/.3/.5: space lr does not vary loss_weights; it varies lr",
+        ),
+        (
+            ["--try", "negative_strat=hard", "--space", "negatives"],
+            "does not vary negative_strat; did you mean 'negative_strategy'?; it varies ",
+        ),
         (["--start-from", "nowhere"], "nowhere holds no run"),
         (["--resume", "--name", "none", "--encoder", "tiny"], "runs/none holds no run to resume"),
         (["--storage", "nosuch://db", "--encoder", "tiny"], "--storage: "),
@@ -117,6 +131,15 @@ def test_error_in_own_space_is_told_before_anything_runs(refuse: Refuse, tmp_pat
     (tmp_path / "mine.py").write_text("def space(trial):\n    return {'batch_size': 0}\n")
     line = refuse("--space", "mine.py")
     assert line == "error: mine.py:2: batch_size: must be greater than or equal to 1 (got 0)"
+
+
+def test_the_ranges_of_all_spaces_stand_in_one_column() -> None:
+    code, text = said(run.main, "--list-spaces")
+    rows = [line for line in text.splitlines() if line.startswith("    ")]
+    assert code == 0
+    assert len(rows) > 30
+    (start,) = {re.match(r" {4}\S+( \S+)*  +", row).end() for row in rows}  # type: ignore[union-attr]
+    assert all(row[start - 2 : start] == "  " for row in rows)
 
 
 @pytest.fixture(scope="module")
