@@ -24,6 +24,7 @@ from .review.experiments import experiment_rows, experiments_table
 from .review.reading import Run
 from .review.terminal import outcome, trials_table
 from .settings import StudySettings
+from .weighting import other_weights
 
 if TYPE_CHECKING:
     from cluster.local import Cluster
@@ -146,7 +147,8 @@ def _next_commands(inputs: InputSettings, folder: RunFolder) -> Iterator[str]:
         yield f"{python} -m search.export {run} --to {best}"
     yield f"{python} -m minbert evaluate --model {best} --data {data}{limit}"
     yield f"{python} -m minbert predict --model {best} --text 'A sentence of your own.'"
-    yield f"{python} -m search.review {run} --weights 1.5,1,1.5"
+    if (weights := other_weights(inputs.tasks)) is not None:
+        yield f"{python} -m search.review {run} --weights {weights}"
     if not folder.is_remote:
         yield _tensorboard(folder)
 

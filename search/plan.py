@@ -157,7 +157,7 @@ def _parse_try(text: str, space: Space, base: TrainConfig) -> FixedTrial:
     except InputError as error:
         raise InputError(f"--try {text}: {error}") from None
     checked = checked_fields(fields, config)
-    return FixedTrial(" ".join(field_texts(checked)), checked, config)
+    return FixedTrial(" ".join(field_texts(checked, config.train_tasks)), checked, config)
 
 
 def _fixed_trials(

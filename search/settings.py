@@ -94,7 +94,7 @@ class StudySettings(Settings):
     recipe: str | None = None
     """what the space does not vary: strong, paper or paper-weighted (default: strong)"""
     objective: TaskWeights = EQUAL_WEIGHTS
-    """weights of sst, para and sts in the one score that compares trials"""
+    """score weights of sst, para and sts: the one score that compares trials; not loss weights"""
     trials: Annotated[int, Field(ge=1)] | None = None
     """configurations to try, the recipe itself included (default: 10; all of a fixed list)"""
     epochs: Annotated[int, Field(ge=1, le=1000)] | None = None

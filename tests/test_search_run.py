@@ -192,6 +192,36 @@ def test_a_search_says_what_it_will_do_and_what_came_of_it(finished: tuple[Path,
     assert "better" not in text
 
 
+def test_of_two_tasks_nothing_is_said_of_the_third(
+    machine: Cluster,  # noqa: ARG001
+    tmp_path: Path,
+    course_folder: Path,
+) -> None:
+    made = ["--data", course_folder, "--encoder", "tiny", "--layers", "1", "--tasks", "sst,sts"]
+    made += ["--trials", "2", "--epochs", "1", "--halving", "none", "--out", tmp_path]
+    code, text = said(run.main, *made, "--name", "two")
+    assert code == 0
+    assert ", 1 layer\n" in text
+    shown = text.replace("1.5,0,1", "").replace(str(tmp_path), "").replace(str(course_folder), "")
+    assert "β" not in shown
+    assert re.search(r"Loss weights: α 0\.\d\d  γ 0\.\d\d \(sst, sts\)", text)
+    assert "para" not in shown.replace("compar", "")
+    # What is suggested works, and the page leaves the third task out as well.
+    (suggested,) = re.findall(r"-m search.review (.*) --weights (.*)", text)
+    assert suggested == (str(tmp_path / "two"), "1.5,0,1")
+    code, text = said(review.main, tmp_path / "two", "--weights", "1.5,0,1")
+    assert code == 0
+    assert "Under score weights 1.5,0,1 (sst, para, sts): trial" in text
+    assert re.search(r"score +sst +sts +report", text)
+    ranking = json.loads(said(review.main, tmp_path / "two", "--json")[1])
+    assert ranking["weights"] == {"sst": 0.5, "sts": 0.5}
+    page = (tmp_path / "two" / "report.html").read_text()
+    assert "loss weights α, γ" in page
+    assert (
+        '"columns":["trial","name","state","score","sst","sts","epochs","seconds","α","γ"' in page
+    )
+
+
 def test_a_search_leaves_its_record(finished: tuple[Path, str]) -> None:
     folder, _ = finished
     assert {path.name for path in folder.iterdir()} == {
@@ -240,7 +270,8 @@ def test_review_shows_the_run_and_any_weighting(finished: tuple[Path, str]) -> N
     assert code == 0
     one_line = " ".join(text.split())
     assert re.search(
-        r"Under weights 0,0,1: trial \d .* scores highest, .*; its model is kept", one_line
+        r"Under score weights 0,0,1 \(sst, para, sts\): trial \d .* highest, .*; its model is kept",
+        one_line,
     )
     assert "What each keep rule keeps" in text
     code, text = said(review.main, folder, "--json", "--weights", "0,0,1")

@@ -27,7 +27,7 @@ Show what a search found, also while it runs, from its record: nothing is traine
   python -m search.review runs/NAME                        the trials, best first
   python -m search.review runs/NAME --trial 7              one trial: reports, decisions, errors
   python -m search.review runs/NAME --compare 0 7          two trials, with the paired difference
-  python -m search.review runs/NAME --weights 1.5,1,1.5    ranked by other weights of sst, para, sts
+  python -m search.review runs/NAME --weights 1.5,1,1.5    ranked by other score weights
   python -m search.review runs/NAME --keep-rules           what each keep rule would have kept
   python -m search.review runs/NAME --html                 write report.html into the run's folder
 """
@@ -47,7 +47,9 @@ def main() -> int:
     )
     what.add_argument("--html", action="store_true", help="write report.html, the page to read")
     what.add_argument("--json", action="store_true", help="one JSON object, for programs")
-    parser.add_argument("--weights", help="rank by these weights of sst, para and sts: 1.5,1,1.5")
+    parser.add_argument(
+        "--weights", help="rank by these score weights of sst, para, sts: 1.5,1,1.5"
+    )
     parser.add_argument(
         "--keep-rules", action="store_true", help="replay the course report's two keep rules"
     )
@@ -118,7 +120,7 @@ def _as_json(run: Run, weights: Weights | None) -> dict[str, Any]:
     return {
         "run": str(run.folder),
         "planned": record.planned,
-        "weights": weights.normalised(1.0),
+        "weights": weights.normalised(1.0, run.inputs.tasks),
         "ranking": [
             {
                 "trial": one.trial.number,

@@ -94,7 +94,6 @@ def page(run: Run) -> str:
         ],
         experiments=_experiments(run),
         has_triangle=bool(divided),
-        greek=[(GREEK[task], task) for task in TASK_NAMES],
         objective_weights={task: run.objective.of(task) for task in TASK_NAMES},
         hidden=hidden_in_words(record, run.objective),
         keep_rules=_keep_rules(record),
@@ -182,12 +181,16 @@ def _answer(
         ],
         "objective": ", ".join(f"{share:.2f} {task}" for task, share in objective.items()),
         "chosen": [
-            ("loss weights α, β, γ", ", ".join(f"{w:.3f}" for w in winner.weights.values())),
+            (
+                f"loss weights {', '.join(GREEK[task] for task in winner.weights)}",
+                ", ".join(f"{weight:.3f}" for weight in winner.weights.values()),
+            ),
             ("report kept", f"{winner.kept.step} of {winner.reports_in_all}"),
             ("how it ended", f"{winner.state}{f': {winner.why}' if winner.why else ''}"),
             (
                 "departs from the recipe in",
-                ", ".join(field_texts(record.departures(winner))) or "nothing",
+                ", ".join(field_texts(record.departures(winner), winner.config.train_tasks))
+                or "nothing",
             ),
         ],
         "winner_command": f"{command} {train_options(winner.config, recipe)} --out winner",
@@ -411,11 +414,12 @@ def _regions(divided: list[Region], run: Run) -> list[dict[str, Any]]:
 
 def _table(record: SearchRecord, recipe: str) -> dict[str, Any]:
     varied = varied_columns(record.trials)
-    names = ["trial", "name", "state", "score", *TASK_NAMES, "epochs", "seconds", *varied]
+    tasks = record.tasks
+    names = ["trial", "name", "state", "score", *tasks, "epochs", "seconds", *varied]
     rows = []
     for trial in record.ranked:
         kept = trial.kept
-        numbers = [trial.score, *(kept.scores.get(t) if kept else None for t in TASK_NAMES)]
+        numbers = [trial.score, *(kept.scores.get(t) if kept else None for t in tasks)]
         epochs = trial.reports[-1].epoch if trial.reports else 0.0
         values = [None if trial.was_refused else value_of(trial, c) for c in varied]
         cells = [trial.number, trial.name, trial.state, *numbers, epochs, trial.seconds, *values]

@@ -154,7 +154,7 @@ def trials_table(record: SearchRecord, rows: int | None = None) -> Table:
     # The only column that may be wrapped, and so the only one that gives way where the terminal is
     # narrow; its text is cut instead.
     table.add_column("trial")
-    for heading in ("score", *TASK_NAMES, "report"):
+    for heading in ("score", *record.tasks, "report"):
         table.add_column(heading, justify="right", no_wrap=True, min_width=5)
     table.add_column("state", no_wrap=True, min_width=9)
     for trial in shown:
@@ -163,7 +163,7 @@ def trials_table(record: SearchRecord, rows: int | None = None) -> Table:
             str(trial.number),
             Text(trial.name, no_wrap=True, overflow="ellipsis"),
             _score(trial.score),
-            *(_score(scores.get(task)) for task in TASK_NAMES),
+            *(_score(scores.get(task)) for task in record.tasks),
             f"{len(trial.reports)}/{trial.reports_in_all}",
             trial.state,
             style="bold" if trial.state == "running" else None,
@@ -201,10 +201,10 @@ def outcome(record: SearchRecord, noise: Noise | None = None) -> Sequence[Render
     is_open = record.count("running", "paused", "waiting")
     word = "Highest so far" if is_open else "Winner"
     parts.append(Text(f"{word}: trial {winner.number}, {winner.name}", style="bold"))
-    parts.append(Text(f"Loss weights: {weights} (sst, para, sts)"))
+    parts.append(Text(f"Loss weights: {weights} ({', '.join(winner.weights)})"))
     departures = record.departures(winner)
     departures.pop("loss_weights", None)
-    if others := field_texts(departures):
+    if others := field_texts(departures, winner.config.train_tasks):
         parts.append(Text("Where it departs from the recipe: " + ", ".join(others)))
     if baseline is None or baseline.kept is None:
         parts.append(Text("The recipe itself has no score to set beside it."))
