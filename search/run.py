@@ -18,7 +18,7 @@ from minbert.data import Dataset, load_dataset
 from minbert.errors import InputError
 from minbert.hub import Pretrained, load_pretrained
 from minbert.positions import check_positions
-from minbert.settings import add_options, from_options, make_parser, run_command
+from minbert.settings import add_options, given, make_parser, run_command
 
 from .addresses import is_server
 from .branches import describe
@@ -38,7 +38,7 @@ from .review.reading import Run, read_run
 from .review.server import tensorboard_server
 from .review.terminal import LiveTable, PlainLines
 from .settings import StudySettings
-from .setup import check_setup, extend, find_run, make_setup
+from .setup import check_setup, extend, find_run, make_setup, settle
 from .spaces import built_in_spaces, load_space
 from .study import Study
 
@@ -66,14 +66,15 @@ def main() -> int:
     if arguments.list_spaces:
         list_spaces(console)
         return 0
-    settings = from_options(arguments, StudySettings)
-    inputs = from_options(arguments, InputSettings)
     # A script starts what it puts in the background deaf to SIGINT, which is what a search is asked
     # by to save its trials and to write its results.
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with told():
+            settings, inputs = settle(
+                given(arguments, StudySettings), given(arguments, InputSettings)
+            )
             return run_search(settings, inputs, console)
     except KeyboardInterrupt:
         print("interrupted; --resume goes on with what was recorded, if any", file=sys.stderr)

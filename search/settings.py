@@ -137,7 +137,8 @@ class StudySettings(Settings):
     report_timeout: Annotated[float, BeforeValidator(parse_duration), Field(gt=0)] | None = None
     """end and retry a trial that gives no report for this long (default: wait for ever)"""
     resume: bool = False
-    """go on with the run of --name, or the newest that these options fit; --trials may be more"""
+    """go on with the run of --name, with the options that its study was made with where others are
+    not given, or with the newest that these options fit; --trials may be more"""
     storage: Annotated[str, AfterValidator(expand_storage)] | None = None
     """database URL or Optuna journal file for the study (default: study.db in the run's folder);
     a password in it shows in the list of processes and on the Ray dashboard: see docs/search.md"""

@@ -9,16 +9,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from optuna.storages import InMemoryStorage
 from transformers import AutoModel
 
 from cluster.local import Cluster
 from minbert.__main__ import main as minbert_command
 from minbert.checkpoint import load_model
 from minbert.data import load_dataset
+from minbert.errors import InputError
 from minbert.evaluate import evaluate
 from search import export, run
 from search.folder import RunFolder
 from search.review import __main__ as review
+from search.setup import check_setup, stored_options
+from search.study import Study
 
 from .in_process import run_in_process, shared_ray
 
@@ -411,13 +415,82 @@ def test_a_study_made_with_other_settings_is_not_gone_on_with(
     made = resume_options(folder, course_folder)
     code, text = said(run.main, *made, "--objective", "1,2,1")
     assert code == 2
-    assert "made with another objective: 1.0,1.0,1.0, and now it is 1.0,2.0,1.0" in text
-    code, text = said(run.main, *made, "--trials", "3")
+    assert text == (
+        "error: --objective 1,2,1: the study was made with --objective 1,1,1; give that, or start "
+        "a new run with another --name\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--seed", "3"], "--seed 3: the study was made with --seed 0; give that, or start"),
+        (["--dev-limit", "9"], "--dev-limit 9: the study was made with --dev-limit 20; give that"),
+        (["--layers", "1"], "--layers 1: the study was made without --layers; leave it out, or st"),
+        (["--tasks", "sst,sts"], "--tasks sst,sts: the study was made with --tasks sst,para,sts; "),
+        (["--space", "lr"], "--space lr: the study was made with --space weights; give that, or"),
+        (["--pruner", "none"], "--pruner none: the study was made with --pruner median; give that"),
+    ],
+)
+def test_what_differs_from_the_study_is_told_by_the_option(
+    options: list[str], words: str, finished: tuple[Path, str]
+) -> None:
+    folder, _ = finished
+    # What is not given is what the study was made with.
+    made = ["--resume", "--out", folder.parent, "--name", folder.name]
+    code, text = said(run.main, *made, *options)
     assert code == 2
-    assert "--trials 3: the study has 4 already" in text
-    code, text = said(run.main, *made[:-3], "--resume", "--halving", "none")
+    assert text.startswith(f"error: {words}")
+    assert text.count("\n") == 1
+
+
+def test_what_changed_since_the_study_was_made_is_told_without_hashes() -> None:
+    study = Study.create(
+        InMemoryStorage(),
+        "s",
+        made := {
+            "file of the space": "e9d8",
+            "recipe's lr": 2e-4,
+            "data files": {"sts-dev.csv": "ab", "sts-train.csv": "cd"},
+            "encoder": {"name": "mine", "sha256": "ef"},
+        },
+    )
+    check_setup(study, made)
+    for change, words in (
+        ({"file of the space": "0"}, "the space file has changed since"),
+        ({"recipe's lr": 1e-4}, "the recipe has changed since the study was made: lr was 0.0002"),
+        ({"data files": {"sts-dev.csv": "ab", "sts-train.csv": "0"}}, "sts-train.csv has changed"),
+        ({"data files": {"sts-dev.csv": "ab"}}, "sts-train.csv is gone since"),
+        ({"encoder": {"name": "mine", "sha256": "0"}}, "the encoder's weights have changed since"),
+    ):
+        with pytest.raises(InputError, match=f"^{re.escape(words)}") as refused:
+            check_setup(study, {**made, **change})
+        assert str(refused.value).endswith(", or start a new run with another --name")
+        assert not re.search("e9d8|'cd'|'ef'", str(refused.value))
+
+
+def test_a_sampler_that_unpickles_is_not_taken_because_a_folder_says_so() -> None:
+    setup = {"recipe": "strong", "sampler": "cmaes", "halving": "none"}
+    study = Study.create(InMemoryStorage(), "s", setup)
+    assert stored_options(study)[0].get("sampler") is None
+    assert stored_options(study)[0]["halving"] == "none"
+
+
+def test_resume_needs_no_more_than_the_name(finished: tuple[Path, str], tmp_path: Path) -> None:
+    shutil.copytree(finished[0], tmp_path / "first")
+    name = ["--resume", "--out", tmp_path, "--name", "first"]
+    code, text = said(run.main, *name, "--trials", "5")
+    assert code == 0
+    assert "Trials    5, recipe strong first (epochs: 1," in text
+    assert "sst 40/20/8" in text
+    # Of a space file only its name is stored.
+    study = RunFolder(tmp_path / "first").load_study()
+    study._storage.set_study_user_attr(
+        study._id, "setup", {**study.setup, "space": "mine", "file of the space": "0"}
+    )
+    code, text = said(run.main, *name)
     assert code == 2
-    assert "no run in" in text
+    assert text.startswith("error: --space is required: the study was made with the file mine.py")
 
 
 def test_second_driver_is_refused(finished: tuple[Path, str], course_folder: Path) -> None:
