@@ -560,3 +560,9 @@ def test_ctrl_c_keeps_what_there_is(tmp_path: Path, course_folder: Path) -> None
     assert summary["trials"][0]["state"] == "cut short"
     best = load_model(tmp_path / "cut" / "best")
     assert best.info.report.scores == summary["trials"][summary["winner"]]["scores"]
+
+
+def test_the_readme_names_what_a_first_try_needs() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for words in ("--data toy", "--encoder tiny", "--layers N", "--name NAME"):
+        assert words in readme
