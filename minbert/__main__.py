@@ -27,7 +27,7 @@ from .settings import (
     PathText,
     Settings,
     add_options,
-    given,
+    from_options,
     make_parser,
     path_option,
     run_command,
@@ -55,7 +55,7 @@ class DataSettings(Settings):
     dev_limit: str | None = None
     """only a random sample of N dev examples a task, the same as in training (default: all)"""
     strict: bool = False
-    """refuse data with any bad row, where otherwise up to 1 % of them are dropped"""
+    """refuse data with any bad row (otherwise up to 1 % are dropped) or a gap in the classes"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -84,17 +84,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _load(arguments: argparse.Namespace) -> tuple[SavedModel, InputSettings]:
     """The model, on its device, and the settings that its data are to be read with."""
-    settings = ModelSettings.check(given(arguments, ModelSettings))
+    settings = from_options(arguments, ModelSettings)
     saved = load_model(settings.model)
     saved.model.to(training_run.pick_device(settings.device))
-    asked = DataSettings.check(given(arguments, DataSettings))
-    inputs = saved.info.inputs.replace(
-        data=asked.data or saved.info.inputs.data,
-        tasks=saved.info.tasks,
-        dev_limit=asked.dev_limit,
-        strict=asked.strict,
-    )
-    return saved, inputs
+    asked = from_options(arguments, DataSettings)
+    changes = {
+        "data": asked.data or saved.info.inputs.data,
+        "tasks": saved.info.tasks,
+        "dev_limit": asked.dev_limit,
+        "strict": asked.strict,
+    }
+    recorded = saved.info.inputs.model_dump()
+    return saved, InputSettings.check({**recorded, **changes}, as_options=True)
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:

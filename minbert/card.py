@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from .config import InputSettings
 from .errors import plain
+from .output import counted
 from .tasks import TASKS
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def model_card(info: "ModelInfo") -> str:
     files = "\n".join(f"- `{name}` sha256 `{sha256}`" for name, sha256 in info.files.items())
     config = info.config.model_dump_json(indent=2)
     kept = info.inputs.encoder_layers
-    layers = "all" if kept is None else f"the first {kept}"
+    layers = "all layers" if kept is None else f"the first {counted(kept, 'layer')}"
     caveat = f"\n{MINILM_CAVEAT}\n" if "minilm" in info.inputs.encoder.lower() else ""
     return f"""---
 library_name: transformers
@@ -53,8 +54,8 @@ heads too.
 
 ## Scores
 
-Dev data, after {info.report.epoch:g} epochs. The checkpoint was chosen on these dev data, so its
-scores are optimistic.
+Dev data, after {counted(info.report.epoch, "epoch")}. The checkpoint was chosen on these dev
+data, so its scores are optimistic.
 
 | task | metric | dev score |
 |---|---|---|
@@ -63,7 +64,7 @@ scores are optimistic.
 ## How it was made
 
 - Data: {_escaped(Path(info.inputs.data).name)}
-- Encoder: {_escaped(info.inputs.encoder)}, {layers} layers
+- Encoder: {_escaped(info.inputs.encoder)}, {layers}
 - Recipe: {_escaped(info.recipe)}, seed {info.config.seed}
 - Text preparation: sentiment sentences are stripped; in pairs, blanks are put around `. ? , '`;
   then the encoder's own tokenizer, at most {info.inputs.max_length} word pieces a sentence

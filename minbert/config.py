@@ -85,7 +85,7 @@ class InputSettings(Settings):
     dev_limit: Annotated[int, Field(ge=1)] | None = None
     """score on a random sample of N dev examples a task (default: all)"""
     strict: bool = False
-    """refuse data with any bad row, where otherwise up to 1 % of them are dropped"""
+    """refuse data with any bad row (otherwise up to 1 % are dropped) or a gap in the classes"""
 
     @property
     def encoder_layers(self) -> int | None:

@@ -27,7 +27,7 @@ _NAMED_DATA = ("toy", "glue")
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "dev", "test")
 
 # Part of every cache key: count up when the same file would give other arrays.
-_FORMAT = 4
+_FORMAT = 5
 
 
 @dataclass(frozen=True)
@@ -120,12 +120,13 @@ def load_dataset(
     cls_id, sep_id = frame_ids(tokenizer)
     loaded: dict[Task, dict[SplitName, Split]] = {}
     files: dict[str, str] = {}
+    files_read: dict[Task, dict[SplitName, data_notes.ReadFile]] = {}
     notes: list[str] = []
     classes = 0
     with _open_folder(inputs, splits, folder) as source:
         for task in inputs.tasks:
             loaded[task] = {}
-            read: dict[SplitName, data_notes.ReadFile] = {}
+            read = files_read[task] = {}
             for name in splits:
                 path = source / TASKS[task].file_name(name)
                 if name == "test" and not path.exists() and not path.is_symlink():
@@ -135,18 +136,25 @@ def load_dataset(
                 if content or name != "test":
                     check_content(path)
                 files[path.name] = hashlib.sha256(content).hexdigest()
-                whole, texts, facts = _load_split(
+                whole, of_sentences, facts = _load_split(
                     content, path.name, task, name, pieces, folder, notes
                 )
                 if name == "test" and not facts["rows"]:
                     notes.append(data_notes.on_no_rows(path.name, task))
                     continue
-                notes += _notes_on_rows(path.name, facts, whole, inputs)
+                notes += _notes_on_rows(path.name, facts, inputs)
                 if task == "sst" and whole.labels is not None:
                     classes = max(classes, 2, int(whole.labels.max()) + 1)
                 loaded[task][name] = _sample(whole, name, inputs, seed)
-                read[name] = data_notes.ReadFile(path.name, whole, loaded[task][name], texts)
-            notes += data_notes.on_task(task, read, pieces.unknown)
+                read[name] = data_notes.ReadFile(
+                    path.name,
+                    whole,
+                    loaded[task][name],
+                    **of_sentences,
+                    first_lines={int(label): line for label, line in facts["first_lines"]},
+                )
+            notes += data_notes.on_task(task, read, pieces.unknown, strict=inputs.strict)
+        notes += data_notes.on_cut(files_read, inputs.max_length)
     return Dataset(
         name=inputs.data if inputs.data in _NAMED_DATA else Path(inputs.data).resolve().name,
         splits=loaded,
@@ -188,7 +196,7 @@ def tokenize_texts(
             )
     names = list(ids) if ids is not None else [str(number) for number in range(len(rows))]
     table = Table(names, prepared, None, [])
-    split, _, _ = _tokenize(task, table, _Tokenizer(tokenizer, max_length))
+    split, _ = _tokenize(task, table, _Tokenizer(tokenizer, max_length))
     return split
 
 
@@ -303,11 +311,11 @@ def _load_split(
     tokenizer: _Tokenizer,
     cache: Path | None,
     notes: list[str],
-) -> tuple[Split, np.ndarray, dict[str, Any]]:
-    """The split; a hash of each sentence's text; facts.
+) -> tuple[Split, dict[str, np.ndarray], dict[str, Any]]:
+    """The split; arrays over its sentences, see ``_tokenize``; facts.
 
-    Facts are its ``rows`` in all, ``bad`` rows, lines with ``stray`` quotation marks and the number
-    of ``cut`` sentences.
+    Facts are its ``rows`` in all, ``bad`` rows, lines with ``stray`` quotation marks and, for
+    classes, the ``first_lines`` of the labels.
     """
     key = [_FORMAT, task, name == "test", tokenizer.max_length, tokenizer.hash]
     digest = hashlib.sha256(repr(key).encode() + content).hexdigest()
@@ -315,25 +323,31 @@ def _load_split(
     stored = array_cache.load(entry) if entry else None
     if stored:
         arrays, facts = stored
-        texts = arrays.pop("texts")
-        return _split_of(task, arrays), texts, facts
+        of_sentences = {name: arrays.pop(name) for name in ("texts", "is_cut")}
+        return _split_of(task, arrays), of_sentences, facts
     table = read_table(content, file, task, name)
     rows = len(table.ids) + len(table.bad)
     # Before the work of tokenising; being strict is left to the caller, who knows of it.
     check_bad_rows(file, rows, table.bad, strict=False)
-    split, texts, cut = _tokenize(task, table, tokenizer)
-    facts = {"rows": rows, "bad": table.bad, "stray": table.stray, "cut": cut}
+    split, of_sentences = _tokenize(task, table, tokenizer)
+    first_lines = list(table.first_lines.items()) if TASKS[task].whole_labels else []
+    facts = {
+        "rows": rows,
+        "bad": table.bad,
+        "stray": table.stray,
+        "first_lines": first_lines,
+    }
     if entry:
         arrays = {
             name: value for name, value in vars(split).items() if isinstance(value, np.ndarray)
         }
         try:
-            array_cache.store(entry, {**arrays, "texts": texts}, facts)
+            array_cache.store(entry, {**arrays, **of_sentences}, facts)
         except OSError as error:
             notes.append(
                 f"the cache {cache} cannot be written ({error.strerror}); going on without"
             )
-    return split, texts, facts
+    return split, of_sentences, facts
 
 
 def _split_of(task: Task, arrays: dict[str, np.ndarray]) -> Split:
@@ -341,14 +355,16 @@ def _split_of(task: Task, arrays: dict[str, np.ndarray]) -> Split:
     return Split(task=task, **{**absent, **arrays})
 
 
-def _tokenize(task: Task, table: Table, tokenizer: _Tokenizer) -> tuple[Split, np.ndarray, int]:
-    """The split, a hash (sentences,) of each sentence's text, and how many sentences are cut."""
+def _tokenize(
+    task: Task, table: Table, tokenizer: _Tokenizer
+) -> tuple[Split, dict[str, np.ndarray]]:
+    """The split; of each sentence a hash of its ``texts`` and whether it ``is_cut``."""
     numbers: dict[str, int] = {}
     for row in table.texts:
         for text in row:
             numbers.setdefault(text, len(numbers))
     sentences = tokenizer.encode(list(numbers))
-    cut = sum(len(sentence) > tokenizer.max_length for sentence in sentences)
+    is_cut = np.array([len(sentence) > tokenizer.max_length for sentence in sentences], np.bool_)
     kept = [np.array(sentence[: tokenizer.max_length], np.int32) for sentence in sentences]
     columns = [
         np.array([numbers[row[place]] for row in table.texts], np.int32)
@@ -364,7 +380,7 @@ def _tokenize(task: Task, table: Table, tokenizer: _Tokenizer) -> tuple[Split, n
         labels=None if table.labels is None else np.array(table.labels, np.float32),
     )
     texts = np.frombuffer(b"".join(map(tokenizer.hash_text, numbers)), np.uint64)
-    return split, texts, cut
+    return split, {"texts": texts, "is_cut": is_cut}
 
 
 def _sample(split: Split, name: SplitName, inputs: InputSettings, seed: int) -> Split:
@@ -377,19 +393,10 @@ def _sample(split: Split, name: SplitName, inputs: InputSettings, seed: int) -> 
     return split.select(np.sort(generator.choice(len(split), limit, replace=False)))
 
 
-def _notes_on_rows(
-    file: str, facts: dict[str, Any], split: Split, inputs: InputSettings
-) -> list[str]:
+def _notes_on_rows(file: str, facts: dict[str, Any], inputs: InputSettings) -> list[str]:
     bad = [BadRow(*row) for row in facts["bad"]]
     checked = (
         check_bad_rows(file, facts["rows"], bad, strict=inputs.strict),
         check_stray(file, facts["rows"], facts["stray"], strict=inputs.strict),
     )
-    notes = [note for note in checked if note is not None]
-    if facts["cut"]:
-        sentences = len(split.offsets) - 1
-        notes.append(
-            f"{file}: {facts['cut']} of {sentences} sentences are cut to {inputs.max_length} "
-            f"word pieces ({100 * facts['cut'] / sentences:.2g} %; see --max-length)"
-        )
-    return notes
+    return [note for note in checked if note is not None]

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .errors import InputError
+from .output import counted
 from .tasks import TASKS, SplitName, Task
 
 if TYPE_CHECKING:
@@ -31,25 +33,54 @@ class ReadFile:
         whole: all its examples.
         used: those that are trained on, scored or answered.
         texts: (sentences,) uint64, a hash of each sentence's text.
+        is_cut: (sentences,) bool, whether the sentence is longer than the greatest length.
+        first_lines: of each class, the line of the first row that has it.
     """
 
     name: str
     whole: "Split"
     used: "Split"
     texts: np.ndarray
+    is_cut: np.ndarray
+    first_lines: Mapping[int, int]
 
 
-def on_task(task: Task, read: Mapping[SplitName, ReadFile], unknown: int | None) -> list[str]:
-    """Notes on the files of one task; ``unknown`` is the token id of [UNK]."""
+def on_task(
+    task: Task, read: Mapping[SplitName, ReadFile], unknown: int | None, *, strict: bool
+) -> list[str]:
+    """Notes on the files of one task; ``unknown`` is the token id of [UNK].
+
+    Raises:
+        InputError: there are classes beyond a gap, when ``strict``.
+    """
     notes = [_on_ids(read[name]) for name in ("dev", "test") if name in read]
     notes += [_on_one_label(task, name, file) for name, file in read.items()]
     if task == "sst":
-        notes += _on_classes(read)
+        notes += _on_classes(read, strict=strict)
     if task == "sts":
         notes.append(_on_scale(read))
     notes.append(_on_unknown(task, read.values(), unknown))
     notes.append(_on_overlap(task, read))
     return [note for note in notes if note]
+
+
+def on_cut(read: Mapping[Task, Mapping[SplitName, ReadFile]], max_length: int) -> list[str]:
+    """How many of the sentences that are used are cut, in one line for all tasks."""
+    shares = []
+    for task, files in read.items():
+        cut, used = 0, 0
+        for file in files.values():
+            columns = [file.used.first, *([] if file.used.second is None else [file.used.second])]
+            sentences = np.unique(np.concatenate(columns))
+            cut, used = cut + int(file.is_cut[sentences].sum()), used + len(sentences)
+        if cut:
+            shares.append(f"{task} {cut:,} of {used:,} ({100 * cut / used:.3g} %)")
+    if not shares:
+        return []
+    return [
+        f"sentences longer than {max_length} word pieces are cut: {', '.join(shares)}; see "
+        "--max-length"
+    ]
 
 
 def on_no_rows(file: str, task: Task) -> str:
@@ -95,7 +126,7 @@ def _on_one_label(task: Task, split: SplitName, file: ReadFile) -> str:
     return f"{file.name}: {all_labels} {labels[0]:g}{drawn}, so {says}; {remedy}"
 
 
-def _on_classes(read: Mapping[SplitName, ReadFile]) -> list[str]:
+def _on_classes(read: Mapping[SplitName, ReadFile], *, strict: bool) -> list[str]:
     """Of classes that no example or no training example has; a lone dev file need not have all."""
     if "train" not in read:
         return []
@@ -111,11 +142,34 @@ def _on_classes(read: Mapping[SplitName, ReadFile]) -> list[str]:
     classes = max(train | dev) + 1
     never = [number for number in range(classes) if number not in train and number not in dev]
     if never:
-        files = " or ".join(file.name for file in labelled.values())
-        notes.append(
-            f"sst: {_classes(never)} in {files}, where labels up to {classes - 1} make {classes} "
-            "classes; number the classes from 0 without a gap if none is meant to be empty"
-        )
+        # Classes that start above 0 are a way to number them; above the first class a gap is most
+        # often a slip in the labels behind it.
+        gap = next((number for number in never if number > min(train | dev)), classes)
+        beyond = [
+            f"label {number} in {counted(counts[name][number], 'row')} of {file.name}, first on "
+            f"line {file.first_lines[number]}"
+            for number in sorted(train | dev)
+            if number > gap
+            for name, file in labelled.items()
+            if number in counts[name]
+        ]
+        if beyond:
+            more = f", and {len(beyond) - _MOST_NAMED} more" if len(beyond) > _MOST_NAMED else ""
+            note = (
+                f"sst: {'; '.join(beyond[:_MOST_NAMED])}{more}, where {_classes(never)} of the "
+                f"{classes} that this makes; correct the labels, or number the classes without a "
+                "gap"
+            )
+            if strict:
+                raise InputError(f"{note}, or leave out --strict")
+            notes.append(note)
+        else:
+            files = " or ".join(file.name for file in labelled.values())
+            notes.append(
+                f"sst: {_classes(never)} in {files}, where labels up to {classes - 1} make "
+                f"{classes} classes; number the classes from 0 without a gap if none is meant to "
+                "be empty"
+            )
     untrained = sorted(dev.keys() - train.keys())
     if untrained:
         examples = sum(dev[number] for number in untrained)

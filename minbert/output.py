@@ -60,6 +60,12 @@ def encodable(text: str, encoding: str) -> str:
     return text.encode(encoding, "spell-out").decode(encoding)
 
 
+def counted(number: float, what: str) -> str:
+    """A number of things, in words: ``1 machine``, ``2,000 machines``."""
+    shown = f"{number:,}" if isinstance(number, int) else f"{number:g}"
+    return f"{shown} {what}{'' if number == 1 else 's'}"
+
+
 def write_in_any_encoding() -> None:
     """From now on no character ends the program because stdout or stderr cannot encode it."""
     for stream in (sys.stdout, sys.stderr):

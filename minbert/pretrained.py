@@ -12,6 +12,7 @@ import tokenizers
 from .encoder import Activation, EncoderConfig
 from .errors import InputError
 from .files import FindFile, read_json, read_json_list
+from .output import counted
 from .tensors import normal, read_weights
 from .tokenizer import check_row, read_tokenizer, wordpiece
 
@@ -173,7 +174,9 @@ def _layer_norm_eps(path: Path, value: Any) -> float:
 
 def _layers_kept(where: str, asked: int | None, there: int) -> int:
     if asked is not None and not 1 <= asked <= there:
-        raise InputError(f"{where}: {asked} layers asked for, but the encoder has {there}")
+        raise InputError(
+            f"{where}: {counted(asked, 'layer')} asked for, but the encoder has {there}"
+        )
     return asked or there
 
 

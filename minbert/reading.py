@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from .errors import InputError
+from .output import counted
 from .tasks import TASKS, SplitName, Task, TaskSpec
 
 MOST_BAD = 0.01
@@ -45,6 +46,7 @@ class Table:
         bad: the rows that are left out, by the line of the file where they begin.
         stray: lines of rows in which a quotation mark opens a field but does not end it; the
             mark is read as text.
+        first_lines: of each label, the line of the first row that has it.
     """
 
     ids: list[str]
@@ -52,6 +54,7 @@ class Table:
     labels: list[float] | None
     bad: list[BadRow]
     stray: list[int] = field(default_factory=list)
+    first_lines: dict[float, int] = field(default_factory=dict)
 
 
 def prepare_text(task: Task, text: str) -> str:
@@ -224,8 +227,7 @@ def _row_at(lines: list[str], at: int, columns: _Columns) -> tuple[_Row, int]:
 def _wrong_with_fields(fields: list[str], columns: _Columns, stray: bool) -> str | None:
     hint = " (a quotation mark may be left open)" if stray else ""
     if not columns.fit(fields):
-        count = f"{len(fields)} field{'s' * (len(fields) != 1)}"
-        return f"{count} where the header has {columns.most}{hint}"
+        return f"{counted(len(fields), 'field')} where the header has {columns.most}{hint}"
     limit = csv.field_size_limit()
     if any(len(text) > limit for text in fields):
         return f"field larger than field limit ({limit}){hint}"
@@ -287,6 +289,7 @@ def _read_rows(rows: Iterator[_Row], columns: _Columns, spec: TaskSpec, file: st
         table.texts.append(tuple(texts.values()))
         if table.labels is not None:
             table.labels.append(label)
+            table.first_lines.setdefault(label, line)
         if stray:
             table.stray.append(line)
     if text_labels and len(text_labels) == len(table.bad) and not table.ids:

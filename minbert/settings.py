@@ -36,8 +36,12 @@ class Settings(pydantic.BaseModel):
     )
 
     @classmethod
-    def check(cls, values: Mapping[str, Any]) -> Self:
+    def check(cls, values: Mapping[str, Any], *, as_options: bool = False) -> Self:
         """Build from a mapping.
+
+        Args:
+            values: by the names of the fields.
+            as_options: they were typed as options, so messages name them so: ``--dev-limit``.
 
         Raises:
             InputError: a name is unknown or a value is refused; the message names the first.
@@ -45,29 +49,50 @@ class Settings(pydantic.BaseModel):
         try:
             return cls.model_validate(values)
         except pydantic.ValidationError as error:
-            raise InputError(_first_problem(error, list(cls.model_fields))) from None
+            raise InputError(_first_problem(error, cls, as_options=as_options)) from None
 
     def replace(self, **changes: Any) -> Self:
         """A checked copy with some fields changed; raises InputError as ``check`` does."""
         return self.check({**self.model_dump(), **changes})
 
 
-def _first_problem(error: pydantic.ValidationError, names: Sequence[str]) -> str:
-    first = error.errors()[0]
+def _first_problem(
+    error: pydantic.ValidationError, settings: type[Settings], *, as_options: bool
+) -> str:
+    first, fields = error.errors()[0], settings.model_fields
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     if not first["loc"]:
-        return message
+        # Of fields that do not go together; it begins with the name of one.
+        name, colon, rest = message.partition(":")
+        is_field = as_options and name in fields
+        return f"{option_of(name)}{colon}{rest}" if is_field else message
     name = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
-        return f"unknown setting '{name}'{_did_you_mean(name, names)}"
+        return f"unknown setting '{name}'{did_you_mean(name, list(fields))}"
+    shown = option_of(name) if as_options else name
     if first["type"] == "missing":
-        return f"{name} is required"
+        return f"{shown} is required"
     value = first["input"]
+    if first["type"] == "literal_error" and isinstance(value, str):
+        return f"{shown}: {_unknown('value', value, _choices(fields[name].annotation))}"
     verb = "must be " if first["msg"].startswith("Input should be ") else ""
-    return f"{name}: {verb}{message} (got {value!r})"
+    got = "" if repr(value) in message else f" (got {value!r})"
+    return f"{shown}: {verb}{message}{got}"
 
 
-def _did_you_mean(word: str, known: Sequence[str]) -> str:
+def option_of(name: str) -> str:
+    """The option of the command line for a field."""
+    # A name that Python reserves is spelt with an underscore behind it.
+    return "--" + name.rstrip("_").replace("_", "-")
+
+
+def _unknown(kind: str, name: str, known: Sequence[str]) -> str:
+    hint = did_you_mean(name, known)
+    return f"unknown {kind} '{name}'{hint}; there are: {', '.join(known)}"
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """A hint at the name that looks most like a word; empty where none does."""
     close = difflib.get_close_matches(word, known, n=1)
     return f"; did you mean '{close[0]}'?" if close else ""
 
@@ -106,11 +131,13 @@ PathText = typing.Annotated[str, pydantic.BeforeValidator(_expand)]
 FolderPath = typing.Annotated[Path, pydantic.BeforeValidator(_expand)]
 
 
+Checked = typing.TypeVar("Checked", bound=Settings)
+
+
 def choose(kind: str, name: str, known: Mapping[str, Value]) -> Value:
     """Look ``name`` up among ``known``, or raise an InputError that lists what there is."""
     if name not in known:
-        hint = _did_you_mean(name, list(known))
-        raise InputError(f"unknown {kind} '{name}'{hint}; there are: {', '.join(known)}")
+        raise InputError(_unknown(kind, name, list(known)))
     return known[name]
 
 
@@ -121,7 +148,7 @@ class _Parser(argparse.ArgumentParser):
         known = [option for action in self._actions for option in action.option_strings]
         unknown = message.removeprefix("unrecognized arguments: ").split()[0] if message else ""
         if message.startswith("unrecognized arguments: "):
-            message = f"unknown option '{unknown}'{_did_you_mean(unknown, known)}"
+            message = f"unknown option '{unknown}'{did_you_mean(unknown, known)}"
         print(f"error: {message}; see {self.prog} --help", file=sys.stderr)
         sys.exit(2)
 
@@ -152,8 +179,7 @@ def add_options(
 
 
 def _add_option(group: "argparse._ArgumentGroup", name: str, field: FieldInfo) -> None:
-    # A name that Python reserves is spelt with an underscore behind it.
-    option = "--" + name.rstrip("_").replace("_", "-")
+    option = option_of(name)
     # A percent sign is argparse's own in help texts.
     text = (field.description or "").replace("%", "%%")
     if field.annotation is bool:
@@ -174,7 +200,7 @@ def _add_option(group: "argparse._ArgumentGroup", name: str, field: FieldInfo) -
     choices = _choices(field.annotation)
     shown = "|".join(choices) or _placeholder(name, field.annotation)
     if not field.is_required() and field.default is not None:
-        text += f" (default: {_as_text(field.default)})"
+        text += f" (default: {as_text(field.default)})"
     group.add_argument(option, metavar=shown, default=argparse.SUPPRESS, help=text)
 
 
@@ -191,15 +217,21 @@ def _placeholder(name: str, annotation: Any) -> str:
     return "N" if parts & {int, float} else name.upper()
 
 
-def _as_text(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """A field's value as it is typed on a command line."""
     if isinstance(value, tuple):
-        return ",".join(_as_text(part) for part in value)
+        return ",".join(as_text(part) for part in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def given(arguments: argparse.Namespace, settings: type[Settings]) -> dict[str, Any]:
     """The fields of ``settings`` that the command line gave, still unchecked."""
     return {name: vars(arguments)[name] for name in settings.model_fields if name in arguments}
+
+
+def from_options(arguments: argparse.Namespace, settings: type[Checked]) -> Checked:
+    """The settings that the command line gave; raises InputError as ``Settings.check`` does."""
+    return settings.check(given(arguments, settings), as_options=True)
 
 
 def this_python() -> str:

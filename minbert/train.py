@@ -26,6 +26,7 @@ from .linear import check_backend, fastest_backend, use_backend
 from .model import MultitaskModel
 from .negatives import NegativePairs
 from .optim import make_optimizer, schedule_factor
+from .output import counted
 from .report import Report
 from .sampling import batch_rows, generator, steps_per_epoch, task_order
 from .tasks import TASKS, Task
@@ -112,8 +113,9 @@ class Trainer:
         self.steps_per_epoch = steps_per_epoch(self._sizes, config.batch_size)
         if self.steps_per_epoch < config.reports_per_epoch:
             raise InputError(
-                f"reports_per_epoch: an epoch has only {self.steps_per_epoch} steps, "
-                f"too few for {config.reports_per_epoch} reports"
+                f"reports_per_epoch: an epoch has only "
+                f"{counted(self.steps_per_epoch, 'step')}, "
+                f"too few for {counted(config.reports_per_epoch, 'report')}"
             )
         self.steps = config.epochs * self.steps_per_epoch
         self.step = 0

@@ -27,9 +27,19 @@ from .config import InputSettings, TrainConfig, recipe
 from .data import Dataset, load_dataset
 from .errors import InputError
 from .hub import Pretrained, load_pretrained
+from .output import counted
 from .positions import check_positions
 from .report import Report
-from .settings import FolderPath, Settings, add_options, given, this_python
+from .settings import (
+    FolderPath,
+    Settings,
+    add_options,
+    as_text,
+    from_options,
+    given,
+    option_of,
+    this_python,
+)
 from .train import DivergedError, Trainer
 
 _SECONDS_BETWEEN_LINES = 30
@@ -74,15 +84,15 @@ def pick_device(name: str | None) -> torch.device:
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name.partition(":")[0] not in ("cpu", "cuda"):
-        raise InputError(f"device: must be cpu or cuda (got {name!r})")
+        raise InputError(f"--device: must be cpu or cuda (got {name!r})")
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise InputError("device: torch finds no CUDA here; give cpu")
+        raise InputError("--device: torch finds no CUDA here; give cpu")
     return torch.device(name)
 
 
 def train(arguments: argparse.Namespace) -> int:
     """``python -m minbert train``; returns the exit status."""
-    options = TrainOptions.check(given(arguments, TrainOptions))
+    options = from_options(arguments, TrainOptions)
     run = _settle(options, arguments)
     device = pick_device(options.device)
     console = Console(markup=False)
@@ -122,22 +132,32 @@ def _settle(options: TrainOptions, arguments: argparse.Namespace) -> RunSettings
     if not options.resume:
         if path.exists():
             raise InputError(f"{options.out} holds a run; add --resume or give another --out")
-        inputs = InputSettings.check(asked_inputs)
+        inputs = InputSettings.check(asked_inputs, as_options=True)
         base = recipe(options.recipe)
         trained = tuple(task for task in base.train_tasks if task in inputs.tasks)
-        config = base.replace(**{"train_tasks": trained, **asked_config})
+        changed = {**base.model_dump(), "train_tasks": trained, **asked_config}
+        config = TrainConfig.check(changed, as_options=True)
         return RunSettings(recipe=options.recipe, inputs=inputs, config=config)
     if not path.is_file():
         raise InputError(f"{options.out} holds no run to go on with (there is no {_RUN} in it)")
+    if (options.out / _REPORTS).is_file() and not (options.out / _STATE).exists():
+        raise InputError(
+            f"the training in {options.out} is finished, so there is nothing to go on with; use "
+            "the model, or train anew with another --out and the --epochs that you want"
+        )
     try:
         run = RunSettings.model_validate_json(path.read_bytes())
     except ValueError:
         raise InputError(f"{path} is damaged; train anew in another folder") from None
     for recorded, asked in ((run.inputs, asked_inputs), (run.config, asked_config)):
-        for name, value in recorded.replace(**asked).model_dump().items():
+        now = type(recorded).check({**recorded.model_dump(), **asked}, as_options=True)
+        for name, value in now:
             before = getattr(recorded, name)
             if value != before:
-                raise InputError(f"{name}: the run in {options.out} has {before}, not {value}")
+                raise InputError(
+                    f"{option_of(name)}: the run in {options.out} has {as_text(before)}, not "
+                    f"{as_text(value)}; leave the option out, or train anew with another --out"
+                )
     return run
 
 
@@ -268,10 +288,10 @@ def _announce(console: Console, run: RunSettings, dataset: Dataset, trainer: Tra
     )
     about = f"data {run.inputs.data}: train/dev examples {sizes}"
     console.print(about, highlight=False, soft_wrap=True)
-    layers = trainer.model.encoder.config.layers
+    layers = counted(trainer.model.encoder.config.layers, "layer")
     console.print(
-        f"{run.recipe} on {run.inputs.encoder}, {layers} layers, {trainer.device}: "
-        f"{trainer.steps:,} steps in {run.config.epochs} epoch{'s' * (run.config.epochs > 1)}",
+        f"{run.recipe} on {run.inputs.encoder}, {layers}, {trainer.device}: "
+        f"{counted(trainer.steps, 'step')} in {counted(run.config.epochs, 'epoch')}",
         highlight=False,
     )
 

@@ -217,7 +217,7 @@ def describe(space: Space) -> list[tuple[str, str]]:
         ]
     rows = []
     found = explore(space)
-    is_simplex = any("loss_weights" in fields for fields in found.proposals)
+    is_simplex = varies_loss_weights(found)
     for name, distributions in found.seen.items():
         if is_simplex and name in UNIT_SQUARE:
             if name == UNIT_SQUARE[0]:
@@ -227,6 +227,10 @@ def describe(space: Space) -> list[tuple[str, str]]:
             more = " …" if len(distributions) > len(ranges) else ""
             rows.append((name, " or ".join(ranges) + more + _condition(name, found)))
     return rows
+
+
+def varies_loss_weights(found: Branches) -> bool:
+    return any("loss_weights" in fields for fields in found.proposals)
 
 
 def _condition(name: str, found: Branches) -> str:

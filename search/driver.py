@@ -266,7 +266,7 @@ class Driver:
                 self.record.planned = number
                 self.study.note("planned", number)
                 return None
-            name = " ".join(field_texts(proposal.fields))
+            name = " ".join(field_texts(proposal.fields, proposal.config.train_tasks))
             trial = TrialRecord(
                 number, name, proposal.fields, proposal.config, origin=proposal.origin
             )

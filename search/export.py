@@ -1,4 +1,4 @@
-"""python -m search.export: save a model of a search, for any weights; nothing is trained."""
+"""python -m search.export: save a model of a search, for any score weights; nothing is trained."""
 
 import argparse
 import shlex
@@ -23,7 +23,7 @@ _DESCRIPTION = """\
 Save a model that a search kept, with predictions and a model card; nothing is trained.
 
   python -m search.export runs/NAME --to DIR                      the winner
-  python -m search.export runs/NAME --weights 1.5,1,1.5 --to DIR  the best under other weights
+  python -m search.export runs/NAME --weights 1.5,1,1.5 --to DIR  the best under other score weights
   python -m search.export runs/NAME --trial 7 --to DIR            what trial 7 keeps
 """
 
@@ -32,7 +32,7 @@ def main() -> int:
     parser = make_parser("python -m search.export", _DESCRIPTION)
     add_run_options(parser)
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--weights", help="the best model under these weights of sst, para and sts")
+    which.add_argument("--weights", help="the best model by these score weights of sst, para, sts")
     which.add_argument("--trial", type=int, metavar="N", help="the model that this trial keeps")
     parser.add_argument(
         "--to", type=path_option, required=True, metavar="DIR", help="folder for the model"

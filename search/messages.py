@@ -12,17 +12,19 @@ from minbert.card import caveat_of
 from minbert.config import InputSettings
 from minbert.data import Dataset
 from minbert.hub import Pretrained
+from minbert.output import counted
 from minbert.settings import this_python
 
 from .driver import Driver
 from .folder import RunFolder
 from .plan import Plan
 from .provenance import hardware_of, sizes
-from .record import SearchRecord, at_once, counted
+from .record import SearchRecord, at_once
 from .review.experiments import experiment_rows, experiments_table
 from .review.reading import Run
 from .review.terminal import outcome, trials_table
 from .settings import StudySettings
+from .weighting import other_weights
 
 if TYPE_CHECKING:
     from cluster.local import Cluster
@@ -50,7 +52,7 @@ def introduction(
     yield f"Data      {dataset.name}: {counts} (train/dev/test)"
     for note in dataset.notes:
         yield f"          {note}"
-    yield f"Encoder   {pretrained.name}, {pretrained.config.layers} layers"
+    yield f"Encoder   {pretrained.name}, {counted(pretrained.config.layers, 'layer')}"
     score = " + ".join(
         f"{share:.2f}·{task}"
         for task, share in settings.objective.normalised(1.0, dataset.tasks).items()
@@ -145,7 +147,8 @@ def _next_commands(inputs: InputSettings, folder: RunFolder) -> Iterator[str]:
         yield f"{python} -m search.export {run} --to {best}"
     yield f"{python} -m minbert evaluate --model {best} --data {data}{limit}"
     yield f"{python} -m minbert predict --model {best} --text 'A sentence of your own.'"
-    yield f"{python} -m search.review {run} --weights 1.5,1,1.5"
+    if (weights := other_weights(inputs.tasks)) is not None:
+        yield f"{python} -m search.review {run} --weights {weights}"
     if not folder.is_remote:
         yield _tensorboard(folder)
 

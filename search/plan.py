@@ -8,8 +8,10 @@ from optuna.trial import FrozenTrial
 
 from minbert.config import InputSettings, TrainConfig, recipe
 from minbert.errors import InputError
+from minbert.output import counted
+from minbert.settings import did_you_mean
 
-from .branches import check_space
+from .branches import check_space, explore
 from .points import Grid
 from .record import field_texts
 from .settings import DEFAULT_REPORTS_PER_EPOCH, DEFAULT_TRIALS, StudySettings
@@ -85,7 +87,7 @@ def make_plan(settings: StudySettings, inputs: InputSettings, space: Space) -> P
     fixed = _fixed_trials(space, base, configs if is_list else [])
     if is_list and settings.try_:
         raise InputError(f"--space {space.name} is a fixed list; leave --try out")
-    tries = _parse_tries(settings.try_, base)
+    tries = _parse_tries(settings.try_, space, base)
     trials = len(fixed) if is_list else settings.trials or DEFAULT_TRIALS
     if trials < len(fixed) + len(tries):
         raise InputError(
@@ -95,7 +97,8 @@ def make_plan(settings: StudySettings, inputs: InputSettings, space: Space) -> P
     most_reports = max(config.epochs * config.reports_per_epoch for config in (base, *configs))
     if settings.halving != "none" and 1 < settings.first_rung >= most_reports:
         raise InputError(
-            f"--first-rung {settings.first_rung}: a trial has only {most_reports} reports; give "
+            f"--first-rung {settings.first_rung}: a trial has only "
+            f"{counted(most_reports, 'report')}; give "
             "less, more --reports-per-epoch, or --halving none"
         )
     return Plan(
@@ -112,12 +115,12 @@ def make_plan(settings: StudySettings, inputs: InputSettings, space: Space) -> P
     )
 
 
-def _parse_tries(texts: Sequence[str], base: TrainConfig) -> tuple[FixedTrial, ...]:
+def _parse_tries(texts: Sequence[str], space: Space, base: TrainConfig) -> tuple[FixedTrial, ...]:
     """The configurations of ``--try``; InputError for one that trains as the recipe or another."""
     tries: list[FixedTrial] = []
     known = {base.effective(): "the recipe"}
     for text in texts:
-        one = _parse_try(text, base)
+        one = _parse_try(text, space, base)
         if (same := known.get(one.config.effective())) is not None:
             raise InputError(f"--try {text}: trains as {same} does; leave it out")
         known[one.config.effective()] = f"--try {text}"
@@ -125,16 +128,27 @@ def _parse_tries(texts: Sequence[str], base: TrainConfig) -> tuple[FixedTrial, .
     return tuple(tries)
 
 
-def _parse_try(text: str, base: TrainConfig) -> FixedTrial:
-    """A configuration such as ``lr=2e-5,weights=.2/.3/.5``: the recipe with these fields."""
+def _parse_try(text: str, space: Space, base: TrainConfig) -> FixedTrial:
+    """A configuration such as ``lr=2e-5,loss_weights=.2/.3/.5``: the recipe with these fields.
+
+    A value may lie outside of the space, a field that the space leaves alone may not be given:
+    the record of a search says of what it varies.
+    """
+    varied = list(dict.fromkeys(name for fields in explore(space).proposals for name in fields))
     fields: dict[str, Any] = {}
     for part in text.split(","):
         name, equals, value = part.strip().partition("=")
         if not equals:
-            raise InputError(f"--try {text}: give fields as lr=2e-5 or weights=.2/.3/.5")
+            raise InputError(f"--try {text}: give fields as lr=2e-5 or loss_weights=.2/.3/.5")
         name = "loss_weights" if name == "weights" else name.replace("-", "_")
         if name == "objective":
             raise InputError(f"--try {text}: the objective is fixed for a study")
+        if name not in varied:
+            hint = did_you_mean(name, varied)
+            raise InputError(
+                f"--try {text}: space {space.name} does not vary {name}{hint}; it varies "
+                f"{', '.join(varied)}"
+            )
         if name in fields:
             raise InputError(f"--try {text}: {name} is given twice")
         fields[name] = value.replace("/", ",")
@@ -143,7 +157,7 @@ def _parse_try(text: str, base: TrainConfig) -> FixedTrial:
     except InputError as error:
         raise InputError(f"--try {text}: {error}") from None
     checked = checked_fields(fields, config)
-    return FixedTrial(" ".join(field_texts(checked)), checked, config)
+    return FixedTrial(" ".join(field_texts(checked, config.train_tasks)), checked, config)
 
 
 def _fixed_trials(

@@ -13,8 +13,8 @@ from minbert.config import TrainConfig
 from minbert.errors import InputError
 from spaces.weights import UNIT_SQUARE, unit_square_at
 
-from .branches import Chosen, contains, every_value, explore, size_of
-from .spaces import Space
+from .branches import Chosen, contains, every_value, explore, size_of, varies_loss_weights
+from .spaces import Space, built_in_spaces
 
 # No search trains more, so a grid of more points is a mistake.
 LARGEST_GRID = 10_000
@@ -152,7 +152,13 @@ class Grid:
 
     def _check(self, name: str, distribution: BaseDistribution) -> None:
         if size_of(distribution) is None:
+            # People never see the two numbers from which loss weights are made.
+            weights = name in UNIT_SQUARE and varies_loss_weights(self._branches)
+            remedy = "give it a step in the space's file, or take another --sampler"
+            if self._space.name in built_in_spaces():
+                remedy = "take another --sampler, or a space file of your own with steps"
             raise InputError(
-                f"--sampler grid: {name} of space {self._space.name} is continuous; give it a "
-                "step, or take another sampler"
+                f"--sampler grid: {'loss_weights' if weights else name} of space "
+                f"{self._space.name} can have any value in a range, and a grid tries each value; "
+                f"{remedy}"
             )

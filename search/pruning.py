@@ -21,6 +21,7 @@ from optuna.pruners import (
 from optuna.study import StudyDirection
 
 from minbert.errors import InputError
+from minbert.settings import choose
 
 from .ordered import discard
 from .record import State, TrialRecord
@@ -55,11 +56,16 @@ def _threshold(
     return ThresholdPruner(lower=lower, upper=upper, n_warmup_steps=int(n_warmup_steps))
 
 
-PRUNERS: dict[str, Callable[..., BasePruner]] = {
+def _none() -> None:
+    return None
+
+
+PRUNERS: dict[str, Callable[..., BasePruner | None]] = {
     "median": _median,
     "percentile": _percentile,
     "patient": _patient,
     "threshold": _threshold,
+    "none": _none,
 }
 
 
@@ -73,24 +79,20 @@ def make_pruner(text: str) -> BasePruner | None:
         InputError: no such pruner, or it does not take these options.
     """
     name, _, options = text.partition(":")
-    if name == "none" and not options:
-        return None
-    if name not in PRUNERS:
-        known = ", ".join([*PRUNERS, "none"])
-        raise InputError(f"--pruner: unknown pruner '{name}'; there are: {known}")
+    make = choose("pruner", name, PRUNERS)
     values: dict[str, Any] = {}
     for part in filter(None, options.split(",")):
         key, _, value = part.partition("=")
         try:
             values[key.strip()] = float(value)
         except ValueError:
-            raise InputError(f"--pruner {text}: give numbers, such as {name}:key=3") from None
+            raise InputError(f"give numbers, such as {name}:key=3") from None
     try:
-        return PRUNERS[name](**values)
+        return make(**values)
     except TypeError as error:
-        raise InputError(f"--pruner {text}: {str(error).partition(') ')[2] or error}") from None
+        raise InputError(str(error).partition(") ")[2] or str(error)) from None
     except (ValueError, OverflowError) as error:
-        raise InputError(f"--pruner {text}: {error}") from None
+        raise InputError(str(error)) from None
 
 
 class Pruning:

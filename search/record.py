@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field
 
 from minbert.config import TrainConfig
+from minbert.output import counted
 from minbert.report import Report
 from minbert.settings import Settings
-from minbert.tasks import Task
+from minbert.tasks import TASK_NAMES, Task
 from minbert.weights import Weights
 
 # waiting: in the queue; paused: at a rung; finished: all its epochs; stopped: by halving or
@@ -155,8 +156,8 @@ class TrialRecord:
 
     @property
     def weights(self) -> dict[Task, float]:
-        """Its loss weights, scaled to add up to 1."""
-        return self.config.loss_weights.normalised(1.0)
+        """Its loss weights of the tasks that it is trained on, scaled to add up to 1."""
+        return self.config.loss_weights.normalised(1.0, self.config.train_tasks)
 
     def machine_of(self, attempt: int) -> str:
         """Machine that an attempt ran on; empty where it came to no report."""
@@ -196,6 +197,14 @@ class SearchRecord:
     planned: int
     trials: list[TrialRecord] = field(default_factory=list)
     slots: int = 0
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """Those that are scored, in the order of columns."""
+        scored = next((trial.reports[0].scores for trial in self.trials if trial.reports), None)
+        if scored is not None:
+            return tuple(task for task in TASK_NAMES if task in scored)
+        return self.trials[0].config.train_tasks if self.trials else TASK_NAMES
 
     @property
     def ranked(self) -> list[TrialRecord]:
@@ -241,12 +250,17 @@ class SearchRecord:
         return sum(trial.state in states for trial in self.trials)
 
 
-def field_texts(fields: Mapping[str, Any]) -> list[str]:
-    """Fields as people read them: ``lr=2e-05``, and loss weights as α, β, γ that add up to 1."""
+def field_texts(fields: Mapping[str, Any], tasks: Sequence[Task] = TASK_NAMES) -> list[str]:
+    """Fields as people read them: ``lr=2e-05``, and loss weights as α, β, γ that add up to 1.
+
+    Args:
+        fields: with their values.
+        tasks: that are trained on; only they have loss weights.
+    """
     texts = []
     for name, value in fields.items():
         if name == "loss_weights":
-            shares = Weights(*value).normalised(1.0)
+            shares = Weights(*value).normalised(1.0, tasks)
             texts += [f"{GREEK[task]}={share:.2f}" for task, share in shares.items()]
         elif isinstance(value, float):
             texts.append(f"{name}={value:.3g}")
@@ -255,11 +269,6 @@ def field_texts(fields: Mapping[str, Any]) -> list[str]:
         else:
             texts.append(f"{name}={value}")
     return texts
-
-
-def counted(number: float, what: str) -> str:
-    """A number of things, in words: ``1 machine``, ``2 machines``."""
-    return f"{number:g} {what}{'' if number == 1 else 's'}"
 
 
 def at_once(slots: int) -> str:

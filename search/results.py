@@ -39,7 +39,7 @@ def write_table(path: Path, record: SearchRecord) -> None:
                     _decimals(trial.reports[-1].epoch if trial.reports else 0.0),
                     len(trial.reports),
                     f"{trial.seconds:.1f}",
-                    *map(_decimals, trial.weights.values()),
+                    *(_decimals(trial.weights.get(task)) for task in TASK_NAMES),
                     *(_as_cell(config[name]) for name in varied),
                     "; ".join(trial.machines),
                     trial.error or "",

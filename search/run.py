@@ -38,7 +38,7 @@ from .review.reading import Run, read_run
 from .review.server import tensorboard_server
 from .review.terminal import LiveTable, PlainLines
 from .settings import StudySettings
-from .setup import check_setup, extend, find_run, make_setup
+from .setup import check_setup, extend, find_run, make_setup, settle
 from .spaces import built_in_spaces, load_space
 from .study import Study
 
@@ -66,14 +66,15 @@ def main() -> int:
     if arguments.list_spaces:
         list_spaces(console)
         return 0
-    settings = StudySettings.check(given(arguments, StudySettings))
-    inputs = InputSettings.check(given(arguments, InputSettings))
     # A script starts what it puts in the background deaf to SIGINT, which is what a search is asked
     # by to save its trials and to write its results.
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with told():
+            settings, inputs = settle(
+                given(arguments, StudySettings), given(arguments, InputSettings)
+            )
             return run_search(settings, inputs, console)
     except KeyboardInterrupt:
         print("interrupted; --resume goes on with what was recorded, if any", file=sys.stderr)
@@ -81,11 +82,13 @@ def main() -> int:
 
 
 def list_spaces(console: Console) -> None:
-    for name in built_in_spaces():
-        space = load_space(name)
-        console.print(f"[bold]{name}[/bold]  {space.description}", highlight=False)
+    spaces = [load_space(name) for name in built_in_spaces()]
+    width = max(len(parameter) for space in spaces for parameter, _ in describe(space))
+    for space in spaces:
+        console.print(f"[bold]{space.name}[/bold]  {space.description}", highlight=False)
         for parameter, text in describe(space):
-            console.print(f"    {parameter:<22} {text}", markup=False, highlight=False)
+            line = f"    {parameter:<{width}}  {text}"
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def run_search(settings: StudySettings, inputs: InputSettings, console: Console) -> int:

@@ -80,6 +80,12 @@ def _known_pruner(pruner: str) -> str:
     return pruner
 
 
+def _folder_name(name: str) -> str:
+    if not name or name[0].isspace() or "/" in name:
+        raise ValueError("a name holds no / and does not begin with a blank; --out is the folder")
+    return name
+
+
 class StudySettings(Settings):
     """The search."""
 
@@ -88,7 +94,7 @@ class StudySettings(Settings):
     recipe: str | None = None
     """what the space does not vary: strong, paper or paper-weighted (default: strong)"""
     objective: TaskWeights = EQUAL_WEIGHTS
-    """weights of sst, para and sts in the one score that compares trials"""
+    """score weights of sst, para and sts: the one score that compares trials; not loss weights"""
     trials: Annotated[int, Field(ge=1)] | None = None
     """configurations to try, the recipe itself included (default: 10; all of a fixed list)"""
     epochs: Annotated[int, Field(ge=1, le=1000)] | None = None
@@ -113,7 +119,7 @@ class StudySettings(Settings):
     """Optuna pruner beside halving: median, percentile, patient, threshold, or none; options as
     in percentile:percentile=50,n_min_trials=8"""
     try_: tuple[str, ...] = ()
-    """configuration to try first, such as lr=2e-5 or weights=.2/.3/.5; may be given again"""
+    """configuration to try first, such as lr=2e-5 or loss_weights=.2/.3/.5; may be given again"""
     start_from: PathText | None = None
     """folder of an earlier run whose trials the sampler learns from"""
     patience: Annotated[int, Field(ge=1)] | None = None
@@ -131,7 +137,8 @@ class StudySettings(Settings):
     report_timeout: Annotated[float, BeforeValidator(parse_duration), Field(gt=0)] | None = None
     """end and retry a trial that gives no report for this long (default: wait for ever)"""
     resume: bool = False
-    """go on with the run of --name, or the newest that these options fit; --trials may be more"""
+    """go on with the run of --name, with the options that its study was made with where others are
+    not given, or with the newest that these options fit; --trials may be more"""
     storage: Annotated[str, AfterValidator(expand_storage)] | None = None
     """database URL or Optuna journal file for the study (default: study.db in the run's folder);
     a password in it shows in the list of processes and on the Ray dashboard: see docs/search.md"""
@@ -145,7 +152,7 @@ class StudySettings(Settings):
     """start TensorBoard beside the search, on this machine's loopback address"""
     quiet: bool = False
     """print what came of the search, and nothing while it runs"""
-    name: Annotated[str, Field(pattern=r"^[^/\s][^/]*$")] | None = None
+    name: Annotated[str, AfterValidator(_folder_name)] | None = None
     """name of the run's folder (default: space, date and time)"""
     out: PathText = "runs"
     """folder that the run's folder is made in, or s3://BUCKET/PATH"""

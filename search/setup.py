@@ -1,19 +1,24 @@
 """What a study was made with, and whether it may be gone on with."""
 
+import contextlib
 import hashlib
+import shlex
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from minbert.config import InputSettings
+from minbert.config import InputSettings, recipe
 from minbert.data import Dataset
 from minbert.errors import InputError
 from minbert.hub import Pretrained
+from minbert.settings import as_text, option_of
 
 from .directory import join, open_directory
 from .folder import RunFolder
 from .plan import Plan
 from .settings import StudySettings
-from .study import Study
+from .spaces import built_in_spaces
+from .study import NoStudyError, Study
 
 
 def make_setup(
@@ -31,7 +36,7 @@ def make_setup(
     base = plan.base.model_dump(mode="json")
     return {
         "space": plan.space.name,
-        "file of the space": hashlib.sha256(plan.space.path.read_bytes()).hexdigest(),
+        "file of the space": _sha256_of_file(plan.space.path),
         "recipe": plan.recipe,
         "objective": base.pop("objective"),
         **{f"recipe's {name}": value for name, value in base.items()},
@@ -68,15 +73,100 @@ def check_setup(study: Study, setup: dict[str, Any]) -> None:
         if isinstance(value, dict) and isinstance(was, dict):
             inner = next(key for key in {**was, **value} if was.get(key) != value.get(key))
             name, was, value = f"{name}, {inner}", was.get(inner), value.get(inner)
-        raise InputError(
-            f"the study was made with another {name}: {_short(was)}, and now it is "
-            f"{_short(value)}; give what it was made with, or start a new run"
+        raise InputError(f"{_difference(name, was, value)}, or start a new run with another --name")
+
+
+def _difference(name: str, was: Any, now: Any) -> str:
+    """What differs from the study, by the option as it is typed, and what to do about it."""
+    kind, _, inner = name.partition(", ")
+    if name == "file of the space":
+        return "the space file has changed since the study was made; restore it"
+    if kind == "data files":
+        what = "is gone" if now is None else "is new" if was is None else "has changed"
+        return f"{inner} {what} since the study was made; restore the data"
+    if kind == "encoder":
+        what = "weights have" if inner == "sha256" else f"{inner} has"
+        return f"the encoder's {what} changed since the study was made; restore it"
+    field = inner or name.removeprefix("recipe's ")
+    field = "tasks" if field == "train_tasks" else field
+    if field not in StudySettings.model_fields and field not in InputSettings.model_fields:
+        return (
+            f"the recipe has changed since the study was made: {field} was {was} and is {now}; "
+            "take the version of the program that made it"
         )
+    option = option_of(field)
+    if was is None:
+        return f"{option} {_typed(now)}: the study was made without {option}; leave it out"
+    given_now = f"{option} is not given" if now is None else f"{option} {_typed(now)}"
+    return f"{given_now}: the study was made with {option} {_typed(was)}; give that"
 
 
-def _short(value: Any) -> str:
-    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-    return text if len(text) <= 60 else f"{text[:12]}…"
+def _typed(value: Any) -> str:
+    return shlex.quote(as_text(tuple(value) if isinstance(value, list) else value))
+
+
+def stored_options(study: Study) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a study was made with as fields of StudySettings and of InputSettings, unchecked.
+
+    The space is left out where it is none of the built-in ones as they are now, of which only the
+    name is known, and so is what may not be done because a folder says so.
+    """
+    setup = study.setup
+    if not setup:
+        return {}, {}
+    same = ("recipe", "objective", "halving", "eta", "first_rung", "sampler", "pruner")
+    stored = {name: setup[name] for name in same if name in setup}
+    # With it Optuna unpickles what the study holds, and a pickle is code: it has to be asked for.
+    if stored.get("sampler") == "cmaes":
+        del stored["sampler"]
+    for name in ("seed", "epochs", "reports_per_epoch"):
+        stored[name] = setup.get(f"recipe's {name}")
+    # A fixed list takes no epochs but those of its recipe.
+    if stored["epochs"] == recipe(str(setup.get("recipe"))).epochs:
+        del stored["epochs"]
+    path = built_in_spaces().get(str(setup.get("space")))
+    if path is not None and _sha256_of_file(path) == setup.get("file of the space"):
+        stored["space"] = setup["space"]
+    inputs = setup.get("inputs")
+    return stored, dict(inputs) if isinstance(inputs, dict) else {}
+
+
+def _sha256_of_file(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def settle(
+    given_settings: dict[str, Any], given_inputs: dict[str, Any]
+) -> tuple[StudySettings, InputSettings]:
+    """The settings of the options that were given.
+
+    With ``--resume`` and ``--name`` those not given are what the study was made with. What may
+    change from one run of a study to the next has its default.
+
+    Raises:
+        InputError: an option is refused, or the space of the study has to be given.
+    """
+    settings = StudySettings.check(given_settings, as_options=True)
+    inputs = InputSettings.check(given_inputs, as_options=True)
+    if not settings.resume or settings.name is None:
+        return settings, inputs
+    folder = RunFolder(join(settings.out, settings.name), settings.storage)
+    stored: dict[str, Any] = {}
+    stored_inputs: dict[str, Any] = {}
+    # Where there is no run or no study yet, that is told, or made good, later.
+    if folder.exists:
+        with contextlib.suppress(NoStudyError):
+            study = folder.load_study()
+            stored, stored_inputs = stored_options(study)
+            if stored and "space" not in (stored | given_settings):
+                raise InputError(
+                    f"--space is required: the study was made with the file {study.setup['space']}"
+                    ".py, whose place is not stored; give it"
+                )
+    return (
+        StudySettings.check(stored | given_settings, as_options=True),
+        InputSettings.check(stored_inputs | given_inputs, as_options=True),
+    )
 
 
 def find_run(settings: StudySettings, plan: Plan, setup: dict[str, Any]) -> RunFolder:

@@ -6,12 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from minbert.report import Report
+from minbert.tasks import TASK_NAMES, Task
 from minbert.weights import EQUAL_WEIGHTS, KeepRule, Weights, kept_index, weighted_score
 
 from .record import TrialRecord
 
 # The two rules of the course report (its sections 4.1 and 4.5).
 KEEP_RULES: tuple[KeepRule, ...] = ("any_task", "weighted")
+
+
+def other_weights(tasks: Sequence[Task]) -> Weights | None:
+    """Score weights to try beside equal ones, 0 for tasks not in use; None for a single task."""
+    if len(tasks) < 2:
+        return None
+    most = ("sst", "sts") if len(tasks) == len(TASK_NAMES) else tasks[:1]
+    return Weights(*((1.5 if t in most else 1.0) if t in tasks else 0.0 for t in TASK_NAMES))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""How much each task weighs in training: loss weights α, β, γ, uniform over all divisions."""
+"""How much each task weighs in training: the loss weights, uniform over all divisions."""
 
 import math
 from typing import Any

@@ -19,7 +19,7 @@ from minbert.weights import Weights
         ({"loss_weights": "0,0,0"}, "loss_weights: weights must not all be zero"),
         ({"loss_weights": "1,nan,1"}, "loss_weights: weights must be finite"),
         ({"objective": "1,1"}, "objective: give three weights"),
-        ({"train_tasks": "sst,qqp"}, "train_tasks: must be 'sst', 'para' or 'sts'"),
+        ({"train_tasks": "sst,qqp"}, "train_tasks: unknown value 'qqp'; there are: sst, para, sts"),
         ({"batch_sizes": 3}, "unknown setting 'batch_sizes'; did you mean 'batch_size'"),
         ({"pair_encoding": "joint"}, "para_head: difference needs pair_encoding separate"),
         ({"para_head": "linear_cosine"}, "para_head: linear_cosine is a similarity head only"),

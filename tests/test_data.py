@@ -3,6 +3,7 @@
 import concurrent.futures
 import hashlib
 import pickle
+import re
 from pathlib import Path
 from typing import BinaryIO
 
@@ -293,7 +294,27 @@ def test_the_share_of_cut_sentences_is_said(tmp_path: Path, tokenizer: Tokenizer
     rows = "0\tx\ta dog sees the cat\t1\n1\ty\ta\t0\n2\tz\ta dog\t0\n3\tw\twho sees\t0\n"
     folder = write(tmp_path, sst_train=SST + rows, sst_dev=DEV)
     assert read_sst(folder, tokenizer, max_length=4).notes == (
-        "ids-sst-train.csv: 1 of 4 sentences are cut to 4 word pieces (25 %; see --max-length)",
+        "sentences longer than 4 word pieces are cut: sst 1 of 6 (16.7 %); see --max-length",
+    )
+    # The sentences that a sample leaves out do not count, nor does the cache change anything.
+    inputs = InputSettings(data=str(folder), tasks=("sst",), max_length=4, train_limit=1)
+    samples = [
+        load_dataset(inputs, tokenizer, seed=seed, cache=tmp_path / "cache") for seed in range(20)
+    ]
+    is_cut = [sample.splits["sst"]["train"].first[0] == 0 for sample in samples]
+    assert set(is_cut) == {False, True}
+    assert [any("sst 1 of 3 (33.3 %)" in n for n in sample.notes) for sample in samples] == is_cut
+    assert [any("cut" in note for note in sample.notes) for sample in samples] == is_cut
+
+
+def test_cut_sentences_of_all_tasks_are_one_note(tokenizer: Tokenizer, course_folder: Path) -> None:
+    inputs = InputSettings(data=str(course_folder), max_length=4, train_limit=20, dev_limit=10)
+    notes = load_dataset(inputs, tokenizer, cache=None).notes
+    (note,) = [note for note in notes if "cut" in note]
+    assert re.fullmatch(
+        r"sentences longer than 4 word pieces are cut: sst \d+ of \d+ \([\d.]+ %\), para .*, "
+        r"sts .*; see --max-length",
+        note,
     )
 
 

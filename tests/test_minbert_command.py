@@ -165,13 +165,16 @@ def test_killed_run_goes_on_from_its_last_report(
     ("words", "problem"),
     [
         ("train --out OUT --recipe best", "unknown recipe 'best'; there are: strong"),
-        ("train --out OUT --batch-size 0", "batch_size: must be greater than or equal to 1"),
-        ("train --out OUT --loss-weights 0,0,0", "loss_weights: weights must not all be zero"),
+        ("train --out OUT --batch-size 0", "--batch-size: must be greater than or equal to 1"),
+        ("train --out OUT --loss-weights 0,0,0", "--loss-weights: weights must not all be zero"),
         ("train --out OUT --data nowhere", "nowhere"),
         ("train --out OUT --data DATA --encoder no/such/folder", "no/such/folder"),
         ("train --out OUT --data DATA --encoder tiny --layers 3", "layers"),
-        ("train --out OUT --device cuda:9 --device tpu", "device: must be cpu or cuda"),
-        ("train", "out is required"),
+        ("train --out OUT --device cuda:9 --device tpu", "--device: must be cpu or cuda"),
+        ("train", "--out is required"),
+        ("train --out OUT --optimizer adam", "--optimizer: unknown value 'adam'; did you mean 'r"),
+        ("train --out OUT --tasks sts,sst2", "--tasks: unknown value 'sst2'; did you mean 'sst'?"),
+        ("train --out OUT --pair-encoding joint", "--para-head: difference needs pair_encoding"),
         ("train --resume --out OUT", "holds no run to go on with"),
         ("evaluate --model OUT", "holds no saved model"),
         ("predict --model OUT --text2 x", "--text2 needs --text"),
@@ -192,7 +195,7 @@ def test_bad_input_ends_with_status_2_and_no_traceback() -> None:
     done = python("-m", "minbert", "train", "--out", "x", "--lr", "fast")
     assert done.returncode == 2
     assert done.stderr == (
-        "error: lr: must be a valid number, unable to parse string as a number (got 'fast')\n"
+        "error: --lr: must be a valid number, unable to parse string as a number (got 'fast')\n"
     )
     with pytest.raises(SystemExit) as caught:
         main([])
@@ -209,7 +212,27 @@ def test_finished_or_other_run_is_not_overwritten(model: Path, course_folder: Pa
     words = ["train", "--data", str(course_folder), *SMALL, "--out", str(model)]
     with pytest.raises(InputError, match="holds a run; add --resume"):
         main(words)
-    with pytest.raises(InputError, match="no interrupted run"):
+    with pytest.raises(InputError, match=r"^the training in .* is finished, .* with another --out"):
         main([*words, "--resume"])
-    with pytest.raises(InputError, match=r"lr: the run in .* has 0\.0002, not 0\.1"):
-        main([*words, "--resume", "--lr", "0.1"])
+
+
+def test_one_of_a_thing_is_singular(
+    course_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--layers", "1", "--train-limit", "4", "--tasks", "sst", "--out", str(tmp_path / "m")]
+    assert main(["train", "--data", str(course_folder), *SMALL, *words, "--epochs", "1"]) == 0
+    assert "strong on tiny, 1 layer, cpu: 1 step in 1 epoch" in capsys.readouterr().out
+    card = (tmp_path / "m" / "README.md").read_text()
+    assert "after 1 epoch." in card
+    assert "the first 1 layer\n" in card
+    with pytest.raises(InputError, match="has only 1 step, too few for 2 reports"):
+        main(["train", *words[:-1], str(tmp_path / "n"), "--reports-per-epoch", "2", *SMALL])
+
+
+def test_resume_with_other_options_is_refused(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_bytes((model / "run.json").read_bytes())
+    words = ["train", "--resume", "--out", str(tmp_path)]
+    with pytest.raises(InputError, match=r"^--lr: the run in .* has 0\.0002, not 0\.1; leave "):
+        main([*words, "--lr", "0.1"])
+    with pytest.raises(InputError, match="no interrupted run"):
+        main(words)

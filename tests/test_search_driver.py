@@ -368,18 +368,24 @@ def test_patient_pruner_looks_at_the_trials_own_curve() -> None:
 
 def test_tries_come_after_the_recipe_and_are_points_of_the_space() -> None:
     driver = open_driver(
-        InMemoryStorage(), space="weights", trials=4, try_=("weights=.2/.3/.5", "lr=1e-5")
+        InMemoryStorage(), space="weights", trials=3, try_=("loss_weights=.2/.3/.5",)
     )
-    weighted, slower = driver.study.trials[1:3]
+    weighted = driver.study.trials[1]
     assert weighted.weights == pytest.approx({"sst": 0.2, "para": 0.3, "sts": 0.5})
     params = driver.study.frozen(weighted).params
     assert params == pytest.approx({"u": 0.64, "v": 0.375})
-    # Outside of the space: it is run all the same, but the sampler cannot learn from it.
-    assert slower.config.lr == 1e-5
-    assert driver.study.frozen(slower).params == {}
     finish(driver)
     assert not weighted.fixed
-    assert len(driver.study.trials) == 4
+    assert len(driver.study.trials) == 3
+
+
+def test_a_try_outside_of_a_range_is_run_though_the_sampler_cannot_learn_from_it() -> None:
+    driver = open_driver(InMemoryStorage(), space="lr", trials=3, try_=("lr=1e-6",))
+    slower = driver.study.trials[1]
+    assert slower.config.lr == 1e-6
+    assert driver.study.frozen(slower).params == {}
+    finish(driver)
+    assert len(driver.study.trials) == 3
 
 
 def test_grid_goes_through_every_point_once_and_then_ends(tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def test_triangle_is_right_at_random_points(
     )
     seen = browser.run("return document.getElementById('triangle-says').innerText")
     best = rank(record.trials, Weights(2, 6, 2))[0]
-    assert "α 0.20, β 0.60, γ 0.20" in seen
+    assert "sst 0.20, para 0.60, sts 0.20" in seen
     assert f"trial {best.trial.number}, " in seen
 
 

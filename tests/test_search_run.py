@@ -9,16 +9,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from optuna.storages import InMemoryStorage
 from transformers import AutoModel
 
 from cluster.local import Cluster
 from minbert.__main__ import main as minbert_command
 from minbert.checkpoint import load_model
 from minbert.data import load_dataset
+from minbert.errors import InputError
 from minbert.evaluate import evaluate
 from search import export, run
 from search.folder import RunFolder
 from search.review import __main__ as review
+from search.setup import check_setup, stored_options
+from search.study import Study
 
 from .in_process import run_in_process, shared_ray
 
@@ -54,24 +58,55 @@ def refuse(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Refuse:
         (["--recipe", "storng"], "unknown recipe 'storng'; did you mean 'strong'?"),
         (["--encoder", "/no/such/encoder"], "/no/such/encoder"),
         (["--trails", "3"], "unknown option '--trails'; did you mean '--trials'?"),
-        (["--trials", "0"], "trials: must be greater than or equal to 1 (got '0')"),
-        (["--epochs", "many"], "epochs: "),
-        (["--objective", "1,-1,1"], "objective: weights must be finite numbers of at least 0"),
-        (["--objective", "0,0,0"], "objective: weights must not all be zero"),
+        (["--trials", "0"], "error: --trials: must be greater than or equal to 1 (got '0')"),
+        (["--epochs", "many"], "error: --epochs: must be a valid integer"),
+        (
+            ["--objective", "1,-1,1"],
+            "error: --objective: weights must be finite numbers of at least 0",
+        ),
+        (["--objective", "0,0,0"], "error: --objective: weights must not all be zero"),
         (["--data", "nowhere", "--encoder", "tiny"], "nowhere"),
         (["--data", "empty", "--encoder", "tiny"], "empty"),
         (["--data", "texts", "--encoder", "tiny"], "sentiment"),
         (["--out", "a-file", "--encoder", "tiny"], "cannot make the folder a-file/"),
         (["--name", "taken"], "runs/taken is there already; give another --name"),
         (["--address", "ray://head:10001"], "ray job submit"),
-        (["--time-budget", "soon"], "give a time such as 90s"),
-        (["--sampler", "gp"], "sampler: gp learns from finished trials alone; give --halving none"),
-        (["--sampler", "grid"], "--sampler grid: u of space weights is continuous"),
-        (["--pruner", "meadian"], "unknown pruner 'meadian'; there are: median, percentile"),
-        (["--pruner", "median:start=3"], "unexpected keyword argument 'start'"),
-        (["--try", "lr"], "--try lr: give fields as lr=2e-5 or weights=.2/.3/.5"),
-        (["--try", "lr=-1"], "--try lr=-1: lr: must be greater than 0"),
-        (["--try", "lr=1e-5", "--trials", "1"], "--trials 1 is too few for the recipe and 1 --try"),
+        (["--time-budget", "soon"], "error: --time-budget: give a time such as 90s"),
+        (["--sampler", "gp"], "error: --sampler: gp learns from finished trials alone; give --hal"),
+        (
+            ["--sampler", "tep"],
+            "error: --sampler: unknown value 'tep'; did you mean 'tpe'?; there are: tpe, gp",
+        ),
+        (["--name", "a/b"], "error: --name: a name holds no / and does not begin with a blank; "),
+        (
+            ["--sampler", "grid"],
+            "error: --sampler grid: loss_weights of space weights can have any value in a range, ",
+        ),
+        (
+            ["--pruner", "medain"],
+            "error: --pruner: unknown pruner 'medain'; did you mean 'median'?; there are: median, "
+            "percentile, patient, threshold, none",
+        ),
+        (
+            ["--pruner", "median:start=3"],
+            "error: --pruner: got an unexpected keyword argument 'start' (got 'median:start=3')",
+        ),
+        (["--pruner", "none:start=3"], "error: --pruner: got an unexpected keyword argument 'st"),
+        (["--pruner", "median:a=b"], "error: --pruner: give numbers, such as median:key=3 (got"),
+        (["--try", "lr"], "--try lr: give fields as lr=2e-5 or loss_weights=.2/.3/.5"),
+        (["--try", "lr=-1", "--space", "lr"], "--try lr=-1: lr: must be greater than 0"),
+        (
+            ["--try", "lr=1e-5", "--trials", "1", "--space", "lr"],
+            "--trials 1 is too few for the recipe and 1 --try",
+        ),
+        (
+            ["--try", "weights=.2/.3/.5", "--space", "lr"],
+            "error: --try weights=.2/.3/.5: space lr does not vary loss_weights; it varies lr",
+        ),
+        (
+            ["--try", "negative_strat=hard", "--space", "negatives"],
+            "does not vary negative_strat; did you mean 'negative_strategy'?; it varies ",
+        ),
         (["--start-from", "nowhere"], "nowhere holds no run"),
         (["--resume", "--name", "none", "--encoder", "tiny"], "runs/none holds no run to resume"),
         (["--storage", "nosuch://db", "--encoder", "tiny"], "--storage: "),
@@ -100,6 +135,15 @@ def test_error_in_own_space_is_told_before_anything_runs(refuse: Refuse, tmp_pat
     (tmp_path / "mine.py").write_text("def space(trial):\n    return {'batch_size': 0}\n")
     line = refuse("--space", "mine.py")
     assert line == "error: mine.py:2: batch_size: must be greater than or equal to 1 (got 0)"
+
+
+def test_the_ranges_of_all_spaces_stand_in_one_column() -> None:
+    code, text = said(run.main, "--list-spaces")
+    rows = [line for line in text.splitlines() if line.startswith("    ")]
+    assert code == 0
+    assert len(rows) > 30
+    (start,) = {re.match(r" {4}\S+( \S+)*  +", row).end() for row in rows}  # type: ignore[union-attr]
+    assert all(row[start - 2 : start] == "  " for row in rows)
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +196,36 @@ def test_a_search_says_what_it_will_do_and_what_came_of_it(finished: tuple[Path,
     assert "better" not in text
 
 
+def test_of_two_tasks_nothing_is_said_of_the_third(
+    machine: Cluster,  # noqa: ARG001
+    tmp_path: Path,
+    course_folder: Path,
+) -> None:
+    made = ["--data", course_folder, "--encoder", "tiny", "--layers", "1", "--tasks", "sst,sts"]
+    made += ["--trials", "2", "--epochs", "1", "--halving", "none", "--out", tmp_path]
+    code, text = said(run.main, *made, "--name", "two")
+    assert code == 0
+    assert ", 1 layer\n" in text
+    shown = text.replace("1.5,0,1", "").replace(str(tmp_path), "").replace(str(course_folder), "")
+    assert "β" not in shown
+    assert re.search(r"Loss weights: α 0\.\d\d  γ 0\.\d\d \(sst, sts\)", text)
+    assert "para" not in shown.replace("compar", "")
+    # What is suggested works, and the page leaves the third task out as well.
+    (suggested,) = re.findall(r"-m search.review (.*) --weights (.*)", text)
+    assert suggested == (str(tmp_path / "two"), "1.5,0,1")
+    code, text = said(review.main, tmp_path / "two", "--weights", "1.5,0,1")
+    assert code == 0
+    assert "Under score weights 1.5,0,1 (sst, para, sts): trial" in text
+    assert re.search(r"score +sst +sts +report", text)
+    ranking = json.loads(said(review.main, tmp_path / "two", "--json")[1])
+    assert ranking["weights"] == {"sst": 0.5, "sts": 0.5}
+    page = (tmp_path / "two" / "report.html").read_text()
+    assert "loss weights α, γ" in page
+    assert (
+        '"columns":["trial","name","state","score","sst","sts","epochs","seconds","α","γ"' in page
+    )
+
+
 def test_a_search_leaves_its_record(finished: tuple[Path, str]) -> None:
     folder, _ = finished
     assert {path.name for path in folder.iterdir()} == {
@@ -200,7 +274,8 @@ def test_review_shows_the_run_and_any_weighting(finished: tuple[Path, str]) -> N
     assert code == 0
     one_line = " ".join(text.split())
     assert re.search(
-        r"Under weights 0,0,1: trial \d .* scores highest, .*; its model is kept", one_line
+        r"Under score weights 0,0,1 \(sst, para, sts\): trial \d .* highest, .*; its model is kept",
+        one_line,
     )
     assert "What each keep rule keeps" in text
     code, text = said(review.main, folder, "--json", "--weights", "0,0,1")
@@ -340,13 +415,82 @@ def test_a_study_made_with_other_settings_is_not_gone_on_with(
     made = resume_options(folder, course_folder)
     code, text = said(run.main, *made, "--objective", "1,2,1")
     assert code == 2
-    assert "made with another objective: 1.0,1.0,1.0, and now it is 1.0,2.0,1.0" in text
-    code, text = said(run.main, *made, "--trials", "3")
+    assert text == (
+        "error: --objective 1,2,1: the study was made with --objective 1,1,1; give that, or start "
+        "a new run with another --name\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--seed", "3"], "--seed 3: the study was made with --seed 0; give that, or start"),
+        (["--dev-limit", "9"], "--dev-limit 9: the study was made with --dev-limit 20; give that"),
+        (["--layers", "1"], "--layers 1: the study was made without --layers; leave it out, or st"),
+        (["--tasks", "sst,sts"], "--tasks sst,sts: the study was made with --tasks sst,para,sts; "),
+        (["--space", "lr"], "--space lr: the study was made with --space weights; give that, or"),
+        (["--pruner", "none"], "--pruner none: the study was made with --pruner median; give that"),
+    ],
+)
+def test_what_differs_from_the_study_is_told_by_the_option(
+    options: list[str], words: str, finished: tuple[Path, str]
+) -> None:
+    folder, _ = finished
+    # What is not given is what the study was made with.
+    made = ["--resume", "--out", folder.parent, "--name", folder.name]
+    code, text = said(run.main, *made, *options)
     assert code == 2
-    assert "--trials 3: the study has 4 already" in text
-    code, text = said(run.main, *made[:-3], "--resume", "--halving", "none")
+    assert text.startswith(f"error: {words}")
+    assert text.count("\n") == 1
+
+
+def test_what_changed_since_the_study_was_made_is_told_without_hashes() -> None:
+    study = Study.create(
+        InMemoryStorage(),
+        "s",
+        made := {
+            "file of the space": "e9d8",
+            "recipe's lr": 2e-4,
+            "data files": {"sts-dev.csv": "ab", "sts-train.csv": "cd"},
+            "encoder": {"name": "mine", "sha256": "ef"},
+        },
+    )
+    check_setup(study, made)
+    for change, words in (
+        ({"file of the space": "0"}, "the space file has changed since"),
+        ({"recipe's lr": 1e-4}, "the recipe has changed since the study was made: lr was 0.0002"),
+        ({"data files": {"sts-dev.csv": "ab", "sts-train.csv": "0"}}, "sts-train.csv has changed"),
+        ({"data files": {"sts-dev.csv": "ab"}}, "sts-train.csv is gone since"),
+        ({"encoder": {"name": "mine", "sha256": "0"}}, "the encoder's weights have changed since"),
+    ):
+        with pytest.raises(InputError, match=f"^{re.escape(words)}") as refused:
+            check_setup(study, {**made, **change})
+        assert str(refused.value).endswith(", or start a new run with another --name")
+        assert not re.search("e9d8|'cd'|'ef'", str(refused.value))
+
+
+def test_a_sampler_that_unpickles_is_not_taken_because_a_folder_says_so() -> None:
+    setup = {"recipe": "strong", "sampler": "cmaes", "halving": "none"}
+    study = Study.create(InMemoryStorage(), "s", setup)
+    assert stored_options(study)[0].get("sampler") is None
+    assert stored_options(study)[0]["halving"] == "none"
+
+
+def test_resume_needs_no_more_than_the_name(finished: tuple[Path, str], tmp_path: Path) -> None:
+    shutil.copytree(finished[0], tmp_path / "first")
+    name = ["--resume", "--out", tmp_path, "--name", "first"]
+    code, text = said(run.main, *name, "--trials", "5")
+    assert code == 0
+    assert "Trials    5, recipe strong first (epochs: 1," in text
+    assert "sst 40/20/8" in text
+    # Of a space file only its name is stored.
+    study = RunFolder(tmp_path / "first").load_study()
+    study._storage.set_study_user_attr(
+        study._id, "setup", {**study.setup, "space": "mine", "file of the space": "0"}
+    )
+    code, text = said(run.main, *name)
     assert code == 2
-    assert "no run in" in text
+    assert text.startswith("error: --space is required: the study was made with the file mine.py")
 
 
 def test_second_driver_is_refused(finished: tuple[Path, str], course_folder: Path) -> None:
@@ -416,3 +560,9 @@ def test_ctrl_c_keeps_what_there_is(tmp_path: Path, course_folder: Path) -> None
     assert summary["trials"][0]["state"] == "cut short"
     best = load_model(tmp_path / "cut" / "best")
     assert best.info.report.scores == summary["trials"][summary["winner"]]["scores"]
+
+
+def test_the_readme_names_what_a_first_try_needs() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for words in ("--data toy", "--encoder tiny", "--layers N", "--name NAME"):
+        assert words in readme

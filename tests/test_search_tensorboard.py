@@ -317,8 +317,8 @@ def test_run_names_are_short_and_safe_as_folders(
 
 
 def test_hyperparameters_have_their_types_and_domains(search: Callable[..., Search]) -> None:
-    # Another learning rate than the space has, and a field that it leaves alone.
-    one = search(trials=4, try_=["lr=2e-3,warmup=.3"]).go().end()
+    # Another learning rate and another batch size than the space has.
+    one = search(trials=4, try_=["lr=2e-3,batch_size=128"]).go().end()
     experiment = metadata.parse_experiment_plugin_data(
         about_hparams(one.folder, metadata.EXPERIMENT_TAG)
     )
@@ -337,9 +337,8 @@ def test_hyperparameters_have_their_types_and_domains(search: Callable[..., Sear
         "α": (0, 1),
         "β": (0, 1),
         "γ": (0, 1),
-        "batch_size": (16, 64),
+        "batch_size": (16, 128),
         "lr": (1e-5, 2e-3),
-        "warmup": (0.1, 0.3),
     }
     assert discrete == {
         "optimizer": ["adamw", "radam"],

@@ -7,7 +7,7 @@ from minbert.report import Report
 from minbert.tasks import Task
 from minbert.weights import Weights
 from search.record import Decision, State, TrialRecord
-from search.weighting import hidden, rank, replay
+from search.weighting import hidden, other_weights, rank, replay
 
 
 def trial(number: int, state: State, *scores: tuple[float, float, float]) -> TrialRecord:
@@ -94,3 +94,18 @@ def test_keep_rules_are_replayed() -> None:
     # the second; by its keep weights, sst alone, the second is the best.
     assert replay(TRIALS[0], "any_task").step == 3
     assert replay(TRIALS[0], "weighted").step == 2
+
+
+@pytest.mark.parametrize(
+    ("tasks", "weights"),
+    [
+        (("sst", "para", "sts"), "1.5,1,1.5"),
+        (("sst", "sts"), "1.5,0,1"),
+        (("para", "sts"), "0,1.5,1"),
+        (("para",), "None"),
+    ],
+)
+def test_score_weights_to_try_are_those_of_the_tasks_in_use(
+    tasks: tuple[Task, ...], weights: str
+) -> None:
+    assert str(other_weights(tasks)) == weights

@@ -8,11 +8,11 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from minbert.errors import InputError, plain
+from minbert.output import counted
 from minbert.settings import make_parser, run_command
 from minbert.weights import Weights
 from search.folder import RunFolder
 from search.patience import reason_of, told
-from search.record import counted
 from search.results import strict_json, trial_as_json
 from search.weighting import KEEP_RULES, hidden, rank, replay
 
@@ -27,7 +27,7 @@ Show what a search found, also while it runs, from its record: nothing is traine
   python -m search.review runs/NAME                        the trials, best first
   python -m search.review runs/NAME --trial 7              one trial: reports, decisions, errors
   python -m search.review runs/NAME --compare 0 7          two trials, with the paired difference
-  python -m search.review runs/NAME --weights 1.5,1,1.5    ranked by other weights of sst, para, sts
+  python -m search.review runs/NAME --weights 1.5,1,1.5    ranked by other score weights
   python -m search.review runs/NAME --keep-rules           what each keep rule would have kept
   python -m search.review runs/NAME --html                 write report.html into the run's folder
 """
@@ -47,7 +47,9 @@ def main() -> int:
     )
     what.add_argument("--html", action="store_true", help="write report.html, the page to read")
     what.add_argument("--json", action="store_true", help="one JSON object, for programs")
-    parser.add_argument("--weights", help="rank by these weights of sst, para and sts: 1.5,1,1.5")
+    parser.add_argument(
+        "--weights", help="rank by these score weights of sst, para, sts: 1.5,1,1.5"
+    )
     parser.add_argument(
         "--keep-rules", action="store_true", help="replay the course report's two keep rules"
     )
@@ -105,10 +107,9 @@ def _head(run: Run) -> RenderableType:
     lines = [f"{run.folder.name}: {trials} ({', '.join(counts)})"]
     if run.dropped:
         named = ", ".join(f"trial {trial} report {step}" for trial, step in run.dropped[:6])
-        lines.append(
-            f"{len(run.dropped)} models were on the front when its limit was met and are not "
-            f"kept: {named}{' and more' if len(run.dropped) > 6 else ''}."
-        )
+        more = " and more" if len(run.dropped) > 6 else ""
+        models = counted(len(run.dropped), "model")
+        lines.append(f"No longer kept, as --front was full: {models}, {named}{more}.")
     return Text("\n".join(lines))
 
 
@@ -119,7 +120,7 @@ def _as_json(run: Run, weights: Weights | None) -> dict[str, Any]:
     return {
         "run": str(run.folder),
         "planned": record.planned,
-        "weights": weights.normalised(1.0),
+        "weights": weights.normalised(1.0, run.inputs.tasks),
         "ranking": [
             {
                 "trial": one.trial.number,

@@ -190,7 +190,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 
 
 def parse_weights(text: str, run: Run) -> Weights:
-    """Three weights from a command line.
+    """Three score weights from a command line.
 
     Raises:
         InputError: they are none, or give none to the tasks that the run scored.

@@ -63,7 +63,7 @@ function sayWinner(weights) {
   const winner = winnerAt(weights);
   const shares = weights.map((weight) => fixed(Math.max(0, weight), 2));
   const lines = [
-    `α ${shares[0]}, β ${shares[1]}, γ ${shares[2]}`,
+    `sst ${shares[0]}, para ${shares[1]}, sts ${shares[2]}`,
     `trial ${winner.trial}, ${winner.name}`,
     `report ${winner.report}, ${winner.state}: score ${fixed(winner.score, 4)}`,
     `sst ${fixed(winner.scores[0])}, para ${fixed(winner.scores[1])}, sts ${fixed(winner.scores[2])}`,
@@ -87,7 +87,7 @@ function drawTriangle(map) {
     const [x, y] = [0, 1].map((axis) => points.reduce((sum, point) => sum + point[axis], 0) / points.length);
     if (region.share > 0.01) map.append(svg("text", { x, y: y + 1.2, class: "number" }, region.trial));
   }
-  const titles = [["all on sst (α)", 50, -3], ["all on para (β)", 6, HEIGHT + 6], ["all on sts (γ)", 94, HEIGHT + 6]];
+  const titles = [["all on sst", 50, -3], ["all on para", 6, HEIGHT + 6], ["all on sts", 94, HEIGHT + 6]];
   titles.forEach(([text, x, y]) => map.append(svg("text", { x, y }, text)));
   map.append(svg("circle", { id: "pointer", r: 1.4, fill: "none", stroke: "black", "stroke-width": 0.6 }));
   const inputs = [...document.querySelectorAll("#weights input")];

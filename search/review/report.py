@@ -18,9 +18,10 @@ from plotly.offline import get_plotlyjs
 from minbert.card import caveat_of
 from minbert.checkpoint import write_whole
 from minbert.errors import plain
+from minbert.output import counted
 from minbert.tasks import TASK_NAMES, TASKS
 from search.noise import noise_in_words
-from search.record import GREEK, OVER, SearchRecord, TrialRecord, counted, field_texts
+from search.record import GREEK, OVER, SearchRecord, TrialRecord, field_texts
 from search.rerun import train_command, train_options
 from search.results import strict_json
 from search.spaces import built_in_spaces, load_space
@@ -93,7 +94,6 @@ def page(run: Run) -> str:
         ],
         experiments=_experiments(run),
         has_triangle=bool(divided),
-        greek=[(GREEK[task], task) for task in TASK_NAMES],
         objective_weights={task: run.objective.of(task) for task in TASK_NAMES},
         hidden=hidden_in_words(record, run.objective),
         keep_rules=_keep_rules(record),
@@ -126,10 +126,9 @@ def _plainly(value: Any) -> Any:
 def _about(run: Run) -> str:
     tasks = ", ".join(TASKS[task].title for task in run.inputs.tasks)
     encoder = run.setup["encoder"]
-    layers = f"{encoder['layers']} layer{'s' * (encoder['layers'] != 1)}"
     return (
         f"Space {run.setup['space']}, recipe {run.setup['recipe']}; {tasks} on "
-        f"{run.inputs.data}; {encoder['name']}, {layers}."
+        f"{run.inputs.data}; {encoder['name']}, {counted(encoder['layers'], 'layer')}."
     )
 
 
@@ -182,12 +181,16 @@ def _answer(
         ],
         "objective": ", ".join(f"{share:.2f} {task}" for task, share in objective.items()),
         "chosen": [
-            ("loss weights α, β, γ", ", ".join(f"{w:.3f}" for w in winner.weights.values())),
+            (
+                f"loss weights {', '.join(GREEK[task] for task in winner.weights)}",
+                ", ".join(f"{weight:.3f}" for weight in winner.weights.values()),
+            ),
             ("report kept", f"{winner.kept.step} of {winner.reports_in_all}"),
             ("how it ended", f"{winner.state}{f': {winner.why}' if winner.why else ''}"),
             (
                 "departs from the recipe in",
-                ", ".join(field_texts(record.departures(winner))) or "nothing",
+                ", ".join(field_texts(record.departures(winner), winner.config.train_tasks))
+                or "nothing",
             ),
         ],
         "winner_command": f"{command} {train_options(winner.config, recipe)} --out winner",
@@ -411,11 +414,12 @@ def _regions(divided: list[Region], run: Run) -> list[dict[str, Any]]:
 
 def _table(record: SearchRecord, recipe: str) -> dict[str, Any]:
     varied = varied_columns(record.trials)
-    names = ["trial", "name", "state", "score", *TASK_NAMES, "epochs", "seconds", *varied]
+    tasks = record.tasks
+    names = ["trial", "name", "state", "score", *tasks, "epochs", "seconds", *varied]
     rows = []
     for trial in record.ranked:
         kept = trial.kept
-        numbers = [trial.score, *(kept.scores.get(t) if kept else None for t in TASK_NAMES)]
+        numbers = [trial.score, *(kept.scores.get(t) if kept else None for t in tasks)]
         epochs = trial.reports[-1].epoch if trial.reports else 0.0
         values = [None if trial.was_refused else value_of(trial, c) for c in varied]
         cells = [trial.number, trial.name, trial.state, *numbers, epochs, trial.seconds, *values]

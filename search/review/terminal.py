@@ -12,10 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from minbert.errors import plain
+from minbert.output import counted
 from minbert.report import Report
 from minbert.tasks import TASK_NAMES, TASKS, Task
 from search.noise import Noise, noise_in_words
-from search.record import GREEK, OVER, SearchRecord, TrialRecord, counted, field_texts
+from search.record import GREEK, OVER, SearchRecord, TrialRecord, field_texts
 
 # Rows of the live table; the rest of the trials are counted below it.
 _ROWS = 12
@@ -108,7 +109,7 @@ class LiveTable:
         paused = self._record.count("paused")
         passed = time.monotonic() - self._start
         parts = [
-            f"{over} of {self._record.planned} trials over",
+            f"{over} of {counted(self._record.planned, 'trial')} over",
             *([f"{paused} paused"] if paused else []),
             f"{running} of {self._record.slots} slots busy",
             clock(passed),
@@ -153,7 +154,7 @@ def trials_table(record: SearchRecord, rows: int | None = None) -> Table:
     # The only column that may be wrapped, and so the only one that gives way where the terminal is
     # narrow; its text is cut instead.
     table.add_column("trial")
-    for heading in ("score", *TASK_NAMES, "report"):
+    for heading in ("score", *record.tasks, "report"):
         table.add_column(heading, justify="right", no_wrap=True, min_width=5)
     table.add_column("state", no_wrap=True, min_width=9)
     for trial in shown:
@@ -162,7 +163,7 @@ def trials_table(record: SearchRecord, rows: int | None = None) -> Table:
             str(trial.number),
             Text(trial.name, no_wrap=True, overflow="ellipsis"),
             _score(trial.score),
-            *(_score(scores.get(task)) for task in TASK_NAMES),
+            *(_score(scores.get(task)) for task in record.tasks),
             f"{len(trial.reports)}/{trial.reports_in_all}",
             trial.state,
             style="bold" if trial.state == "running" else None,
@@ -200,10 +201,10 @@ def outcome(record: SearchRecord, noise: Noise | None = None) -> Sequence[Render
     is_open = record.count("running", "paused", "waiting")
     word = "Highest so far" if is_open else "Winner"
     parts.append(Text(f"{word}: trial {winner.number}, {winner.name}", style="bold"))
-    parts.append(Text(f"Loss weights: {weights} (sst, para, sts)"))
+    parts.append(Text(f"Loss weights: {weights} ({', '.join(winner.weights)})"))
     departures = record.departures(winner)
     departures.pop("loss_weights", None)
-    if others := field_texts(departures):
+    if others := field_texts(departures, winner.config.train_tasks):
         parts.append(Text("Where it departs from the recipe: " + ", ".join(others)))
     if baseline is None or baseline.kept is None:
         parts.append(Text("The recipe itself has no score to set beside it."))

@@ -38,7 +38,7 @@ def trial_text(
             parts += _mistakes(task, texts, answers[task])
     if not trial.was_refused:
         rest = {name: v for name, v in trial.config if name not in departures and v is not None}
-        parts += ["### The rest of its configuration", _fields(rest)]
+        parts += ["### The rest of its configuration", _fields(rest, trial.config.train_tasks)]
     return "\n\n".join(parts)
 
 
@@ -62,13 +62,14 @@ def _standing(trial: TrialRecord, departures: Mapping[str, Any]) -> Iterator[str
         )
     origin = f" ({escaped(trial.origin)})" if trial.origin else ""
     if departures:
-        yield f"Where it departs from the recipe{origin}: {_fields(departures)}"
+        fields = _fields(departures, trial.config.train_tasks)
+        yield f"Where it departs from the recipe{origin}: {fields}"
     elif not trial.was_refused:
         yield "It trains as the recipe does."
 
 
-def _fields(fields: Mapping[str, Any]) -> str:
-    return ", ".join(map(escaped, field_texts(fields)))
+def _fields(fields: Mapping[str, Any], tasks: Sequence[Task]) -> str:
+    return ", ".join(map(escaped, field_texts(fields, tasks)))
 
 
 def _history(trial: TrialRecord) -> Iterator[str]:

@@ -47,7 +47,7 @@ def show_trial(run: Run, trial: TrialRecord) -> list[RenderableType]:
 def _departures(record: SearchRecord, trial: TrialRecord) -> str:
     if trial.was_refused:
         return "what the space would not say"
-    return ", ".join(field_texts(record.departures(trial))) or "nothing"
+    return ", ".join(field_texts(record.departures(trial), trial.config.train_tasks)) or "nothing"
 
 
 def _attempt_in_words(attempt: Attempt, machine: str) -> str:
@@ -62,7 +62,7 @@ def _attempt_in_words(attempt: Attempt, machine: str) -> str:
 
 def _reports_table(run: Run, trial: TrialRecord) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("report", "epoch", "score", *TASK_NAMES):
+    for heading in ("report", "epoch", "score", *run.inputs.tasks):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("decision")
     table.add_column("model", no_wrap=True)
@@ -72,7 +72,7 @@ def _reports_table(run: Run, trial: TrialRecord) -> Table:
             f"{report.step}/{trial.reports_in_all}",
             f"{report.epoch:.2f}",
             f"{report.score:.3f}",
-            *(f"{report.scores[t]:.3f}" if t in report.scores else "" for t in TASK_NAMES),
+            *(f"{report.scores[task]:.3f}" for task in run.inputs.tasks),
             Text(f"{decision.verdict}{reason}"),
             "kept" if run.is_kept(trial.number, report.step) else "",
         )

@@ -12,9 +12,10 @@ LOSS_WEIGHTS = "loss_weights"
 def varied_columns(trials: Sequence[TrialRecord]) -> list[str]:
     """Names of the columns, in the order in which fields first depart from the recipe."""
     fields = dict.fromkeys(name for trial in trials for name in trial.fields)
+    greek = [GREEK[task] for task in TASK_NAMES if any(task in t.weights for t in trials)]
     columns: list[str] = []
     for name in fields:
-        columns += GREEK.values() if name == LOSS_WEIGHTS else [name]
+        columns += greek if name == LOSS_WEIGHTS else [name]
     return columns
 
 
@@ -22,7 +23,7 @@ def value_of(trial: TrialRecord, column: str) -> bool | int | float | str:
     """A trial's value in a column: what it was trained with, chosen by the space or not."""
     for task in TASK_NAMES:
         if column == GREEK[task]:
-            return trial.weights[task]
+            return trial.weights.get(task, 0.0)
     value: Any = getattr(trial.config, column)
     if isinstance(value, bool | int | float | str):
         return value

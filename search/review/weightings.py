@@ -5,9 +5,9 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from minbert.tasks import TASK_NAMES
+from minbert.output import counted
 from minbert.weights import Weights
-from search.record import SearchRecord, counted
+from search.record import SearchRecord
 from search.weighting import KEEP_RULES, hidden, rank, replay
 
 from .reading import Run
@@ -21,7 +21,7 @@ def under_weights(run: Run, weights: Weights) -> list[RenderableType]:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("#", justify="right")
     table.add_column("trial")
-    for heading in ("score", *TASK_NAMES, "report"):
+    for heading in ("score", *run.inputs.tasks, "report"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("state", no_wrap=True)
     table.add_column("model", no_wrap=True)
@@ -30,7 +30,7 @@ def under_weights(run: Run, weights: Weights) -> list[RenderableType]:
             str(one.trial.number),
             Text(one.trial.name, no_wrap=True, overflow="ellipsis"),
             f"{one.score:.3f}",
-            *(f"{one.report.scores[t]:.3f}" if t in one.report.scores else "" for t in TASK_NAMES),
+            *(f"{one.report.scores[task]:.3f}" for task in run.inputs.tasks),
             f"{one.report.step}/{one.trial.reports_in_all}",
             one.trial.state,
             "kept" if run.is_kept(one.trial.number, one.report.step) else "",
@@ -39,8 +39,9 @@ def under_weights(run: Run, weights: Weights) -> list[RenderableType]:
     there = "is kept" if run.is_kept(best.trial.number, best.report.step) else "is no longer kept"
     folder = run.folder.arguments
     lines = [
-        f"Under weights {weights}: trial {best.trial.number} ({best.trial.name}) at report "
-        f"{best.report.step} scores highest, {best.score:.3f}; its model {there}.",
+        f"Under score weights {weights} (sst, para, sts): trial {best.trial.number} "
+        f"({best.trial.name}) at report {best.report.step} scores highest, {best.score:.3f}; its "
+        f"model {there}.",
         hidden_in_words(run.record, weights),
         "Chosen on these dev data, so optimistic. To save the model:",
         f"  python -m search.export {folder} --weights {weights} --to DIR",

@@ -74,7 +74,47 @@ def test_classes_that_start_at_1_and_have_a_gap_are_noted(folder: Path, tiny: Pr
     for split in ("train", "dev"):
         edit(folder / f"ids-sst-{split}.csv", label(lambda _, grade: int(grade) * 3))
     (note,) = notes(folder, tiny)
-    assert note.startswith("sst: classes 0, 1, 2, 4, 5 and 6 more never occur in ids-sst-train")
+    assert note == (
+        "sst: label 6 in 12 rows of ids-sst-train.csv, first on line 3; label 6 in 5 rows of "
+        "ids-sst-dev.csv, first on line 3; label 9 in 12 rows of ids-sst-train.csv, first on line "
+        "4; label 9 in 5 rows of ids-sst-dev.csv, first on line 4; label 12 in 12 rows of "
+        "ids-sst-train.csv, first on line 5, and 3 more, where classes 0, 1, 2, 4, 5 and 6 more "
+        "never occur of the 16 that this makes; correct the labels, or number the classes without "
+        "a gap"
+    )
+
+
+def test_labels_beyond_a_gap_are_noted_with_their_lines_and_strict_refuses_them(
+    folder: Path, tiny: Pretrained
+) -> None:
+    slips = label(lambda n, grade: 7 if n in (11, 20, 33) else int(grade))
+    edit(folder / "ids-sst-train.csv", slips)
+    note = (
+        "sst: label 7 in 3 rows of ids-sst-train.csv, first on line 13, where classes 5, 6 never "
+        "occur of the 8 that this makes; correct the labels, or number the classes without a gap"
+    )
+    assert notes(folder, tiny) == [note]
+    # From the cache as well.
+    inputs = InputSettings(data=str(folder))
+    for _ in range(2):
+        assert note in load_dataset(inputs, tiny.tokenizer(), cache=folder / "../cache").notes
+    strict = inputs.replace(strict=True)
+    for cache in (None, folder / "../cache"):
+        with pytest.raises(InputError) as refused:
+            load_dataset(strict, tiny.tokenizer(), cache=cache)
+        assert str(refused.value) == f"{note}, or leave out --strict"
+    edit(folder / "ids-sst-dev.csv", label(lambda n, grade: 9 if n == 2 else int(grade)))
+    assert "; label 9 in 1 row of ids-sst-dev.csv, first on line 4, where" in notes(folder, tiny)[0]
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+def test_classes_without_a_gap_between_them_are_fine_with_strict(
+    shift: int, folder: Path, tiny: Pretrained
+) -> None:
+    for split in ("train", "dev"):
+        # Six classes, and where they start does not matter.
+        edit(folder / f"ids-sst-{split}.csv", label(lambda n, _: n % 6 + shift))
+    assert len(notes(folder, tiny, strict=True)) == shift
 
 
 def test_a_class_that_only_dev_has_is_noted(folder: Path, tiny: Pretrained) -> None:

@@ -635,10 +635,10 @@ def test_train_refuses_what_is_too_long_before_it_writes_anything(
 
 SPACE = """
 def space(trial):
-    kind = trial.suggest_categorical("pair_encoding", ["separate", "joint"])
+    kind = trial.suggest_categorical("pair_encoding", CHOICES)
     if kind == "joint":
         return {"pair_encoding": kind, "para_head": "linear", "sts_head": "linear"}
-    return {"pair_encoding": kind}
+    return {"pair_encoding": kind, "para_head": "difference", "sts_head": "cosine"}
 """
 
 
@@ -648,7 +648,7 @@ def space(trial):
         ("lr", {}, None),
         ("mine.py", {}, "(pair_encoding joint), but the encoder has 50; give --max-length 23"),
         (
-            "lr",
+            "separate.py",
             {"try_": ("pair_encoding=joint,para_head=linear,sts_head=linear",)},
             "(pair_encoding joint), but the encoder has 50; give --max-length 23",
         ),
@@ -658,7 +658,8 @@ def test_a_search_refuses_what_its_space_may_propose_before_anything_starts(
     space: str, more: dict[str, Any], said: str | None, tmp_path: Path, long_data: Path
 ) -> None:
     if space.endswith(".py"):
-        (tmp_path / space).write_text(SPACE)
+        choices = '["separate"]' if space == "separate.py" else '["separate", "joint"]'
+        (tmp_path / space).write_text(SPACE.replace("CHOICES", choices))
         space = str(tmp_path / space)
     settings = StudySettings.check(
         {"space": space, "trials": 3, "out": str(tmp_path / "runs"), **more}
