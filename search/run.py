@@ -72,6 +72,9 @@ def main() -> int:
     # by to save its trials and to write its results.
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # What services, queues and `timeout` end a program with is taken for a Ctrl-C, by whichever
+    # handler there is for that: Ray Tune has one of its own while trials run.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         with told():
             return run_search(settings, inputs, console)

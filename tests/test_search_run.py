@@ -1,8 +1,10 @@
 """python -m search.run as a user types it: what it refuses, and one whole search."""
 
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -386,8 +388,8 @@ from search.driver import Driver
 def reported(driver, number, attempt, report, *more, reported=Driver.reported):
     goes_on = reported(driver, number, attempt, report, *more)
     if report.step == 3:
-        # As a terminal does it: the signal goes to the whole group of processes.
-        os.killpg(0, signal.SIGINT)
+        # As a terminal and `timeout` do it: the signal goes to the whole group of processes.
+        os.killpg(0, int(os.environ["SIGNAL"]))
     return goes_on
 
 Driver.reported = reported
@@ -396,12 +398,16 @@ run_command(run.main)
 """
 
 
-def test_ctrl_c_keeps_what_there_is(tmp_path: Path, course_folder: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_keeps_what_there_is(
+    number: signal.Signals, tmp_path: Path, course_folder: Path
+) -> None:
     arguments = ["--data", str(course_folder), "--encoder", "tiny", "--epochs", "900"]
     arguments += ["--no-dashboard", "--out", str(tmp_path), "--name", "cut"]
     done = subprocess.run(
         [sys.executable, "-c", INTERRUPTS_ITSELF, *arguments],
         cwd=ROOT,
+        env={**os.environ, "SIGNAL": str(int(number))},
         capture_output=True,
         text=True,
         start_new_session=True,
@@ -414,5 +420,6 @@ def test_ctrl_c_keeps_what_there_is(tmp_path: Path, course_folder: Path) -> None
     ) in done.stdout
     summary = json.loads((tmp_path / "cut" / "summary.json").read_text())
     assert summary["trials"][0]["state"] == "cut short"
+    assert len((tmp_path / "cut" / "trials.csv").read_text().splitlines()) == 2
     best = load_model(tmp_path / "cut" / "best")
     assert best.info.report.scores == summary["trials"][summary["winner"]]["scores"]
