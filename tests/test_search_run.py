@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from minbert.__main__ import main as minbert_command
 from minbert.checkpoint import load_model
 from minbert.data import load_dataset
 from minbert.evaluate import evaluate
+from minbert.settings import command_of
 from search import export, run
 from search.folder import RunFolder
 from search.review import __main__ as review
@@ -217,9 +219,11 @@ def test_page_of_a_search_tells_what_it_was_run_with(finished: tuple[Path, str])
     summary = json.loads((folder / "summary.json").read_text())
     winner = summary["trials"][summary["winner"]]
     assert f"<b>trial {winner['number']}, {winner['name']}</b>" in text
-    assert "4 trials. It is done." in text
+    assert ". The search is done." in text
     assert "If all configurations were equal" in text
-    assert "python -m search.run --data" in text
+    assert f"<pre>{command_of('search.run')} --data" in text
+    assert f"<code>{command_of('search.export')} " in text
+    assert f"<pre>{command_of('minbert')} train " in text
     for sha256 in summary["data"]["files"].values():
         assert sha256 in text
 
@@ -274,6 +278,8 @@ def test_exported_model_has_the_recorded_scores(
     data = load_dataset(saved.info.inputs, saved.tokenizer, cache=None)
     results = evaluate(saved.model, data)
     assert {task: result.score for task, result in results.items()} == best["scores"]
+    inputs = f"--data {saved.info.inputs.data} --dev-limit 20"
+    assert f"evaluate --model {tmp_path / 'model'} {inputs}\n" in text
     assert (tmp_path / "model" / "predictions" / "sts-dev-output.csv").is_file()
 
 
@@ -418,8 +424,14 @@ def test_an_interruption_keeps_what_there_is(
     assert (
         "The search is not done: it was interrupted, and 10 of 10 trials are not over"
     ) in done.stdout
+    (hint,) = re.findall(r"To go on: (.*)", done.stdout)
+    typed = shlex.join([*arguments, "--resume"])
+    assert hint == f"{command_of('search.run')} {typed}"
+    code, text = said(review.main, tmp_path / "cut")
+    assert (code, text.count(f"not over. To go on: {hint}\n")) == (0, 1)
     summary = json.loads((tmp_path / "cut" / "summary.json").read_text())
-    assert summary["trials"][0]["state"] == "cut short"
+    recipe = summary["trials"][0]
+    assert (recipe["state"], recipe["why"]) == ("cut short", "it was interrupted")
     assert len((tmp_path / "cut" / "trials.csv").read_text().splitlines()) == 2
     best = load_model(tmp_path / "cut" / "best")
     assert best.info.report.scores == summary["trials"][summary["winner"]]["scores"]

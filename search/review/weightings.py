@@ -5,6 +5,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from minbert.settings import command_of
 from minbert.tasks import TASK_NAMES
 from minbert.weights import Weights
 from search.record import SearchRecord, counted
@@ -43,7 +44,7 @@ def under_weights(run: Run, weights: Weights) -> list[RenderableType]:
         f"{best.report.step} scores highest, {best.score:.3f}; its model {there}.",
         hidden_in_words(run.record, weights),
         "Chosen on these dev data, so optimistic. To save the model:",
-        f"  python -m search.export {folder} --weights {weights} --to DIR",
+        f"  {command_of('search.export')} {folder} --weights {weights} --to DIR",
     ]
     return [table, *(Text(line) for line in lines)]
 
