@@ -107,9 +107,8 @@ def test_pages_after_the_search(
     browser.open(seen.folder.page.as_uri())
     browser.wait_for(
         f"{begun} trials, written ",
-        f"it was interrupted, and {record.left} of {TRIALS} trials are not over. To go on: "
-        f"{command_of('search.run')} ",
-        "--resume",
+        f"it was interrupted, and {record.left} of {TRIALS} trials are not over.",
+        f"To go on:\n{command_of('search.run')} ",
         f"{begun} of {begun} trials",
     )
     browser.run("elements.forEach(draw)")
