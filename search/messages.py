@@ -62,6 +62,9 @@ def introduction(
         f"Trials    {plan.trials}, recipe {plan.recipe} first "
         f"(epochs: {epochs}, dev evaluations an epoch: {reports}){ends}"
     )
+    for number, experiment in enumerate(plan.space.experiments, start=1):
+        if experiment.name == plan.fixed[0].name:
+            yield f"          number {number} of the list is the recipe itself, so it is trial 0"
     if plan.grid_points is not None and plan.grid_points > plan.trials - len(plan.fixed):
         yield f"          the grid has {plan.grid_points} points; the first of them are tried"
     there = hardware_of(machines)
