@@ -10,7 +10,7 @@ from typing import Any
 
 from cluster import detect_dead_nodes_within
 from minbert.errors import InputError
-from minbert.settings import make_parser, run_command, this_python
+from minbert.settings import command_of, make_parser, run_command
 
 _DESCRIPTION = """\
 Start a Ray cluster of several nodes on this machine, for trying and testing, until Ctrl-C.
@@ -91,9 +91,8 @@ def run_local_cluster(nodes: int, cpus: int, detection: float) -> None:
             # Where the node looks on behalf of a job. Without it a job joins any cluster that runs
             # on this machine.
             write_ray_address(cluster.address, str(folder / str(index)))
-        python = this_python()
         print(f"Nodes: {nodes}, CPUs of each: {cpus}. Ctrl-C ends them. In another terminal:")
-        print(f"  {python} -m search.run --address {cluster.address}")
+        print(f"  {command_of('search.run')} --address {cluster.address}")
         print(f"Dashboard http://{cluster.webui_url}, with the token of: ray get-auth-token")
         sys.stdout.flush()
         over.wait()

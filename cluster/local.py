@@ -8,14 +8,15 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import ray
-from ray._private import parameter
+from ray._private import parameter, services
 from ray._raylet import GcsClient  # type: ignore[attr-defined]  # compiled
 from ray.exceptions import AuthenticationError, RpcError
 from ray.job_config import JobConfig
@@ -140,7 +141,7 @@ def ray_cluster(
     try:
         if address is None:
             folder = temporary_folder()
-            with _agent_of_any_port():
+            with _agent_of_any_port(), _in_groups_of_their_own():
                 context = ray.init(
                     address="local",
                     include_dashboard=dashboard,
@@ -153,6 +154,8 @@ def ray_cluster(
                 )
         else:
             context = _join(address, metadata)
+        # Ray's own ends the process at once, without anything being written.
+        _put_back(handlers)
         guard_token()
         # What goes wrong in a trial is told by the search itself, not by Ray's log.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
@@ -169,9 +172,18 @@ def ray_cluster(
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
         # Ray's own stay for good: a Ctrl-C while results are written would pass unheard.
-        for number, handler in handlers.items():
-            if handler is not None and signal.getsignal(number) != handler:
-                signal.signal(number, handler)
+        _put_back(handlers)
+
+
+def _put_back(handlers: Mapping[signal.Signals, Any]) -> None:
+    """Set handlers of signals anew, also where Python still names them.
+
+    What Ray sets and resets by its C++ code Python does not know of.
+    """
+    for number, handler in handlers.items():
+        # None: set by C code before.
+        if handler is not None:
+            signal.signal(number, handler)
 
 
 def _preloaded(module: str | None) -> list[str]:
@@ -193,6 +205,21 @@ def _agent_of_any_port() -> Iterator[None]:
         yield
     finally:
         parameter.RayParams = original
+
+
+@contextmanager
+def _in_groups_of_their_own() -> Iterator[None]:
+    """Keep the processes that Ray starts out of our group.
+
+    ``timeout``, for one, sends SIGTERM to the whole group, and without Ray's processes the search
+    could not end in order. To SIGINT they are deaf as it is.
+    """
+    original = services.ConsolePopen
+    services.ConsolePopen = partial(original, process_group=0)
+    try:
+        yield
+    finally:
+        services.ConsolePopen = original
 
 
 def temporary_folder() -> Path:

@@ -1,5 +1,6 @@
 """Answers of a model, their scores, and files of predictions in the course's format."""
 
+import shlex
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -10,10 +11,11 @@ import numpy as np
 import torch
 
 from .batching import batches_by_tokens, pack, pack_sentences
-from .config import Precision
+from .config import InputSettings, Precision
 from .data import Dataset, Split
 from .errors import InputError
 from .model import MultitaskModel
+from .settings import command_of
 from .tasks import TASKS, SplitName, Task
 
 # Tokens a batch, padding counted: enough to keep the processor busy, little enough to fit.
@@ -152,6 +154,13 @@ def evaluate(
             answers = answer(model, dataset, split)
             results[task] = grade(task, answers, split.labels, model.classes)
     return results
+
+
+def evaluate_command(model: str | Path, inputs: InputSettings) -> str:
+    """The command that gives a saved model's dev scores again, on what it was trained with."""
+    words = f"--model {shlex.quote(str(model))} --data {shlex.quote(inputs.data)}"
+    limit = f" --dev-limit {inputs.dev_limit}" if inputs.dev_limit else ""
+    return f"{command_of('minbert')} evaluate {words}{limit}"
 
 
 def predict(

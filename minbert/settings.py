@@ -243,6 +243,11 @@ def this_python() -> str:
     return shlex.quote(str(running.relative_to(here) if running.is_relative_to(here) else running))
 
 
+def command_of(module: str) -> str:
+    """How a person at this prompt runs a module of ours that is a command."""
+    return f"{this_python()} -m {module}"
+
+
 def run_command(command: Callable[[], int | None]) -> NoReturn:
     """Run a command and exit: 0 or what it returns; 2 and one line for an InputError."""
     write_in_any_encoding()

@@ -26,6 +26,7 @@ from .checkpoint import ModelInfo, load_state, save_model, save_state, write_who
 from .config import InputSettings, TrainConfig, recipe
 from .data import Dataset, load_dataset
 from .errors import InputError
+from .evaluate import evaluate_command
 from .hub import Pretrained, load_pretrained
 from .output import counted
 from .positions import check_positions
@@ -35,10 +36,10 @@ from .settings import (
     Settings,
     add_options,
     as_text,
+    command_of,
     from_options,
     given,
     option_of,
-    this_python,
 )
 from .train import DivergedError, Trainer
 
@@ -112,7 +113,7 @@ def train(arguments: argparse.Namespace) -> int:
         folder.save(trainer)
         console.print(
             f"Stopped at step {trainer.step} of {trainer.steps}. To go on:\n"
-            f"  {this_python()} -m minbert train --resume --out {shlex.quote(str(options.out))}",
+            f"  {command_of('minbert')} train --resume --out {shlex.quote(str(options.out))}",
             highlight=False,
             soft_wrap=True,
         )
@@ -121,7 +122,7 @@ def train(arguments: argparse.Namespace) -> int:
         print(f"error: training diverged: {error}", file=sys.stderr)
         return 1
     folder.finish()
-    _conclude(console, trainer, options.out)
+    _conclude(console, trainer, options.out, run.inputs)
     return 0
 
 
@@ -306,7 +307,7 @@ def _as_line(report: Report) -> str:
     )
 
 
-def _conclude(console: Console, trainer: Trainer, out: Path) -> None:
+def _conclude(console: Console, trainer: Trainer, out: Path, inputs: InputSettings) -> None:
     kept = trainer.kept
     assert kept is not None
     table = Table("epoch", *kept.scores, "score", "", box=None, header_style="bold")
@@ -315,13 +316,12 @@ def _conclude(console: Console, trainer: Trainer, out: Path) -> None:
         mark = "kept" if report is kept else ""
         table.add_row(f"{report.epoch:.4g}", *scores, f"{report.score:.3f}", mark)
     console.print(table)
-    python, folder = this_python(), shlex.quote(str(out))
-    answers = shlex.quote(str(out / "predictions"))
+    folder, answers = shlex.quote(str(out)), shlex.quote(str(out / "predictions"))
     console.print(
         f"The model of epoch {kept.epoch:.4g} is in {out}; it was chosen on these dev data, so its "
         f"scores are optimistic.\nNext:\n"
-        f"  {python} -m minbert evaluate --model {folder}\n"
-        f"  {python} -m minbert predict --model {folder} --split test --out {answers}",
+        f"  {evaluate_command(out, inputs)}\n"
+        f"  {command_of('minbert')} predict --model {folder} --split test --out {answers}",
         highlight=False,
         soft_wrap=True,
     )

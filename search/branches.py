@@ -16,7 +16,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from minbert.config import TrainConfig
+from minbert.config import TrainConfig, recipe
 from minbert.errors import InputError
 from spaces.weights import UNIT_SQUARE
 
@@ -211,8 +211,15 @@ def describe(space: Space) -> list[tuple[str, str]]:
         InputError: as ``Space.propose``.
     """
     if space.function is None:
+        base = recipe(space.recipe or "strong")
+        same = base.effective()
         return [
-            (f"{number}. {experiment.name}", _as_text(experiment.changes))
+            (
+                f"{number}. {experiment.name}",
+                _as_text(experiment.changes)
+                + ", the recipe itself: trial 0"
+                * (space.configure(experiment.changes, base).effective() == same),
+            )
             for number, experiment in enumerate(space.experiments, start=1)
         ]
     rows = []

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from minbert.data import load_dataset
 from minbert.errors import InputError, plain
+from minbert.evaluate import evaluate_command
 from minbert.hub import load_pretrained
 from minbert.report import Report
-from minbert.settings import make_parser, path_option, run_command, this_python
+from minbert.settings import make_parser, path_option, run_command
 from minbert.weights import Weights
 
 from .folder import RunFolder
@@ -54,7 +55,7 @@ def _export(arguments: argparse.Namespace) -> int:
         config = trial.config
         if weights is not None:
             config = config.replace(keep="weighted", keep_weights=weights)
-        command = train_command(inputs, recipe, python=this_python())
+        command = train_command(inputs, recipe)
         options = f"{train_options(config, recipe)} --out {shlex.quote(arguments.to)}"
         print(plain(f"  {command} {options}"))
         return 1
@@ -70,7 +71,7 @@ def _export(arguments: argparse.Namespace) -> int:
         raise InputError(f"the model cannot be saved: {reason_of(error)}") from None
     scores = "  ".join(f"{task} {score:.3f}" for task, score in report.scores.items())
     print(plain(f"Saved {what} in {to}: {scores}"))
-    print(plain(f"  {this_python()} -m minbert evaluate --model {shlex.quote(str(to))}"))
+    print(plain(f"  {evaluate_command(to, inputs)}"))
     return 0
 
 

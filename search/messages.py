@@ -11,11 +11,11 @@ from rich.console import Console
 from minbert.card import caveat_of
 from minbert.config import InputSettings
 from minbert.data import Dataset
+from minbert.evaluate import evaluate_command
 from minbert.hub import Pretrained
 from minbert.output import counted
-from minbert.settings import this_python
+from minbert.settings import command_of, this_python
 
-from .driver import Driver
 from .folder import RunFolder
 from .plan import Plan
 from .provenance import hardware_of, sizes
@@ -64,6 +64,9 @@ def introduction(
         f"Trials    {plan.trials}, recipe {plan.recipe} first "
         f"(epochs: {epochs}, dev evaluations an epoch: {reports}){ends}"
     )
+    for number, experiment in enumerate(plan.space.experiments, start=1):
+        if experiment.name == plan.fixed[0].name:
+            yield f"          number {number} of the list is the recipe itself, so it is trial 0"
     if plan.grid_points is not None and plan.grid_points > plan.trials - len(plan.fixed):
         yield f"          the grid has {plan.grid_points} points; the first of them are tried"
     there = hardware_of(machines)
@@ -85,16 +88,14 @@ def introduction(
 
 
 def finish(
-    settings: StudySettings,
     inputs: InputSettings,
     plan: Plan,
-    driver: Driver,
     run: Run,
     console: Console,
     seconds: float,
 ) -> int:
     """Print what came of the search; returns the exit status."""
-    record, folder = driver.record, run.folder
+    record, folder = run.record, run.folder
     say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     if plan.space.experiments:
         rows = experiment_rows(plan.space.experiments, record.trials)
@@ -105,16 +106,8 @@ def finish(
         console.print(part, highlight=False)
     if (caveat := caveat_of(inputs)) is not None:
         console.print(caveat, style="italic", highlight=False)
-    out_of_time = settings.time_budget is not None and seconds >= settings.time_budget
-    if driver.ended_because is not None:
-        say(f"The search ended early: {driver.ended_because}.")
-    elif record.left:
-        why = "the time was up" if out_of_time else "it was interrupted"
-        say(
-            f"The search is not done: {why}, and {record.left} of {record.planned} trials are not "
-            "over. To go on, give the same command with "
-            f"--name {shlex.quote(folder.name)} --resume."
-        )
+    if record.left:
+        say(run.in_words)
     refused = [trial for trial in record.trials if trial.was_refused]
     if refused:
         say(
@@ -133,22 +126,21 @@ def finish(
     if not folder.is_remote:
         say(f"To read and to look at: {folder.page}")
     say(f"Everything is in {folder} ({seconds:.0f} s).")
-    if record.left and not out_of_time and driver.ended_because is None:
+    if run.was_interrupted:
         return INTERRUPTED
     return 0 if record.winner is not None else 1
 
 
 def _next_commands(inputs: InputSettings, folder: RunFolder) -> Iterator[str]:
-    python, run = this_python(), folder.arguments
-    best, data = shlex.quote(str(folder.best)), shlex.quote(inputs.data)
-    limit = f" --dev-limit {inputs.dev_limit}" if inputs.dev_limit else ""
+    run = folder.arguments
+    best = folder.name if folder.is_remote else str(folder.best)
+    quoted = shlex.quote(best)
     if folder.is_remote:
-        best = shlex.quote(folder.name)
-        yield f"{python} -m search.export {run} --to {best}"
-    yield f"{python} -m minbert evaluate --model {best} --data {data}{limit}"
-    yield f"{python} -m minbert predict --model {best} --text 'A sentence of your own.'"
+        yield f"{command_of('search.export')} {run} --to {quoted}"
+    yield evaluate_command(best, inputs)
+    yield f"{command_of('minbert')} predict --model {quoted} --text 'A sentence of your own.'"
     if (weights := other_weights(inputs.tasks)) is not None:
-        yield f"{python} -m search.review {run} --weights {weights}"
+        yield f"{command_of('search.review')} {run} --weights {weights}"
     if not folder.is_remote:
         yield _tensorboard(folder)
 
@@ -160,4 +152,4 @@ def _ray_command() -> str:
 
 
 def _tensorboard(folder: RunFolder) -> str:
-    return f"{this_python()} -m tensorboard.main --logdir {shlex.quote(str(folder.tensorboard))}"
+    return f"{command_of('tensorboard.main')} --logdir {shlex.quote(str(folder.tensorboard))}"

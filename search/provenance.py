@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minbert.data import Dataset
-from minbert.settings import Settings
+from minbert.settings import Settings, command_of
 
 from .addresses import without_password
 from .study import Study
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _PACKAGES = ("minbert-search", "ray", "optuna", "torch", "numpy", "tokenizers")
 _RUNS = "runs"
+_TYPED = ("python", "-m", "search.run")
 
 
 class DriverRun(Settings):
@@ -39,6 +40,8 @@ class DriverRun(Settings):
     """of Python and of the packages that the numbers depend on"""
     hardware: dict[str, Any]
     """machines, cpus, gpus of the cluster when it had most slots, and the driver's processor"""
+    out_of_time: bool = False
+    """it ended as its time was up"""
     data: dict[str, Any]
     """name, examples by task and split, and notes on dropped, doubled and cut rows"""
 
@@ -75,10 +78,10 @@ def note_growth(study: Study, slots: int, hardware: dict[str, Any]) -> None:
         study.note(_RUNS, runs)
 
 
-def end_run(study: Study) -> None:
-    """Note that the run that was begun last is over."""
+def end_run(study: Study, *, out_of_time: bool = False) -> None:
+    """Note that the run that was begun last is over, and whether for want of time."""
     runs = _noted(study)
-    runs[-1]["until"] = time.time()
+    runs[-1] |= {"until": time.time(), "out_of_time": out_of_time}
     study.note(_RUNS, runs)
 
 
@@ -99,7 +102,35 @@ def command_line(arguments: Sequence[str]) -> str:
         if not argument.startswith("--"):
             option, equals, value = "", "", argument
         shown.append(f"{option}{equals}{without_password(value)}")
-    return shlex.join(["python", "-m", "search.run", *shown])
+    return shlex.join([*_TYPED, *shown])
+
+
+def command_here(run: DriverRun) -> str:
+    """The command of a run, with Python as it is called at this prompt."""
+    typed = shlex.join(_TYPED)
+    if not run.command.startswith(typed):
+        return run.command
+    return command_of("search.run") + run.command.removeprefix(typed)
+
+
+def resume_command(run: DriverRun, name: str) -> str | None:
+    """The command that goes on with the search of this name after a run of the driver.
+
+    Quoted anew, as whoever wrote the record may have put a command of the shell into it; None where
+    it is none of ours.
+    """
+    try:
+        words = shlex.split(run.command)
+    except ValueError:
+        return None
+    head, given = tuple(words[: len(_TYPED)]), words[len(_TYPED) :]
+    if head != _TYPED:
+        return None
+    if not any(word.partition("=")[0] == "--name" for word in given):
+        given += ["--name", name]
+    if "--resume" not in given:
+        given.append("--resume")
+    return f"{command_of('search.run')} {shlex.join(given)}"
 
 
 def sizes(dataset: Dataset) -> dict[str, dict[str, int]]:

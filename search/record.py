@@ -95,7 +95,8 @@ class TrialRecord:
         decisions: one for each report.
         failures: by the number of the attempt that another one followed, or is to follow.
         error: why it failed, in one line.
-        ended: why it was stopped, where not by a decision on its last report.
+        ended: why it was stopped, where not by a decision on its last report; or why it was cut
+            short, where that is known.
         ended_at: when, in seconds since the epoch.
     """
 
@@ -127,6 +128,10 @@ class TrialRecord:
     @property
     def why(self) -> str:
         """Why it stands as it does, in words."""
+        if self.state == "cut short":
+            # Its last report has no part in that.
+            failed = self.failure.reason if self.failure else None
+            return self.ended or failed or "the search ended first"
         last = self.decisions[-1].reason if self.decisions else ""
         return self.error or self.ended or last
 

@@ -4,13 +4,13 @@ import shlex
 from typing import Any
 
 from minbert.config import InputSettings, TrainConfig, recipe
-from minbert.settings import Settings
+from minbert.settings import Settings, command_of
 
 
-def train_command(inputs: InputSettings, recipe_name: str, python: str = "python") -> str:
+def train_command(inputs: InputSettings, recipe_name: str) -> str:
     """The part of the command that all trials of a study share."""
     options = _options(inputs, InputSettings())
-    return f"{python} -m minbert train {shlex.join(['--recipe', recipe_name, *options])}"
+    return f"{command_of('minbert')} train {shlex.join(['--recipe', recipe_name, *options])}"
 
 
 def train_options(config: TrainConfig, recipe_name: str) -> str:

@@ -70,6 +70,9 @@ def main() -> int:
     # by to save its trials and to write its results.
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # What services, queues and `timeout` end a program with is taken for a Ctrl-C, by whichever
+    # handler there is for that: Ray Tune has one of its own while trials run.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         with told():
             settings, inputs = settle(
@@ -168,6 +171,8 @@ def _run(
 ) -> int:
     record, study = driver.record, driver.study
     study.note("planned", record.planned)
+    # Of an earlier run, by which this one would be judged if it were killed.
+    study.note("ended_because", None)
     study.patience("the dev labels cannot be written", lambda: folder.answers.write_labels(dataset))
     about = _train(settings, inputs, plan, driver, dataset, pretrained, folder, console)
     for text in driver.damaged:
@@ -177,6 +182,7 @@ def _run(
     from .review.report import write_page
 
     def write_results() -> Run:
+        run = read_run(folder, study, is_running=False)
         write_table(folder.path / "trials.csv", record)
         write_summary(folder.path / "summary.json", record, about)
         winner = record.winner
@@ -195,13 +201,12 @@ def _run(
                 inputs,
                 plan.recipe,
             )
-        run = read_run(folder, study, is_running=False)
         write_page(run)
         folder.publish()
         return run
 
     run = study.patience("the results cannot be written", write_results)
-    return finish(settings, inputs, plan, driver, run, console, about["seconds"])
+    return finish(inputs, plan, run, console, about["seconds"])
 
 
 def _train(
@@ -287,7 +292,9 @@ def _train(
         )
     if driver.lost:
         raise StorageLostError(driver.ended_because)
-    end_run(driver.study)
+    seconds = time.monotonic() - start
+    budget = settings.time_budget
+    end_run(driver.study, out_of_time=budget is not None and seconds >= budget)
     return {
         "name": folder.name,
         "space": str(plan.space.path) if settings.space.endswith(".py") else plan.space.name,
@@ -298,7 +305,7 @@ def _train(
         "encoder": pretrained.name,
         "layers": pretrained.config.layers,
         "hardware": runs_of(driver.study)[-1].hardware,
-        "seconds": round(time.monotonic() - start, 1),
+        "seconds": round(seconds, 1),
         "front": [
             {"trial": trial, "report": step}
             for trial, step in sorted(driver.front.keys)

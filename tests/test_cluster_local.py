@@ -12,6 +12,7 @@ import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -89,17 +90,23 @@ class Local:
         return done.returncode, done.stdout
 
 
-@pytest.fixture(scope="module")
-def local() -> Iterator[Local]:
-    """A cluster of three nodes with one CPU each."""
+@contextmanager
+def started(nodes: int) -> Iterator[Local]:
+    """A cluster of nodes with one CPU each."""
     # A short name, as Ray's sockets need.
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
-        started = Local(folder, nodes=3)
+        one = Local(folder, nodes)
         try:
-            started.wait_for_start(3)
-            yield started
+            one.wait_for_start(nodes)
+            yield one
         finally:
-            started.end()
+            one.end()
+
+
+@pytest.fixture(scope="module")
+def local() -> Iterator[Local]:
+    with started(nodes=3) as one:
+        yield one
 
 
 def processes_of(folder: str) -> list[tuple[int, str]]:
@@ -198,13 +205,8 @@ def test_without_the_token_nobody_gets_in(local: Local, tmp_path: Path) -> None:
 @pytest.fixture
 def second() -> Iterator[Local]:
     """Another cluster on this machine."""
-    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
-        started = Local(folder, nodes=1)
-        try:
-            started.wait_for_start(1)
-            yield started
-        finally:
-            started.end()
+    with started(nodes=1) as one:
+        yield one
 
 
 def test_a_search_is_submitted_as_a_job_to_one_of_two_clusters(

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -54,6 +56,20 @@ def test_trained_model_is_evaluated_with_the_recorded_scores(
         (found["sst"] + found["para"] + (found["sts"] + 1) / 2) / 3
     )
     assert found["examples"] == {"sst": 24, "para": 24, "sts": 24}
+
+
+def test_the_suggested_command_gives_the_recorded_scores(
+    course_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "my model"
+    words = ["--data", str(course_folder), *SMALL, "--dev-limit", "10", "--train-limit", "16"]
+    assert main(["train", *words, "--epochs", "1", "--out", str(out)]) == 0
+    (suggested,) = re.findall(r"-m minbert (evaluate .*)", capsys.readouterr().out)
+    assert main([*shlex.split(suggested), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["examples"] == {"sst": 10, "para": 10, "sts": 10}
+    recorded = load_model(out).info.report
+    assert {task: found[task] for task in ("sst", "para", "sts")} == recorded.scores
 
 
 def test_predictions_of_both_splits(model: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Metrics of a search: their values, and what Prometheus and the Ray dashboard show of one."""
 
+import contextlib
 import json
 import math
 import os
@@ -21,6 +22,7 @@ from typing import Any, get_args
 
 import pytest
 from optuna.storages import InMemoryStorage
+from ray._private import ray_constants
 from selenium.webdriver.common.by import By
 
 import cluster
@@ -353,7 +355,22 @@ def started(*command: str, log: Path, **environment: str) -> Iterator[subprocess
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory, course_folder: Path) -> Iterator[Running]:
+def agents_port() -> Iterator[None]:
+    """The one port that Ray's agents listen on by default is taken, as by another cluster."""
+    with contextlib.ExitStack() as stack:
+        # Where it cannot be had, it is taken already.
+        with contextlib.suppress(OSError):
+            port = ray_constants.DEFAULT_DASHBOARD_AGENT_LISTEN_PORT
+            stack.enter_context(socket.create_server(("127.0.0.1", port)))
+        yield
+
+
+@pytest.fixture(scope="module")
+def running(
+    agents_port: None,  # noqa: ARG001
+    tmp_path_factory: pytest.TempPathFactory,
+    course_folder: Path,
+) -> Iterator[Running]:
     """A search that has come to a stop: what is not paused or over waits at the gate."""
     folder = tmp_path_factory.mktemp("running")
     gate = Gate(folder / "gate")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from minbert.settings import command_of
 from search.review.reading import read_run
 from search.review.server import tensorboard_server
 from search.review.tensorboard import run_name
@@ -105,7 +106,9 @@ def test_pages_after_the_search(
     browser.wait_for(f"{begun} Trials", "Waiting")
     browser.open(seen.folder.page.as_uri())
     browser.wait_for(
-        f"{begun} trials. It is not done: {record.left} of {TRIALS} are not over",
+        f"{begun} trials, written ",
+        f"it was interrupted, and {record.left} of {TRIALS} trials are not over.",
+        f"To go on:\n{command_of('search.run')} ",
         f"{begun} of {begun} trials",
     )
     browser.run("elements.forEach(draw)")

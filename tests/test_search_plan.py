@@ -6,10 +6,17 @@ from typing import Any
 import pytest
 
 from minbert.config import RECIPES, InputSettings
+from minbert.data import Dataset
 from minbert.errors import InputError
+from minbert.hub import Pretrained
+from search.folder import RunFolder
+from search.messages import introduction
 from search.plan import Plan, make_plan
+from search.record import SearchRecord
 from search.settings import StudySettings, parse_duration
 from search.spaces import load_space
+
+from .inline import OneCore
 
 
 def plan_for(inputs: InputSettings | None = None, **settings: object) -> Plan:
@@ -77,6 +84,20 @@ def test_paper_runs_the_recipe_first_and_once() -> None:
     assert plan.fixed[0].config == plan.base == RECIPES["paper"]
     assert [trial.name for trial in plan.fixed[1:3]] == ["SST only, 10 epochs", "three data sets"]
     assert plan.most_reports == 10
+
+
+def test_what_a_search_of_a_list_will_do_names_the_trial_0(
+    dataset: Dataset, tiny: Pretrained, tmp_path: Path
+) -> None:
+    def said(space: str) -> str:
+        settings = StudySettings.check({"space": space})
+        plan, record = plan_for(space=space), SearchRecord(8, slots=1)
+        folder = RunFolder(tmp_path / "run")
+        about = introduction(settings, plan, record, dataset, tiny, OneCore(), folder, None)
+        return "\n".join(about)
+
+    assert "  number 7 of the list is the recipe itself, so it is trial 0\n" in said("paper")
+    assert "trial 0" not in said("lr")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 import json
 import re
 import shlex
+import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +15,18 @@ from hypothesis import strategies as st
 
 from bench.synthetic import rising, synthetic_run
 from minbert.config import RECIPES, InputSettings, TrainConfig
-from minbert.settings import add_options, make_parser
+from minbert.settings import add_options, command_of, make_parser
 from minbert.settings import given as given_options
 from minbert.weights import Weights, weighted_score
 from search.branches import explore
 from search.folder import RunFolder
-from search.provenance import DriverRun, command_line
+from search.provenance import DriverRun, command_line, resume_command, runs_of
 from search.record import Attempt, Decision, Failure, SearchRecord, TrialRecord
 from search.rerun import train_command, train_options
+from search.review import __main__ as review
 from search.review import live, reading
 from search.review.live import LivePage
-from search.review.reading import read_run
+from search.review.reading import Run, read_run
 from search.review.report import page, write_page
 from search.review.timeline import make_timeline
 from search.review.triangle import regions
@@ -31,6 +34,7 @@ from search.spaces import load_space
 from search.weighting import rank
 
 from .browser import Browser
+from .in_process import run_in_process
 from .test_search_review import report, trial
 from .waiting import wait_for
 
@@ -350,9 +354,72 @@ def test_options_turn_the_recipe_into_the_configuration(space: str) -> None:
 def test_command_names_the_inputs() -> None:
     inputs = InputSettings(data="my data", layers=2, strict=True, tasks=("sst", "sts"))
     assert train_command(inputs, "paper") == (
-        "python -m minbert train --recipe paper --data 'my data' --layers 2 --tasks sst,sts "
+        f"{command_of('minbert')} train --recipe paper --data 'my data' --layers 2 --tasks sst,sts "
         "--strict"
     )
+
+
+@pytest.mark.parametrize(
+    ("typed", "goes_on"),
+    [
+        ("python -m search.run --space lr", "--space lr --name s --resume"),
+        ("python -m search.run --name s --resume", "--name s --resume"),
+        ("python -m search.run --name=s --data 'my data'", "--name=s --data 'my data' --resume"),
+        ("python -m search.run --space lr; ls", "--space 'lr;' ls --name s --resume"),
+        ("rm -r ~", None),
+        ("python -m search.run 'torn", None),
+    ],
+)
+def test_command_that_goes_on_with_a_search(typed: str, goes_on: str | None) -> None:
+    command = resume_command(driver_run(0, None).replace(command=typed), "s")
+    assert command == (goes_on and f"{command_of('search.run')} {goes_on}")
+
+
+def ends(folder: RunFolder, planned: int, **about: Any) -> Run:
+    """A finished run as if more had been planned, and its driver had ended so."""
+    study = folder.load_study()
+    study.note("planned", planned)
+    study.note("ended_because", about.pop("because", None))
+    study.note("runs", [run.replace(**about).model_dump(mode="json") for run in runs_of(study)])
+    study.close()
+    return read_run(folder)
+
+
+def test_review_and_page_say_whether_a_search_is_done_and_how_to_go_on(tmp_path: Path) -> None:
+    folder = synthetic_run(tmp_path / "run", rising, space="lr", trials=9, epochs=3)
+    typed, hint = "python -m search.run --space lr", "--space lr --name run --resume"
+    hint = f"{command_of('search.run')} {hint}"
+    done = ends(folder, 9, command=typed)
+    assert (done.in_words, done.resume_command) == ("The search is done.", None)
+    early = ends(folder, 12, command=typed, because="the target 0.5 is reached")
+    assert early.in_words == "The search ended early: the target 0.5 is reached."
+    for out_of_time, why in ((True, "the time was up"), (False, "it was interrupted")):
+        cut = ends(folder, 12, command=typed, out_of_time=out_of_time)
+        said = f"The search is not done: {why}, and 3 of 12 trials are not over."
+        assert cut.in_words == f"{said} To go on: {hint}"
+        assert cut.was_interrupted is not out_of_time
+        text = page(cut)
+        assert f"9 trials, written {time.strftime('%Y-%m-%d')}" in text
+        assert f"{said}</p>\n  <p>To go on:</p>\n  <pre>{hint}</pre>" in text
+        printed = run_in_process(review.main, folder.path)[1]
+        assert printed.splitlines()[1] == cut.in_words
+        assert "Winner: trial" in printed
+    with folder.locked():
+        assert read_run(folder).in_words == "The search is running: 9 of 12 trials are over."
+
+
+@pytest.mark.parametrize("because", ["the target 0.5 is reached", None])
+def test_a_trial_that_was_cut_short_says_why(tmp_path: Path, because: str | None) -> None:
+    folder = synthetic_run(tmp_path / "run", rising, space="lr", trials=3, epochs=3)
+    with sqlite3.connect(folder.path / "study.db") as database:
+        last = "delete from trial_user_attributes where trial_id = 1 and key = 'report:0003'"
+        assert database.execute(last).rowcount == 1
+    database.close()
+    run = ends(folder, 3, because=because)
+    recipe = run.record.trials[0]
+    assert (recipe.state, recipe.why) == ("cut short", because or "it was interrupted")
+    # Its reports keep what was decided of them.
+    assert {decision.reason for decision in recipe.decisions} == {"runs to its end"}
 
 
 def test_no_password_is_noted() -> None:
@@ -394,7 +461,9 @@ def test_page_of_the_papers_experiments(tmp_path: Path) -> None:
     section = re.search(r'<section id="experiments">(.*?)</section>', text, re.DOTALL)
     assert section is not None
     for number, experiment in enumerate(load_space("paper").experiments, start=1):
-        assert f"<th>{number} {experiment.name}</th>" in section[1]
+        # Number 7 is the recipe, and so trial 0.
+        other = {7: " (trial 0)", 8: " (trial 7)"}.get(number, "")
+        assert f"<th>{number} {experiment.name}{other}</th>" in section[1]
     # A file of a user's that only has the same name is not taken for it.
     run.setup["file of the space"] = "0" * 64
     assert 'id="experiments"' not in page(run)

@@ -1,8 +1,11 @@
 """python -m search.run as a user types it: what it refuses, and one whole search."""
 
 import json
+import os
 import re
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +21,7 @@ from minbert.checkpoint import load_model
 from minbert.data import load_dataset
 from minbert.errors import InputError
 from minbert.evaluate import evaluate
+from minbert.settings import command_of
 from search import export, run
 from search.folder import RunFolder
 from search.review import __main__ as review
@@ -290,9 +294,11 @@ def test_page_of_a_search_tells_what_it_was_run_with(finished: tuple[Path, str])
     summary = json.loads((folder / "summary.json").read_text())
     winner = summary["trials"][summary["winner"]]
     assert f"<b>trial {winner['number']}, {winner['name']}</b>" in text
-    assert "4 trials. It is done." in text
+    assert ". The search is done." in text
     assert "If all configurations were equal" in text
-    assert "python -m search.run --data" in text
+    assert f"<pre>{command_of('search.run')} --data" in text
+    assert f"<code>{command_of('search.export')} " in text
+    assert f"<pre>{command_of('minbert')} train " in text
     for sha256 in summary["data"]["files"].values():
         assert sha256 in text
 
@@ -347,6 +353,8 @@ def test_exported_model_has_the_recorded_scores(
     data = load_dataset(saved.info.inputs, saved.tokenizer, cache=None)
     results = evaluate(saved.model, data)
     assert {task: result.score for task, result in results.items()} == best["scores"]
+    inputs = f"--data {saved.info.inputs.data} --dev-limit 20"
+    assert f"evaluate --model {tmp_path / 'model'} {inputs}\n" in text
     assert (tmp_path / "model" / "predictions" / "sts-dev-output.csv").is_file()
 
 
@@ -530,8 +538,8 @@ from search.driver import Driver
 def reported(driver, number, attempt, report, *more, reported=Driver.reported):
     goes_on = reported(driver, number, attempt, report, *more)
     if report.step == 3:
-        # As a terminal does it: the signal goes to the whole group of processes.
-        os.killpg(0, signal.SIGINT)
+        # As a terminal and `timeout` do it: the signal goes to the whole group of processes.
+        os.killpg(0, int(os.environ["SIGNAL"]))
     return goes_on
 
 Driver.reported = reported
@@ -540,12 +548,16 @@ run_command(run.main)
 """
 
 
-def test_ctrl_c_keeps_what_there_is(tmp_path: Path, course_folder: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_keeps_what_there_is(
+    number: signal.Signals, tmp_path: Path, course_folder: Path
+) -> None:
     arguments = ["--data", str(course_folder), "--encoder", "tiny", "--epochs", "900"]
     arguments += ["--no-dashboard", "--out", str(tmp_path), "--name", "cut"]
     done = subprocess.run(
         [sys.executable, "-c", INTERRUPTS_ITSELF, *arguments],
         cwd=ROOT,
+        env={**os.environ, "SIGNAL": str(int(number))},
         capture_output=True,
         text=True,
         start_new_session=True,
@@ -556,8 +568,15 @@ def test_ctrl_c_keeps_what_there_is(tmp_path: Path, course_folder: Path) -> None
     assert (
         "The search is not done: it was interrupted, and 10 of 10 trials are not over"
     ) in done.stdout
+    (hint,) = re.findall(r"To go on: (.*)", done.stdout)
+    typed = shlex.join([*arguments, "--resume"])
+    assert hint == f"{command_of('search.run')} {typed}"
+    code, text = said(review.main, tmp_path / "cut")
+    assert (code, text.count(f"not over. To go on: {hint}\n")) == (0, 1)
     summary = json.loads((tmp_path / "cut" / "summary.json").read_text())
-    assert summary["trials"][0]["state"] == "cut short"
+    recipe = summary["trials"][0]
+    assert (recipe["state"], recipe["why"]) == ("cut short", "it was interrupted")
+    assert len((tmp_path / "cut" / "trials.csv").read_text().splitlines()) == 2
     best = load_model(tmp_path / "cut" / "best")
     assert best.info.report.scores == summary["trials"][summary["winner"]]["scores"]
 

@@ -127,6 +127,9 @@ def test_paper_space_is_the_eight_experiments() -> None:
     assert [config.negatives for config in configs] == [0, 0, 0, 0, 0, 1, 1, 1]
     assert configs[6] == paper
     assert configs[7] == RECIPES["paper-weighted"]
+    rows = dict(describe(space))
+    assert rows["7. 6 epochs, any task"] == "epochs=6, the recipe itself: trial 0"
+    assert sum("trial 0" in text for text in rows.values()) == 1
 
 
 # A user's own file

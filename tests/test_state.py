@@ -93,7 +93,10 @@ def space(trial):
 
 
 @pytest.mark.usefixtures("deaf")
-def test_a_search_that_a_script_starts_in_the_background_hears_sigint(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_search_that_a_script_starts_in_the_background_hears_signals(
+    number: signal.Signals, tmp_path: Path
+) -> None:
     mark = tmp_path / "is there"
     (tmp_path / "mine.py").write_text(SPACE.format(mark=str(mark), seconds=PATIENCE))
     command = [sys.executable, "-m", "search.run", "--space", str(tmp_path / "mine.py")]
@@ -101,7 +104,7 @@ def test_a_search_that_a_script_starts_in_the_background_hears_sigint(tmp_path: 
         [*command, "--out", str(tmp_path)], cwd=ROOT, stderr=subprocess.PIPE, text=True
     )
     wait_for(lambda: mark.exists() or process.poll() is not None)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     assert process.communicate()[1] == (
         "interrupted; --resume goes on with what was recorded, if any\n"
     )

@@ -104,7 +104,7 @@ def _head(run: Run) -> RenderableType:
     record = run.record
     counts = [f"{count} {state}" for state, count in record.counts.items()]
     trials = f"{len(record.trials)} of {counted(record.planned, 'trial')}"
-    lines = [f"{run.folder.name}: {trials} ({', '.join(counts)})"]
+    lines = [f"{run.folder.name}: {trials} ({', '.join(counts)})", run.in_words]
     if run.dropped:
         named = ", ".join(f"trial {trial} report {step}" for trial, step in run.dropped[:6])
         more = " and more" if len(run.dropped) > 6 else ""

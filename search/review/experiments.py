@@ -16,6 +16,7 @@ class ExperimentRow:
     """An experiment as a person reads it.
 
     Attributes:
+        name: with the number of its trial, where that is another than its own in the list.
         scores: on dev, with a dash where there is none.
         mean: of the scores.
         change: of the mean from the row before; empty where one of the two has none.
@@ -42,14 +43,16 @@ def experiment_rows(
     by_name = {trial.name: trial for trial in trials}
     rows = []
     before = None
-    for experiment in experiments:
+    for number, experiment in enumerate(experiments, start=1):
         trial = by_name.get(experiment.name)
+        # The recipe is trial 0, wherever it stands in the list.
+        other = f" (trial {trial.number})" if trial and trial.number != number else ""
         kept = trial.kept if trial and trial.state != "failed" else None
         scores = kept.scores if kept else {}
         mean = sum(scores.values()) / len(scores) if scores else None
         rows.append(
             ExperimentRow(
-                name=experiment.name,
+                name=experiment.name + other,
                 scores={t: f"{scores[t]:.3f}" if t in scores else "–" for t in TASK_NAMES},
                 mean="–" if mean is None else f"{mean:.3f}",
                 change="" if mean is None or before is None else f"{mean - before:+.3f}",

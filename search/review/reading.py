@@ -17,10 +17,12 @@ from search.checkpoints import CheckpointStore
 from search.folder import RunFolder
 from search.noise import Noise, noise_of
 from search.patience import reason_of
-from search.provenance import DriverRun, runs_of
-from search.record import Moment, SearchRecord, TrialRecord
+from search.provenance import DriverRun, resume_command, runs_of
+from search.record import OVER, Moment, SearchRecord, TrialRecord
 from search.settings import storage_option
 from search.study import Study
+
+_OUT_OF_TIME, _INTERRUPTED = "the time was up", "it was interrupted"
 
 # What the study is made with, of which nothing is asked but to be shown.
 _Plain = str | bool | int | float | None
@@ -100,6 +102,50 @@ class Run:
     def objective(self) -> Weights:
         return self.record.trials[0].config.objective
 
+    @property
+    def left_because(self) -> str | None:
+        """Why there are trials that are not over; None while it runs, and where there are none."""
+        if self.is_running or not self.record.left:
+            return None
+        if self.ended_because is not None:
+            return self.ended_because
+        out_of_time = self.driver_runs and self.driver_runs[-1].out_of_time
+        return _OUT_OF_TIME if out_of_time else _INTERRUPTED
+
+    @property
+    def was_interrupted(self) -> bool:
+        """It ended, or was killed, before it came to any end of its own."""
+        return self.left_because == _INTERRUPTED
+
+    @property
+    def standing(self) -> str:
+        """Whether it is done, in a sentence."""
+        record, why = self.record, self.left_because
+        if self.is_running:
+            over = record.count(*OVER)
+            return f"The search is running: {over} of {record.planned} trials are over."
+        if why is None:
+            return "The search is done."
+        if self.ended_because is not None:
+            return f"The search ended early: {why}."
+        return (
+            f"The search is not done: {why}, and {record.left} of {record.planned} trials are not "
+            "over."
+        )
+
+    @property
+    def resume_command(self) -> str | None:
+        """The command that goes on with it, where it came to no end of its own."""
+        if self.left_because is None or self.ended_because is not None or not self.driver_runs:
+            return None
+        return resume_command(self.driver_runs[-1], self.folder.name)
+
+    @property
+    def in_words(self) -> str:
+        """Whether it is done, and how to go on where it is not, on one line."""
+        command = self.resume_command
+        return self.standing if command is None else f"{self.standing} To go on: {command}"
+
     @cached_property
     def noise(self) -> Noise | None:
         """What chance does to the winner's lead, where it can be reckoned."""
@@ -137,7 +183,7 @@ def read_run(
                 trial.state = "running"
     store = folder.store()
     store.scan(study.recorded(), sweep=False)
-    return Run(
+    run = Run(
         folder=folder,
         record=record,
         setup=study.setup,
@@ -148,6 +194,10 @@ def read_run(
         ended_because=noted.ended_because,
         is_running=is_running,
     )
+    for trial in study.trials:
+        if trial.state == "cut short" and trial.failure is None:
+            trial.ended = run.left_because
+    return run
 
 
 def _noted(folder: RunFolder, study: Study) -> tuple[_Noted, list[DriverRun]]:

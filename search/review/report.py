@@ -19,9 +19,11 @@ from minbert.card import caveat_of
 from minbert.checkpoint import write_whole
 from minbert.errors import plain
 from minbert.output import counted
+from minbert.settings import command_of
 from minbert.tasks import TASK_NAMES, TASKS
 from search.noise import noise_in_words
-from search.record import GREEK, OVER, SearchRecord, TrialRecord, field_texts
+from search.provenance import command_here
+from search.record import GREEK, SearchRecord, TrialRecord, field_texts
 from search.rerun import train_command, train_options
 from search.results import strict_json
 from search.spaces import built_in_spaces, load_space
@@ -80,9 +82,11 @@ def page(run: Run) -> str:
         figures=drawn,
         name=run.folder.name,
         folder=run.folder.arguments,
+        export=command_of("search.export"),
         about=_about(run),
         state=_state(run, now),
         is_running=run.is_running,
+        resume=run.resume_command,
         **_answer(record, winner, command, recipe),
         noise=_noise(run, winner),
         caveat=caveat_of(run.inputs),
@@ -101,7 +105,7 @@ def page(run: Run) -> str:
         data_notes=run.driver_runs[-1].data["notes"] if run.driver_runs else [],
         data_files=list(run.setup["data files"].items()),
         setup=_setup(run),
-        runs=[each.command for each in run.driver_runs],
+        runs=[command_here(each) for each in run.driver_runs],
     )
 
 
@@ -133,20 +137,13 @@ def _about(run: Run) -> str:
 
 
 def _state(run: Run, now: float) -> str:
-    record = run.record
     written = f"{datetime.datetime.fromtimestamp(now).astimezone():%Y-%m-%d %H:%M}"
     if run.is_running:
-        over = record.count(*OVER)
         return (
-            f"The search is running: {over} of {record.planned} trials are over. Written "
-            f"{written}; it is written again from time to time, so reload the page."
+            f"{run.standing} Written {written}; it is written again from time to time, so reload "
+            "the page."
         )
-    done = "It is done."
-    if run.ended_because is not None:
-        done = f"It ended early: {run.ended_because}."
-    elif record.left:
-        done = f"It is not done: {record.left} of {record.planned} are not over."
-    return f"{counted(len(record.trials), 'trial')}. {done} Written {written}."
+    return f"{counted(len(run.record.trials), 'trial')}, written {written}. {run.standing}"
 
 
 def _answer(

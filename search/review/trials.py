@@ -6,7 +6,6 @@ from rich.table import Table
 from rich.text import Text
 
 from minbert.errors import InputError
-from minbert.settings import this_python
 from minbert.tasks import TASK_NAMES, TASKS
 from search.noise import Difference, paired_difference
 from search.record import Attempt, SearchRecord, TrialRecord, field_texts
@@ -36,7 +35,7 @@ def show_trial(run: Run, trial: TrialRecord) -> list[RenderableType]:
         lines.append(Text(f"Error: {trial.error}"))
     if trial.was_refused:
         return lines
-    command = train_command(run.inputs, recipe, python=this_python())
+    command = train_command(run.inputs, recipe)
     return [
         *lines,
         Text("To train it again, alone:"),

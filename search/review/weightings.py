@@ -6,6 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from minbert.output import counted
+from minbert.settings import command_of
 from minbert.weights import Weights
 from search.record import SearchRecord
 from search.weighting import KEEP_RULES, hidden, rank, replay
@@ -44,7 +45,7 @@ def under_weights(run: Run, weights: Weights) -> list[RenderableType]:
         f"model {there}.",
         hidden_in_words(run.record, weights),
         "Chosen on these dev data, so optimistic. To save the model:",
-        f"  python -m search.export {folder} --weights {weights} --to DIR",
+        f"  {command_of('search.export')} {folder} --weights {weights} --to DIR",
     ]
     return [table, *(Text(line) for line in lines)]
 
