@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 
 from minbert.data import load_dataset
-from minbert.errors import InputError, plain
+from minbert.errors import InputError, plain, reason_of
 from minbert.evaluate import evaluate_command
 from minbert.hub import load_pretrained
 from minbert.report import Report
@@ -13,7 +13,7 @@ from minbert.settings import make_parser, path_option, run_command
 from minbert.weights import Weights
 
 from .folder import RunFolder
-from .patience import reason_of, told
+from .patience import told
 from .record import TrialRecord
 from .rerun import train_command, train_options
 from .results import save_trial

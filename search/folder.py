@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from minbert.errors import InputError
+from minbert.errors import InputError, reason_of
 
 from .addresses import SQLITE_HEAD, file_of, head_of, is_sqlite, sqlite_url, without_password
 from .answers import DevAnswers
@@ -29,7 +29,6 @@ from .checkpoints import CheckpointStore
 from .directory import LocalDirectory, join, open_directory
 from .lease import is_leased
 from .optuna_storage import open_storage
-from .patience import reason_of
 from .study import NoStudyError, Study
 from .study_file import StudyCopies, copy_of, last_good, put_back
 

@@ -13,10 +13,9 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import get_lock_file
 
-from minbert.errors import InputError
+from minbert.errors import InputError, reason_of
 
 from .addresses import SQLITE_HEAD, file_of, head_of, is_sqlite, sqlite_url
-from .patience import reason_of
 
 
 def open_storage(where: str) -> BaseStorage:

@@ -8,7 +8,7 @@ from typing import TypeVar
 import optuna
 import sqlalchemy.exc
 
-from minbert.errors import InputError
+from minbert.errors import InputError, reason_of
 
 Result = TypeVar("Result")
 
@@ -74,13 +74,3 @@ def told() -> Iterator[None]:
         yield
     except STORAGE_ERRORS as error:
         raise InputError(f"storage cannot be used: {reason_of(error)}") from None
-
-
-def reason_of(error: BaseException) -> str:
-    """What went wrong, in one line: the innermost cause, which names it best."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

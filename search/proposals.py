@@ -27,13 +27,12 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from minbert.config import TrainConfig
-from minbert.errors import InputError
+from minbert.errors import InputError, reason_of
 from minbert.tasks import Task
 from minbert.weights import Weights, weighted_score
 
 from .branches import Chosen, explore
 from .modelled import Modelled
-from .patience import reason_of
 from .points import Grid
 from .record import State, TrialRecord
 from .space_trial import are_compatible, described

@@ -8,11 +8,10 @@ import pydantic
 from optuna.trial import FrozenTrial
 
 from minbert.config import TrainConfig
-from minbert.errors import InputError
+from minbert.errors import InputError, reason_of
 from minbert.report import Report
 from minbert.settings import Settings
 
-from .patience import reason_of
 from .record import ENDS, Attempt, Decision, Failure, Moment, State, TrialRecord
 
 

@@ -27,11 +27,11 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from minbert.errors import InputError
+from minbert.errors import InputError, reason_of
 from minbert.report import Report
 
 from .optuna_storage import close_storage, together
-from .patience import STORAGE_ERRORS, Patience, Result, reason_of
+from .patience import STORAGE_ERRORS, Patience, Result
 from .record import ENDS, Attempt, Decision, Failure, State, TrialRecord
 from .stored import attempt_key, note_end, record_of, report_key
 

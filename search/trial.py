@@ -17,7 +17,7 @@ from ray import tune
 
 from minbert.config import TrainConfig
 from minbert.data import Dataset
-from minbert.errors import DamagedError, InputError
+from minbert.errors import DamagedError, InputError, reason_of
 from minbert.hub import Pretrained
 from minbert.report import Report
 from minbert.train import DivergedError, Trainer, release_freed_memory
@@ -25,7 +25,6 @@ from minbert.train import DivergedError, Trainer, release_freed_memory
 from .answers import pack_answers
 from .checkpoints import load_trainer, save_checkpoint
 from .directory import open_directory
-from .patience import reason_of
 
 _SECONDS_BETWEEN_TRIES = 1.0
 

@@ -410,3 +410,13 @@ def test_what_killed_searches_leave_behind_is_removed(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
         [f"minbert-ray-{os.getpid()}-x", "minbert-ray-x-y"]
     )
+
+
+def test_a_worker_imports_nothing_that_only_the_driver_needs() -> None:
+    code = """
+import sys
+import search.trial
+print([name for name in ("optuna", "sqlalchemy", "scipy", "tensorboard") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -7,12 +7,12 @@ from typing import Any
 from rich.console import RenderableType
 from rich.text import Text
 
-from minbert.errors import InputError, plain
+from minbert.errors import InputError, plain, reason_of
 from minbert.output import counted
 from minbert.settings import make_parser, run_command
 from minbert.weights import Weights
 from search.folder import RunFolder
-from search.patience import reason_of, told
+from search.patience import told
 from search.results import strict_json, trial_as_json
 from search.weighting import KEEP_RULES, hidden, rank, replay
 
