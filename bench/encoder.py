@@ -21,6 +21,8 @@ from torch import Tensor
 from minbert.batching import Packed, pack_sentences
 from minbert.encoder import Encoder, EncoderConfig
 
+from .roofline import matrix_rate, operations_per_token
+
 BATCHES = 4
 PAIRS = 32
 DROPOUT = 0.1
@@ -58,19 +60,6 @@ def seconds(run: Callable[[], object], device: str) -> float:
     if device == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter() - start
-
-
-def matmul_rate(device: str) -> float:
-    """Measured bf16 matrix rate in operations a second: the best of ten 8192³ products."""
-    left, right = (torch.randn(8192, 8192, device=device, dtype=torch.bfloat16) for _ in range(2))
-    torch.mm(left, right)
-    return 2 * 8192**3 / min(seconds(lambda: torch.mm(left, right), device) for _ in range(10))
-
-
-def operations_per_token(config: EncoderConfig) -> int:
-    """Of the linear layers, forward and backward; attention and the rest are left out."""
-    hidden = config.hidden_size
-    return 6 * config.layers * (4 * hidden**2 + 2 * hidden * config.intermediate_size)
 
 
 def main() -> None:
@@ -151,7 +140,7 @@ def main() -> None:
         )
     Console().print(table)
     if device == "cuda":
-        rate = matmul_rate(device)
+        rate = matrix_rate(config, device)
         used = tokens / statistics.median(taken["minbert, packed"]) * operations_per_token(config)
         print(
             f"linear layers of minbert: {used / rate:.0%} of the measured {rate / 1e12:.0f} TFLOP/s"

@@ -23,6 +23,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from minbert.hub import load_pretrained
+
+from .roofline import bandwidth, matrix_rate, operations_per_token, step_seconds
 from .served import ROOT, Process, code_of
 
 NAMES = {"now": "minbert", "before": "minbert, before", "padded": "transformers, padded"}
@@ -64,7 +67,9 @@ def serve(options: dict[str, Any]) -> None:
     trainer = Trainer(config, dataset, pretrained)
     padded = options["which"] == "padded"
     run = padded_steps(trainer, pretrained) if padded else steps_of(trainer)
-    print(json.dumps({"linear": getattr(trainer, "linear", "blas")}), flush=True)
+    parameters = sum(each.numel() for each in trainer.model.parameters())
+    about = {"linear": getattr(trainer, "linear", "blas"), "parameters": parameters}
+    print(json.dumps(about), flush=True)
     for line in sys.stdin:
         steps = int(line)
         profiler = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU])
@@ -158,40 +163,38 @@ def padded_steps(trainer: Any, pretrained: Any) -> Callable[[int], tuple[int, fl
 # What runs in the process that was asked
 
 
-def matrix_rate(layers: int, threads: int) -> tuple[float, float]:
-    """Best rate of all back-ends over the products of a layer, and operations of a token.
-
-    Returns:
-        Operations a second; operations of a token in all linear layers, forward and backward.
-    """
-    from minbert.hub import load_pretrained
-    from minbert.linear import operations, seconds
-
-    torch.set_num_threads(threads)
-    config = load_pretrained("minilm", layers).config
-    hidden, wide = config.hidden_size, config.intermediate_size
-    taken = min(min(rounds) for rounds in seconds(hidden, wide).values())
-    return operations(hidden, wide) / taken, 6 * layers * (4 * hidden**2 + 2 * hidden * wide)
-
-
 def compare_rates(options: argparse.Namespace, settings: dict[str, Any], codes: Codes) -> Table:
     """Tokens a second of each trainer, in turns."""
-    table = Table("trainer", "tokens/s", "of matrix rate", "ratio")
-    best, operations = matrix_rate(settings["layers"], options.threads)
-    print(f"best matrix rate: {best / 1e9:.0f} GFLOP/s")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.set_num_threads(options.threads)
+    config = load_pretrained("minilm", settings["layers"]).config
+    operations = operations_per_token(config)
+    best, width = matrix_rate(config, device), bandwidth(device)
+    print(
+        f"best matrix rate {best / 1e9:,.0f} GFLOP/s; {width / 1e9:,.0f} GB/s; the roofline is the "
+        "matrix products and AdamW's bytes at these"
+    )
+    table = Table("trainer", "tokens/s", "of matrix rate", "of roofline", "ratio")
     with started(settings, codes) as processes:
-        rates: dict[str, list[float]] = {name: [] for name in processes}
+        turns: dict[str, list[dict[str, Any]]] = {name: [] for name in processes}
         for round_ in range(1 + options.rounds):
             for name, process in processes.items():
                 done = process.ask(options.steps)
                 if round_:
-                    rates[name].append(done["tokens"] / done["seconds"])
-        medians = {name: statistics.median(each) for name, each in rates.items()}
+                    turns[name].append(done)
+        medians = {
+            name: statistics.median(done["tokens"] / done["seconds"] for done in each)
+            for name, each in turns.items()
+        }
+        tokens = statistics.mean(done["tokens"] / options.steps for done in turns["now"])
+        parameters = processes["now"].about["parameters"]
+        least = step_seconds(tokens, parameters, operations, best, width)
         for name, rate in medians.items():
             table.add_row(
                 f"{NAMES[name]} ({processes[name].about['linear']})",
                 f"{rate:,.0f}",
                 f"{rate * operations / best:.0%}",
+                f"{least * rate / tokens:.0%}",
                 f"{medians['now'] / rate:.2f}",
             )
     return table

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import losses, memory, seeds, served, trainer
+from bench import losses, memory, roofline, seeds, served, trainer
 from bench.served import ROOT, Process, code_of
 from minbert.config import TrainConfig
 from minbert.data import Dataset
-from minbert.hub import Pretrained
+from minbert.hub import Pretrained, load_pretrained
 from minbert.train import Trainer
 from search import tuner
 from search.trial import MinbertTrial
@@ -154,3 +154,14 @@ def test_memory_of_workers_is_measured_at_each_stage(
     for _, each, own, in_all in rows:
         # Shares of pages that others have too are less than all of them, and no page is lost.
         assert 50 < int(own) <= int(each) <= int(in_all) / 2 + 1
+
+
+def test_a_roofline_is_products_and_bytes_at_their_rates() -> None:
+    # 1,000 tokens of 6 million operations at 3 GFLOP/s, and 10 million parameters at 28 bytes at
+    # 0.7 GB/s: 2 s and 0.4 s.
+    assert roofline.step_seconds(1000, 10_000_000, 6_000_000, 3e9, 0.7e9) == pytest.approx(2.4)
+    config = load_pretrained("tiny").config
+    # Of a layer: query, key, value and output, and the two of the feed-forward; forward and twice
+    # as much backward.
+    products = 4 * config.hidden_size**2 + 2 * config.hidden_size * config.intermediate_size
+    assert roofline.operations_per_token(config) == 3 * 2 * config.layers * products
