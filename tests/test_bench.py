@@ -40,13 +40,15 @@ def test_profile_names_operators_of_now_and_of_an_earlier_commit() -> None:
 def test_code_of_an_earlier_commit_is_what_a_process_imports(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    package = tmp_path / "minbert"
-    package.mkdir()
+    packages = [tmp_path / name for name in ("minbert", "search", "spaces", "cluster")]
+    for package in packages:
+        package.mkdir()
     git = ["git", "-c", "user.name=x", "-c", "user.email=x@x", "-C", str(tmp_path)]
     subprocess.run([*git, "init", "-q"], check=True)
     for content in ("raise SystemExit(7)\n", "raise SystemExit(8)\n"):
-        (package / "__init__.py").write_text(content)
-        subprocess.run([*git, "add", "minbert"], check=True)
+        for package in packages:
+            (package / "__init__.py").write_text(content)
+        subprocess.run([*git, "add", "."], check=True)
         subprocess.run([*git, "commit", "-q", "-m", "x"], check=True)
     with monkeypatch.context() as patch:
         patch.setattr(served, "ROOT", tmp_path)

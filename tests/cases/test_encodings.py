@@ -22,6 +22,7 @@ from search.branches import check_space
 from search.record import TrialRecord
 from search.review.tensorboard import run_name
 from search.spaces import load_space
+from tests.in_process import undone
 
 COMMANDS: dict[str, Callable[[], int | None]] = {
     "search.run": search.run.main,
@@ -64,7 +65,7 @@ def test_help_errors_and_notes_are_written_in_any_encoding(
         monkeypatch.setattr(sys, "stdout", out)
         monkeypatch.setattr(sys, "stderr", err)
         monkeypatch.setattr(sys, "argv", [name, *arguments])
-        with pytest.raises(SystemExit) as end:
+        with undone(), pytest.raises(SystemExit) as end:
             run_command(COMMANDS[name])
         out.flush()
         err.flush()
