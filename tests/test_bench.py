@@ -93,6 +93,7 @@ def test_bench_options_that_count_are_at_least_one() -> None:
     assert err.endswith("error: argument --steps: give at least 1\n")
 
 
+@pytest.mark.slow
 def test_scores_over_seeds_go_on_after_a_cut(course_folder: Path, tmp_path: Path) -> None:
     saved = tmp_path / "seeds.jsonl"
     options = ["--data", course_folder, "--encoder", "tiny", "--epochs", 1, "--train-limit", 16]
@@ -144,6 +145,7 @@ def test_file_that_holds_no_scores_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not memory.MAPS.exists(), reason="needs Linux's /proc")
+@pytest.mark.slow
 def test_memory_of_workers_is_measured_at_each_stage(
     course_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

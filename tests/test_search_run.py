@@ -548,7 +548,10 @@ run_command(run.main)
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+# SIGTERM takes the way of SIGINT, after one of its own.
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM]
+)
 def test_an_interruption_keeps_what_there_is(
     number: signal.Signals, tmp_path: Path, course_folder: Path
 ) -> None:
