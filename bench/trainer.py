@@ -25,7 +25,6 @@ from rich.table import Table
 
 from minbert.hub import load_pretrained
 
-from .roofline import bandwidth, matrix_rate, operations_per_token, step_seconds
 from .served import ROOT, Process, code_of
 
 NAMES = {"now": "minbert", "before": "minbert, before", "padded": "transformers, padded"}
@@ -165,6 +164,9 @@ def padded_steps(trainer: Any, pretrained: Any) -> Callable[[int], tuple[int, fl
 
 def compare_rates(options: argparse.Namespace, settings: dict[str, Any], codes: Codes) -> Table:
     """Tokens a second of each trainer, in turns."""
+    # Not where an earlier commit is served, which may lack what this needs.
+    from .roofline import bandwidth, matrix_rate, operations_per_token, step_seconds
+
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_num_threads(options.threads)
     config = load_pretrained("minilm", settings["layers"]).config
