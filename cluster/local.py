@@ -29,7 +29,6 @@ from . import LOOPBACK, token_file
 _SHORT = Path("/tmp")
 _PREFIX = "minbert-ray-"
 _SECONDS_TO_ANSWER = 10
-_MOST_CORES_TO_PRELOAD_ON = 16
 _HANDLED_BY_RAY = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 _OURS = Path(__file__).parent.parent
 _OUR_PACKAGES = ("cluster", "minbert", "search", "spaces")
@@ -121,7 +120,6 @@ def ray_cluster(
     *,
     dashboard: bool = True,
     metadata: dict[str, str] | None = None,
-    preload: str | None = None,
 ) -> Iterator[Cluster]:
     """Start Ray on this machine alone and stop it at the end, or join the cluster at ``address``.
 
@@ -131,7 +129,6 @@ def ray_cluster(
         dashboard: start the Ray dashboard with a cluster of our own.
         metadata: of Ray's job, as ``/api/jobs/`` of the dashboard tells them; its Jobs page shows
             ``job_name``.
-        preload: module that the workers of a cluster of our own import before there is work.
 
     Raises:
         InputError: no cluster answers at the address.
@@ -150,7 +147,6 @@ def ray_cluster(
                     log_to_driver=False,
                     logging_level=logging.ERROR,
                     _temp_dir=str(folder),
-                    _system_config={"preload_python_modules": _preloaded(preload)},
                 )
         else:
             context = _join(address, metadata)
@@ -186,12 +182,6 @@ def _put_back(handlers: Mapping[signal.Signals, Any]) -> None:
             signal.signal(number, handler)
 
 
-def _preloaded(module: str | None) -> list[str]:
-    # Ray starts a worker for each core, and each would take the memory.
-    many = (os.cpu_count() or 1) > _MOST_CORES_TO_PRELOAD_ON
-    return [] if module is None or many else [module]
-
-
 @contextmanager
 def _agent_of_any_port() -> Iterator[None]:
     """Let the node's agent, which hands logs to the dashboard, listen where there is room.
@@ -212,8 +202,12 @@ def _in_groups_of_their_own() -> Iterator[None]:
     """Keep the processes that Ray starts out of our group.
 
     ``timeout``, for one, sends SIGTERM to the whole group, and without Ray's processes the search
-    could not end in order. To SIGINT they are deaf as it is.
+    could not end in order. To SIGINT they are deaf as it is. Elsewhere than on Linux Ray ends what
+    a killed driver leaves by its group, so there they stay in it.
     """
+    if sys.platform != "linux":
+        yield
+        return
     original = services.ConsolePopen
     services.ConsolePopen = partial(original, process_group=0)
     try:

@@ -60,8 +60,8 @@ def load(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
 def make_once(folder: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
     """The array of ``folder``; made and stored there by the first process that wants it.
 
-    Others wait for that one meanwhile. Where the folder cannot be written, or what is in it is not
-    whole, the array is made.
+    Others wait for that one meanwhile. Where nothing can be stored, or what is stored is not whole,
+    each makes the array, one after the other.
     """
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):

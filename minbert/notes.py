@@ -136,7 +136,7 @@ def _on_classes(read: Mapping[SplitName, ReadFile], *, strict: bool) -> list[str
         for name, file in labelled.items()
     }
     train, dev = counts["train"], counts.get("dev", Counter())
-    if len(train) == 1:
+    if len(train | dev) == 1:
         return []
     notes = []
     classes = max(train | dev) + 1
@@ -156,14 +156,13 @@ def _on_classes(read: Mapping[SplitName, ReadFile], *, strict: bool) -> list[str
         if beyond:
             more = f", and {len(beyond) - _MOST_NAMED} more" if len(beyond) > _MOST_NAMED else ""
             note = (
-                f"sst: {'; '.join(beyond[:_MOST_NAMED])}{more}, where {_classes(never)} of the "
-                f"{classes} that this makes; correct the labels, or number the classes without a "
-                "gap"
+                f"sst: {'; '.join(beyond[:_MOST_NAMED])}{more}: that makes {classes} classes, and "
+                f"{_classes(never)}; correct the labels, or number the classes without a gap"
             )
             if strict:
                 raise InputError(f"{note}, or leave out --strict")
             notes.append(note)
-        else:
+        elif len(train) > 1:
             files = " or ".join(file.name for file in labelled.values())
             notes.append(
                 f"sst: {_classes(never)} in {files}, where labels up to {classes - 1} make "
@@ -171,7 +170,8 @@ def _on_classes(read: Mapping[SplitName, ReadFile], *, strict: bool) -> list[str
                 "be empty"
             )
     untrained = sorted(dev.keys() - train.keys())
-    if untrained:
+    # That all training labels are the same is noted elsewhere.
+    if untrained and len(train) > 1:
         examples = sum(dev[number] for number in untrained)
         notes.append(
             f"sst: {_classes(untrained)} in {read['train'].name}, but in {examples} of "

@@ -218,10 +218,11 @@ def _placeholder(name: str, annotation: Any) -> str:
 
 
 def as_text(value: Any) -> str:
-    """A field's value as it is typed on a command line."""
+    """A field's value as it is typed on a command line; it reads as the same value again."""
     if isinstance(value, tuple):
         return ",".join(as_text(part) for part in value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    short = f"{value:g}" if isinstance(value, float) else str(value)
+    return repr(value) if isinstance(value, float) and float(short) != value else short
 
 
 def given(arguments: argparse.Namespace, settings: type[Settings]) -> dict[str, Any]:

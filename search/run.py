@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import shlex
 import shutil
 import signal
 import sys
@@ -70,8 +71,8 @@ def main() -> int:
     # by to save its trials and to write its results.
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    # What services, queues and `timeout` end a program with is taken for a Ctrl-C, by whichever
-    # handler there is for that: Ray Tune has one of its own while trials run.
+    # What `timeout` and `kill` end a program with is taken for a Ctrl-C, by whichever handler there
+    # is for that: Ray Tune has one of its own while trials run.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         with told():
@@ -149,13 +150,14 @@ def run_search(settings: StudySettings, inputs: InputSettings, console: Console)
                         study.delete()
                     new.delete()
         if isinstance(error, StorageLostError):
-            raise _lost(str(error)) from None
+            raise _lost(str(error), new.name if new else settings.name) from None
         raise
 
 
-def _lost(reason: str) -> InputError:
+def _lost(reason: str, name: str | None) -> InputError:
+    named = "" if name is None else f"--name {shlex.quote(name)} and "
     return InputError(
-        f"{reason}; nothing recorded is lost: give the same command with --name and --resume"
+        f"{reason}; nothing recorded is lost: give the same command with {named}--resume"
     )
 
 
@@ -171,8 +173,6 @@ def _run(
 ) -> int:
     record, study = driver.record, driver.study
     study.note("planned", record.planned)
-    # Of an earlier run, by which this one would be judged if it were killed.
-    study.note("ended_because", None)
     study.patience("the dev labels cannot be written", lambda: folder.answers.write_labels(dataset))
     about = _train(settings, inputs, plan, driver, dataset, pretrained, folder, console)
     for text in driver.damaged:
@@ -226,23 +226,14 @@ def _train(
     # Not before: Ray takes seconds to import, and reads its environment then.
     from cluster.local import ray_cluster, temporary_folder
 
+    from .review.tensorboard import TensorBoardLog
+    from .tuner import run_trials
+
     start = time.monotonic()
     # Not in the run's folder, whose disk may be full.
     scratch = temporary_folder()
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, scratch, ignore_errors=True)
-        machines = stack.enter_context(
-            ray_cluster(
-                address,
-                dashboard=settings.dashboard,
-                metadata=_metadata(settings, inputs, plan, folder),
-                preload="search.trial",
-            )
-        )
-        # Meanwhile workers import what trials need.
-        from .review.tensorboard import TensorBoardLog
-        from .tuner import run_trials
-
         texts = DevTexts(dataset, pretrained.tokenizer())
         log = stack.enter_context(
             TensorBoardLog(
@@ -253,10 +244,19 @@ def _train(
         if settings.tensorboard:
             server = tensorboard_server(folder.tensorboard, folder.path / "tensorboard.log")
             tensorboard = stack.enter_context(server)
+        machines = stack.enter_context(
+            ray_cluster(
+                address,
+                dashboard=settings.dashboard,
+                metadata=_metadata(settings, inputs, plan, folder),
+            )
+        )
         gpus_per_trial = _gpus_per_trial(settings, machines)
         machines.check_room(settings.cpus_per_trial, gpus_per_trial)
         driver.record.slots = machines.slots(settings.cpus_per_trial, gpus_per_trial)
         begin_run(driver.study, dataset, machines, driver.record.slots)
+        # Of an earlier run, by which this one would be judged if it were killed.
+        driver.study.note("ended_because", None)
         if not settings.quiet:
             for line in introduction(
                 settings,
@@ -276,6 +276,7 @@ def _train(
             driver.watchers.append(view)
         page = stack.enter_context(LivePage(folder))
         driver.watchers += [log, page, *folder.copies()]
+        began = time.monotonic()
         run_trials(
             driver,
             dataset,
@@ -290,11 +291,12 @@ def _train(
             report_timeout=settings.report_timeout,
             time_budget=settings.time_budget,
         )
+        searched = time.monotonic() - began
     if driver.lost:
         raise StorageLostError(driver.ended_because)
     seconds = time.monotonic() - start
     budget = settings.time_budget
-    end_run(driver.study, out_of_time=budget is not None and seconds >= budget)
+    end_run(driver.study, out_of_time=budget is not None and searched >= budget)
     return {
         "name": folder.name,
         "space": str(plan.space.path) if settings.space.endswith(".py") else plan.space.name,

@@ -108,8 +108,8 @@ def _typed(value: Any) -> str:
 def stored_options(study: Study) -> tuple[dict[str, Any], dict[str, Any]]:
     """What a study was made with as fields of StudySettings and of InputSettings, unchecked.
 
-    The space is left out where it is none of the built-in ones as they are now, of which only the
-    name is known, and so is what may not be done because a folder says so.
+    The space is left out where it is none of the built-in ones, as only its name is known, and so
+    is what may not be done because a folder says so.
     """
     setup = study.setup
     if not setup:
@@ -124,8 +124,7 @@ def stored_options(study: Study) -> tuple[dict[str, Any], dict[str, Any]]:
     # A fixed list takes no epochs but those of its recipe.
     if stored["epochs"] == recipe(str(setup.get("recipe"))).epochs:
         del stored["epochs"]
-    path = built_in_spaces().get(str(setup.get("space")))
-    if path is not None and _sha256_of_file(path) == setup.get("file of the space"):
+    if setup.get("space") in built_in_spaces():
         stored["space"] = setup["space"]
     inputs = setup.get("inputs")
     return stored, dict(inputs) if isinstance(inputs, dict) else {}
@@ -146,22 +145,34 @@ def settle(
     Raises:
         InputError: an option is refused, or the space of the study has to be given.
     """
-    settings = StudySettings.check(given_settings, as_options=True)
-    inputs = InputSettings.check(given_inputs, as_options=True)
-    if not settings.resume or settings.name is None:
-        return settings, inputs
-    folder = RunFolder(join(settings.out, settings.name), settings.storage)
+    if not {"resume", "name"} <= given_settings.keys():
+        return (
+            StudySettings.check(given_settings, as_options=True),
+            InputSettings.check(given_inputs, as_options=True),
+        )
+    # What the others are to be checked with is in the study.
+    where = {"resume", "name", "out", "storage"} & given_settings.keys()
+    found = StudySettings.check({name: given_settings[name] for name in where}, as_options=True)
+    assert found.name is not None
+    folder = RunFolder(join(found.out, found.name), found.storage)
     stored: dict[str, Any] = {}
     stored_inputs: dict[str, Any] = {}
     # Where there is no run or no study yet, that is told, or made good, later.
     if folder.exists:
-        with contextlib.suppress(NoStudyError):
-            study = folder.load_study()
+        with (
+            contextlib.suppress(NoStudyError),
+            contextlib.closing(folder.load_study()) as study,
+        ):
             stored, stored_inputs = stored_options(study)
             if stored and "space" not in (stored | given_settings):
                 raise InputError(
-                    f"--space is required: the study was made with the file {study.setup['space']}"
-                    ".py, whose place is not stored; give it"
+                    "--space is required: the study was made with the file "
+                    f"{study.setup.get('space')}.py, whose place is not stored; give it"
+                )
+            if stored and "sampler" not in (stored | given_settings):
+                raise InputError(
+                    "--sampler is required: the study was made with cmaes, which runs what is "
+                    "pickled in the study; give it where you trust whoever made that"
                 )
     return (
         StudySettings.check(stored | given_settings, as_options=True),
@@ -186,8 +197,8 @@ def find_run(settings: StudySettings, plan: Plan, setup: dict[str, Any]) -> RunF
     for _, name in reversed(names):
         folder = RunFolder(join(settings.out, name), settings.storage)
         try:
-            study = folder.load_study()
-            check_setup(study, setup)
+            with contextlib.closing(folder.load_study()) as study:
+                check_setup(study, setup)
         except InputError:
             continue
         return folder

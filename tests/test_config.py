@@ -1,10 +1,12 @@
 import argparse
 
 import pytest
+from hypothesis import given as given_any
+from hypothesis import strategies as st
 
 from minbert.config import RECIPES, InputSettings, TrainConfig, recipe
 from minbert.errors import InputError
-from minbert.settings import add_options, given, make_parser
+from minbert.settings import add_options, as_text, given, make_parser
 from minbert.weights import Weights
 
 
@@ -95,3 +97,12 @@ def test_every_option_has_a_help_text() -> None:
     for settings in (InputSettings, TrainConfig):
         for name, field in settings.model_fields.items():
             assert field.description, name
+
+
+@given_any(st.floats(allow_nan=False))
+def test_a_number_is_told_as_it_would_have_to_be_typed(value: float) -> None:
+    assert float(as_text(value)) == value
+
+
+def test_a_number_is_told_shortly_where_that_is_enough() -> None:
+    assert as_text((1.0, 2e-5, 0.333333333)) == "1,2e-05,0.333333333"

@@ -404,6 +404,9 @@ def test_review_and_page_say_whether_a_search_is_done_and_how_to_go_on(tmp_path:
         printed = run_in_process(review.main, folder.path)[1]
         assert printed.splitlines()[1] == cut.in_words
         assert "Winner: trial" in printed
+    stored = ends(folder, 12, command=f"{typed} --storage 'postgresql://me:***@db/x'")
+    assert f"To go on, with the password for ***: {command_of('search.run')} " in stored.in_words
+    assert "<p>To go on, with the password for ***:</p>" in page(stored)
     with folder.locked():
         assert read_run(folder).in_words == "The search is running: 9 of 12 trials are over."
 

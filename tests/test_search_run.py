@@ -491,14 +491,22 @@ def test_resume_needs_no_more_than_the_name(finished: tuple[Path, str], tmp_path
     assert code == 0
     assert "Trials    5, recipe strong first (epochs: 1," in text
     assert "sst 40/20/8" in text
-    # Of a space file only its name is stored.
     study = RunFolder(tmp_path / "first").load_study()
-    study._storage.set_study_user_attr(
-        study._id, "setup", {**study.setup, "space": "mine", "file of the space": "0"}
-    )
-    code, text = said(run.main, *name)
-    assert code == 2
-    assert text.startswith("error: --space is required: the study was made with the file mine.py")
+    for changed, words in (
+        # Of a space file only its name is stored.
+        ({"space": "mine"}, "--space is required: the study was made with the file mine.py"),
+        # The built-in one is not as it was.
+        ({"file of the space": "0"}, "the space file has changed since the study was made"),
+        # Optuna would unpickle what the study holds.
+        ({"sampler": "cmaes", "halving": "none"}, "--sampler is required: the study was made with"),
+    ):
+        study._storage.set_study_user_attr(study._id, "setup", {**study.setup, **changed})
+        code, text = said(run.main, *name)
+        assert code == 2
+        assert text.startswith(f"error: {words}")
+    # What is not given is taken from the study, for what is checked together too.
+    code, text = said(run.main, *name, "--sampler", "cmaes")
+    assert "--halving" not in text
 
 
 def test_second_driver_is_refused(finished: tuple[Path, str], course_folder: Path) -> None:
@@ -582,9 +590,3 @@ def test_an_interruption_keeps_what_there_is(
     assert len((tmp_path / "cut" / "trials.csv").read_text().splitlines()) == 2
     best = load_model(tmp_path / "cut" / "best")
     assert best.info.report.scores == summary["trials"][summary["winner"]]["scores"]
-
-
-def test_the_readme_names_what_a_first_try_needs() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for words in ("--data toy", "--encoder tiny", "--layers N", "--name NAME"):
-        assert words in readme

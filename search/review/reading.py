@@ -143,7 +143,10 @@ class Run:
     def in_words(self) -> str:
         """Whether it is done, and how to go on where it is not, on one line."""
         command = self.resume_command
-        return self.standing if command is None else f"{self.standing} To go on: {command}"
+        if command is None:
+            return self.standing
+        password = ", with the password for ***" if "***" in command else ""
+        return f"{self.standing} To go on{password}: {command}"
 
     @cached_property
     def noise(self) -> Noise | None:

@@ -78,9 +78,8 @@ def test_classes_that_start_at_1_and_have_a_gap_are_noted(folder: Path, tiny: Pr
         "sst: label 6 in 12 rows of ids-sst-train.csv, first on line 3; label 6 in 5 rows of "
         "ids-sst-dev.csv, first on line 3; label 9 in 12 rows of ids-sst-train.csv, first on line "
         "4; label 9 in 5 rows of ids-sst-dev.csv, first on line 4; label 12 in 12 rows of "
-        "ids-sst-train.csv, first on line 5, and 3 more, where classes 0, 1, 2, 4, 5 and 6 more "
-        "never occur of the 16 that this makes; correct the labels, or number the classes without "
-        "a gap"
+        "ids-sst-train.csv, first on line 5, and 3 more: that makes 16 classes, and classes 0, 1, "
+        "2, 4, 5 and 6 more never occur; correct the labels, or number the classes without a gap"
     )
 
 
@@ -90,8 +89,8 @@ def test_labels_beyond_a_gap_are_noted_with_their_lines_and_strict_refuses_them(
     slips = label(lambda n, grade: 7 if n in (11, 20, 33) else int(grade))
     edit(folder / "ids-sst-train.csv", slips)
     note = (
-        "sst: label 7 in 3 rows of ids-sst-train.csv, first on line 13, where classes 5, 6 never "
-        "occur of the 8 that this makes; correct the labels, or number the classes without a gap"
+        "sst: label 7 in 3 rows of ids-sst-train.csv, first on line 13: that makes 8 classes, "
+        "and classes 5, 6 never occur; correct the labels, or number the classes without a gap"
     )
     assert notes(folder, tiny) == [note]
     # From the cache as well.
@@ -104,7 +103,18 @@ def test_labels_beyond_a_gap_are_noted_with_their_lines_and_strict_refuses_them(
             load_dataset(strict, tiny.tokenizer(), cache=cache)
         assert str(refused.value) == f"{note}, or leave out --strict"
     edit(folder / "ids-sst-dev.csv", label(lambda n, grade: 9 if n == 2 else int(grade)))
-    assert "; label 9 in 1 row of ids-sst-dev.csv, first on line 4, where" in notes(folder, tiny)[0]
+    assert "; label 9 in 1 row of ids-sst-dev.csv, first on line 4: that" in notes(folder, tiny)[0]
+
+
+def test_a_label_far_from_the_only_one_of_train_is_noted_too(
+    folder: Path, tiny: Pretrained
+) -> None:
+    edit(folder / "ids-sst-train.csv", label(lambda *_: 0))
+    edit(folder / "ids-sst-dev.csv", label(lambda n, _: 7 * (n % 2)))
+    gap = [note for note in notes(folder, tiny) if "that makes 8 classes" in note]
+    assert len(gap) == 1
+    with pytest.raises(InputError, match="that makes 8 classes"):
+        notes(folder, tiny, strict=True)
 
 
 @pytest.mark.parametrize("shift", [0, 1])
