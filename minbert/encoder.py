@@ -6,12 +6,14 @@ model.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from .batching import Packed
 from .dropout import Dropout, keep_mask
@@ -110,8 +112,7 @@ class Encoder(nn.Module):
     @classmethod
     def from_pretrained(cls, pretrained: "Pretrained", dropout: float) -> Self:
         """An encoder with the weights of a checkpoint (copied: they may be read-only)."""
-        # On no device, so that no time goes into first values that are not kept.
-        with torch.device("meta"):
+        with torch.device("meta"), _NoFirstValues():
             encoder = cls(pretrained.config, dropout)
         thirds: dict[str, list[Tensor]] = {}
         own: dict[str, Tensor] = {}
@@ -219,6 +220,22 @@ def _layout(packed: Packed) -> _Layout:
         first_slots[group] = size + torch.arange(len(group)) * longest
         size += masks[-1].numel()
     return _Layout(first_slots[packed.sequence_of] + packed.positions, masks)
+
+
+class _NoFirstValues(TorchFunctionMode):
+    """Modules that are made in it get no first values, which would not be kept.
+
+    On the meta device, where none could be kept either, drawing them loads torch's compiler, which
+    takes a second and tens of megabytes.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
 
 
 class _Embeddings(nn.Module):

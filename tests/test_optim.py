@@ -104,7 +104,10 @@ def test_training_imports_no_compiler() -> None:
     code = """
 import sys
 import torch
+from minbert.encoder import Encoder
+from minbert.hub import load_pretrained
 from minbert.optim import Optimizer, ParameterGroup
+Encoder.from_pretrained(load_pretrained("tiny"), 0.1)
 parameter = torch.nn.Parameter(torch.ones(3))
 optimizer = Optimizer([ParameterGroup([parameter], 0.1, 0.1)], rectified=True)
 for _ in range(9):
