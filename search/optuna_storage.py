@@ -105,7 +105,13 @@ class _Database(RDBStorage):
     """Optuna's storage in a database, which commits after each write unless told otherwise."""
 
     def __init__(self, url: str, engine_kwargs: dict[str, Any]):
-        super().__init__(url, engine_kwargs=engine_kwargs)
+        try:
+            super().__init__(url, engine_kwargs=engine_kwargs)
+        except sqlalchemy.exc.DatabaseError as error:
+            # Whoever opened it at the same time, to look whether there is a study, was first.
+            if "already exists" not in str(error):
+                raise
+            super().__init__(url, engine_kwargs=engine_kwargs)
         # Each thread has its own session.
         self.scoped_session = sqlalchemy.orm.scoped_session(
             sqlalchemy.orm.sessionmaker(bind=self.engine, class_=_Session)

@@ -204,7 +204,7 @@ def test_without_the_token_nobody_gets_in(local: Local, tmp_path: Path) -> None:
 
 @pytest.fixture
 def second() -> Iterator[Local]:
-    """Another cluster on this machine."""
+    """A cluster for one test alone, which may end it, beside that of all."""
     with started(nodes=1) as one:
         yield one
 
@@ -239,23 +239,23 @@ def test_a_search_is_submitted_as_a_job_to_one_of_two_clusters(
     assert (tmp_path / "job" / "best" / "model.safetensors").is_file()
 
 
-def test_ctrl_c_ends_all_of_it(local: Local) -> None:
-    assert processes_of(local.folder.name)
+def test_ctrl_c_ends_all_of_it(second: Local) -> None:
+    assert processes_of(second.folder.name)
     listening = subprocess.run(["ss", "-Hltnp"], capture_output=True, text=True, check=True).stdout
-    pids = {pid for pid, _ in processes_of(local.folder.name)}
+    pids = {pid for pid, _ in processes_of(second.folder.name)}
     addresses = {
         line.split()[3]
         for line in listening.splitlines()
         if pids & {int(number) for number in re.findall(r"pid=(\d+)", line)}
     }
-    assert len(addresses) > 10
+    assert len(addresses) > 5
     assert all(re.match(r"127\.0\.0\.1:|\[(::ffff:127\.0\.0\.1|::1)\]:", one) for one in addresses)
-    local.process.send_signal(signal.SIGINT)
-    assert local.process.wait(timeout=PATIENCE) == 0
-    left = partial(processes_of, local.folder.name)
+    second.process.send_signal(signal.SIGINT)
+    assert second.process.wait(timeout=PATIENCE) == 0
+    left = partial(processes_of, second.folder.name)
     wait_for(lambda: not left(), lambda: f"the end of {left()}")
-    assert not local.folder.exists()
-    assert not local.noted.exists()
+    assert not second.folder.exists()
+    assert not second.noted.exists()
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 from optuna.distributions import FloatDistribution
 from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
+from optuna.storages._rdb import models
 from optuna.trial import TrialState
 
 from bench.simulation import equal_scores, report_of
@@ -202,6 +203,26 @@ def test_a_write_whose_answer_was_lost_is_not_made_twice(storage: BaseStorage) -
     assert lost
     (told,) = storage.get_all_trials(storage.get_study_id_from_name("s"))
     assert (told.state, told.values) == (TrialState.COMPLETE, [0.5])
+
+
+def test_a_database_that_two_make_at_once_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = models.BaseModel.metadata
+    create = tables.create_all
+    raced: list[Any] = []
+
+    def create_all(engine: Any) -> None:
+        create(engine)
+        if not raced:
+            raced.append(engine)
+            # What it does that had looked before, and found nothing there.
+            create(engine, checkfirst=False)
+
+    monkeypatch.setattr(tables, "create_all", create_all)
+    storage = open_storage(f"sqlite:///{tmp_path}/s.db")
+    assert raced
+    Study.create(storage, "s", {})
 
 
 def test_a_name_is_taken_once(storage: BaseStorage) -> None:

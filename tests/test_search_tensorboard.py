@@ -1,6 +1,7 @@
 """What TensorBoard shows of a search: curves, hyperparameters, texts, a picture, and its server."""
 
 import html
+import json
 import math
 import os
 import re
@@ -8,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -614,6 +616,20 @@ def test_a_server_that_dies_is_told_in_one_line(
     said = rf"TensorBoard does not start: no such plugin \(see {tmp_path}/log\)"
     with pytest.raises(InputError, match=said), tensorboard_server(tmp_path, tmp_path / "log"):
         pass
+
+
+def test_of_two_servers_that_find_the_same_port_free_each_is_told_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_is_free", lambda _: True)
+    with tensorboard_server(tmp_path / "one", tmp_path / "one.log") as first:
+        port = urlsplit(first).port or 0
+        monkeypatch.setattr(server, "_PORTS", range(port, port + 9))
+        with tensorboard_server(tmp_path / "two", tmp_path / "two.log") as second:
+            assert urlsplit(second).port not in (None, port)
+            for address, name in ((first, "one"), (second, "two")):
+                with urllib.request.urlopen(f"{address}data/environment") as answer:
+                    assert json.load(answer)["data_location"] == str(tmp_path / name)
 
 
 def test_no_free_port_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """A TensorBoard server beside a search."""
 
 import http.client
+import json
 import os
 import signal
 import socket
@@ -22,6 +23,8 @@ from tensorboard.main import run_main
 run_main()
 """
 _PORTS = range(6006, 6106)
+# What TensorBoard says before it ends for that.
+_TAKEN = "already in use"
 _SECONDS_TO_START = 60.0
 _SECONDS_TO_END = 5.0
 
@@ -40,7 +43,17 @@ def tensorboard_server(logdir: Path, log: Path) -> Iterator[str]:
     Raises:
         InputError: it does not start.
     """
-    port = _free_port()
+    for port in _PORTS:
+        if _is_free(port):
+            with _server(logdir, log, port) as process:
+                if _starts(process, logdir, log, port):
+                    yield f"http://{_HOST}:{port}/"
+                    return
+    raise InputError(f"TensorBoard: no port is free from {_PORTS[0]} to {_PORTS[-1]}")
+
+
+@contextmanager
+def _server(logdir: Path, log: Path, port: int) -> "Iterator[subprocess.Popen[bytes]]":
     options = {"--logdir": str(logdir), "--host": _HOST, "--port": str(port)}
     arguments = [word for option in options.items() for word in option]
     with log.open("wb") as output:
@@ -53,48 +66,52 @@ def tensorboard_server(logdir: Path, log: Path) -> Iterator[str]:
             start_new_session=True,
         )
     try:
-        _wait(process, port, log)
-        yield f"http://{_HOST}:{port}/"
+        yield process
     finally:
         _end(process)
 
 
-def _free_port() -> int:
-    for port in _PORTS:
-        with socket.socket() as probe:
-            # As servers do, so that a port counts as free soon after its last server ended.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((_HOST, port))
-            except OSError:
-                continue
-            return port
-    raise InputError(f"TensorBoard: no port is free from {_PORTS[0]} to {_PORTS[-1]}")
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        # As servers do, so that a port counts as free soon after its last server ended.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_HOST, port))
+        except OSError:
+            return False
+    return True
 
 
-def _wait(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
-    """Wait until it answers; InputError where it ends before, or never does."""
+def _starts(process: "subprocess.Popen[bytes]", logdir: Path, log: Path, port: int) -> bool:
+    """Wait until it answers; returns False where another server has taken the port meanwhile.
+
+    Raises:
+        InputError: it ends otherwise, or never answers.
+    """
     end = time.monotonic() + _SECONDS_TO_START
     while time.monotonic() < end:
         if (code := process.poll()) is not None:
-            lines = log.read_text("utf-8", errors="replace").split("\n")
-            said = [line.strip() for line in lines if line.strip()]
-            why = said[-1] if said else f"exit status {code}"
+            said = log.read_text("utf-8", errors="replace")
+            if _TAKEN in said:
+                return False
+            lines = [line.strip() for line in said.split("\n") if line.strip()]
+            why = lines[-1] if lines else f"exit status {code}"
             raise InputError(f"TensorBoard does not start: {why} (see {log})")
-        if _answers(port):
-            return
+        if _shown_at(port) == str(logdir):
+            return True
         time.sleep(0.1)
     raise InputError(f"TensorBoard does not answer within {_SECONDS_TO_START:g} s (see {log})")
 
 
-def _answers(port: int) -> bool:
+def _shown_at(port: int) -> str | None:
+    """What the TensorBoard at a port shows, which may be that of another search."""
     # Not urllib: that would ask a proxy.
     connection = http.client.HTTPConnection(_HOST, port, timeout=5)
     try:
-        connection.request("GET", "/")
-        return connection.getresponse().status == http.client.OK
-    except (OSError, http.client.HTTPException):
-        return False
+        connection.request("GET", "/data/environment")
+        return str(json.loads(connection.getresponse().read())["data_location"])
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
+        return None
     finally:
         connection.close()
 
