@@ -67,7 +67,14 @@ def optuna_dashboard(seen: Search, tmp_path_factory: pytest.TempPathFactory) -> 
         process.wait()
 
 
-def test_pages_while_the_search_runs(seen: Search, optuna_dashboard: str, browser: Browser) -> None:
+def test_pages_while_the_search_runs_and_after_it(
+    seen: Search, gate: Gate, optuna_dashboard: str, browser: Browser, tmp_path: Path
+) -> None:
+    look_while_it_runs(seen, optuna_dashboard, browser)
+    look_after_it(seen, gate, optuna_dashboard, browser, tmp_path)
+
+
+def look_while_it_runs(seen: Search, optuna_dashboard: str, browser: Browser) -> None:
     tensorboard = seen.wait_for_words(r"Curves +(http://127\.0\.0\.1:\d+/)")[1]
 
     def has_curves() -> bool:
@@ -87,7 +94,7 @@ def test_pages_while_the_search_runs(seen: Search, optuna_dashboard: str, browse
     assert seen.process.poll() is None
 
 
-def test_pages_after_the_search(
+def look_after_it(
     seen: Search, gate: Gate, optuna_dashboard: str, browser: Browser, tmp_path: Path
 ) -> None:
     # On a single slot the others begin when the recipe is through.
