@@ -67,7 +67,7 @@ def close_storage(storage: BaseStorage) -> None:
 
 
 def together(storage: BaseStorage) -> AbstractContextManager[None]:
-    """Writes of this thread that a database makes whole or not at all, and in a third of the time.
+    """Writes of this thread that a database makes whole or not at all, by one commit.
 
     Raises:
         StorageInternalError: on leaving the context; nothing is written then.
