@@ -127,7 +127,7 @@ def measure(
             directory=folder.checkpoints,
             scratch=folder.path / "ray",
             machines=Slots(room=workers),
-            # Shares of a core, so that there is room for all; Ray takes them, searches ask for none.
+            # Shares of a core, so that there is room for all: Ray takes them.
             cpus_per_trial=min(1, cores / workers),  # type: ignore[arg-type]
             gpus_per_trial=0,
             state_every=60,
