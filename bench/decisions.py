@@ -85,7 +85,7 @@ def timed_search(trials: int, slots: int, **options: Any) -> tuple[TimedDriver, 
     study = Study.create(InMemoryStorage(), "bench", {})
     with tempfile.TemporaryDirectory() as folder:
         answers = DevAnswers(LocalDirectory(Path(folder)))
-        driver = TimedDriver(study, plan, settings, PaperDirectory(), answers)
+        driver = TimedDriver(study, plan, settings, PaperDirectory(), answers).open()
         start = time.perf_counter()
         reports = len(simulate(driver, scattered, slots))
         driver.leave()

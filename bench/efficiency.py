@@ -213,7 +213,7 @@ def ours(halving: str, seed: int, target: float, pruner: str) -> int:
     plan = replace(plan, fixed=())
     nowhere = LocalDirectory(path.parent)
     study = Study.create(InMemoryStorage(), "bench", {})
-    driver = Driver(study, plan, settings, CheckpointStore(nowhere), DevAnswers(nowhere))
+    driver = Driver(study, plan, settings, CheckpointStore(nowhere), DevAnswers(nowhere)).open()
 
     def curve(trial: TrialRecord, step: int) -> dict[Task, float]:
         config: TrainConfig = trial.config

@@ -98,7 +98,7 @@ def synthetic_run(
     storage = InMemoryStorage()
     setup = make_setup(checked, inputs, plan, dataset, encoder)
     study = Study.create(storage, folder.name, setup)
-    driver = Driver(study, plan, checked, folder.store(), folder.answers)
+    driver = Driver(study, plan, checked, folder.store(), folder.answers).open()
     study.note("planned", plan.trials)
     machine: Any = SimpleNamespace(machines=lambda: [Machine(4, 0.0)])
     begin_run(study, dataset, machine, slots=4)

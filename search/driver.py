@@ -4,22 +4,21 @@ Everything here is decided from the study's record, so that a search that was ki
 would have gone on.
 """
 
+import functools
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeAlias, TypeVar
 
 from minbert.errors import InputError
 from minbert.report import Report
-from minbert.weights import kept_index
 
 from .answers import DevAnswers
 from .checkpoints import CheckpointStore
 from .directory import Directory
 from .failures import FailureKind, what_follows
-from .front import Front, Point
+from .front import Front
 from .patience import StorageLostError
 from .plan import FixedTrial, Plan
 from .points import locate
@@ -34,24 +33,12 @@ from .record import (
     at_once,
     field_texts,
 )
-from .retention import Retention
+from .retention import Retention, keeps
 from .rungs import Rungs
 from .settings import StudySettings
 from .standings import LiveRecord
 from .study import Study
-
-
-class Watcher(Protocol):
-    """Someone who is told how a search goes."""
-
-    def started(self, trial: TrialRecord) -> None: ...
-
-    def reported(self, trial: TrialRecord, report: Report) -> None: ...
-
-    def set_aside(self, trial: TrialRecord, reason: str) -> None:
-        """The trial is paused, or waits to be tried again."""
-
-    def ended(self, trial: TrialRecord) -> None: ...
+from .watchers import Watcher
 
 
 @dataclass(frozen=True)
@@ -69,8 +56,32 @@ class Job:
     rungs: tuple[int, ...]
 
 
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+_Method: TypeAlias = Callable[Concatenate["Driver", _Arguments], _Result]
+
+
+def _or_gives_up(
+    instead: Any,
+) -> Callable[[_Method[_Arguments, _Result]], _Method[_Arguments, _Result]]:
+    """Make a method of the driver give up where storage is lost, and return ``instead`` then."""
+
+    def decorate(method: _Method[_Arguments, _Result]) -> _Method[_Arguments, _Result]:
+        @functools.wraps(method)
+        def run(self: "Driver", /, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> Any:
+            try:
+                return method(self, *args, **kwargs)
+            except StorageLostError as error:
+                self.give_up(str(error))
+                return instead
+
+        return run
+
+    return decorate
+
+
 class Driver:
-    """Runs a plan on a study.
+    """Runs a plan on a study, once it is opened.
 
     Args:
         study: new, or to go on with.
@@ -115,9 +126,12 @@ class Driver:
             earlier=plan.earlier,
         )
         self._pruning = Pruning(study, settings.pruner)
-        self.front = Front(settings.front)
-        self._retention = Retention(study, store, self.front, settings.keep)
-        self._open()
+        self._retention = Retention(study, store, settings.keep, settings.front)
+
+    @property
+    def front(self) -> Front:
+        """The Pareto front of the checkpoints."""
+        return self._retention.front
 
     @property
     def damaged(self) -> list[str]:
@@ -130,8 +144,12 @@ class Driver:
 
     # Beginning and end
 
-    def _open(self) -> None:
-        """Go on from the record: mend it, queue what the plan adds, make the front anew."""
+    def open(self) -> Self:
+        """Continue from the record: repair it, queue what the plan adds, remove what nobody needs.
+
+        Raises:
+            StorageLostError: storage is full or unreachable.
+        """
         self.study.mend()
         for wanted in self.plan.fixed[sum(trial.fixed for trial in self.study.trials) :]:
             self._queue(wanted, fixed=True)
@@ -144,18 +162,10 @@ class Driver:
                 self.tell(f"--try {wanted.name} is trial {same.number} already")
         self.record.planned = max(self.record.planned, len(self.study.trials))
         self._rungs = Rungs(self.study, self.settings, self.plan.most_reports, self.record.planned)
-        for trial, report in reports_in_order(self.study.trials):
-            self.front.offer(Point(trial.number, report.step, report.scores))
-        self._scan()
+        self._retention.scan()
         self._retention.tidy()
         self._check_whether_to_end()
-
-    def _scan(self) -> None:
-        self.study.patience(
-            "the checkpoints cannot be listed",
-            lambda: self._store.scan(self.study.recorded(), sweep=True),
-        )
-        self._retention.scanned()
+        return self
 
     def _queue(self, wanted: FixedTrial, *, fixed: bool) -> None:
         """Put a given configuration into the queue; where it is in the space, say so."""
@@ -172,34 +182,30 @@ class Driver:
                 self._end_paused(trial, "the search ended before a place came free")
         self._retention.tidy()
 
+    @_or_gives_up(None)
     def leave(self) -> None:
-        """The driver goes: no trial stays RUNNING in the study, and all can be gone on with."""
+        """Leave the study: no trial stays RUNNING in it, and another run can continue them all."""
         if self.lost:
             return
-        with self._giving_up_where_lost():
-            for trial in self.study.trials:
-                if not trial.is_over:
-                    was_running = trial.state == "running"
-                    self.study.suspend(trial)
-                    if was_running:
-                        self._tell_ended(trial)
-            # What workers wrote last is of no report.
-            self._scan()
-            self._retention.tidy()
+        for trial in self.study.trials:
+            if not trial.is_over:
+                was_running = trial.state == "running"
+                self.study.suspend(trial)
+                if was_running:
+                    self._tell_ended(trial)
+        # What workers wrote last belongs to no report.
+        self._retention.scan()
+        self._retention.tidy()
 
     # What to run
 
+    @_or_gives_up("done")
     def next_job(self, *, busy: bool) -> Job | Literal["wait", "done"]:
         """What a free slot should do.
 
         Args:
             busy: other attempts are running.
         """
-        with self._giving_up_where_lost():
-            return self._next_job(busy=busy)
-        return "done"
-
-    def _next_job(self, *, busy: bool) -> Job | Literal["wait", "done"]:
         if self.ended_because is None:
             trial = self.record.first("cut short") or self.record.first("waiting")
             if trial is not None:
@@ -295,13 +301,13 @@ class Driver:
 
     # What becomes of it
 
+    @_or_gives_up(None)
     def slots_changed(self, slots: int, hardware: dict[str, Any]) -> None:
         """Machines have come or gone; this is what there is now."""
         came_or_went = "came" if slots > self.record.slots else "went"
         self.record.slots = slots
         self.tell(f"machines {came_or_went}: {at_once(slots)}")
-        with self._giving_up_where_lost():
-            note_growth(self.study, slots, hardware)
+        note_growth(self.study, slots, hardware)
 
     def waits(self, number: int, attempt: int, reason: str, seconds: float) -> bool:
         """A worker cannot save or load, for so long by now; returns whether it is to try again."""
@@ -320,6 +326,7 @@ class Driver:
         for watcher in self.watchers:
             watcher.started(self.study.trials[number])
 
+    @_or_gives_up(False)
     def reported(
         self, number: int, attempt: int, report: Report, answers: bytes, machine: str = ""
     ) -> bool:
@@ -328,13 +335,6 @@ class Driver:
         A report of an attempt that was given up is ignored. One that repeats an earlier report,
         made by an attempt that went on from a state before it, changes nothing either.
         """
-        with self._giving_up_where_lost():
-            return self._reported(number, attempt, report, answers, machine)
-        return False
-
-    def _reported(
-        self, number: int, attempt: int, report: Report, answers: bytes, machine: str
-    ) -> bool:
         trial = self.study.trials[number]
         if trial.state != "running" or attempt != trial.attempts[-1].number:
             return False
@@ -346,7 +346,7 @@ class Driver:
             return True
         if attempt > 1:
             # The worker's own history may differ from the recorded one.
-            report = report.replace(kept=self._keeps(trial, report))
+            report = report.replace(kept=keeps(trial, report))
         if answers:
             self.study.patience(
                 "the dev answers cannot be written",
@@ -366,8 +366,7 @@ class Driver:
             "the checkpoints cannot be listed",
             lambda: self._store.added(number, report.step, attempt, machine),
         )
-        if math.isfinite(report.score):
-            self._offer(Point(number, report.step, report.scores))
+        self._retention.offer(trial, report)
         for watcher in self.watchers:
             watcher.reported(trial, report)
         if trial.is_over:
@@ -380,12 +379,9 @@ class Driver:
         self._check_whether_to_end()
         return verdict in ("continue", "promote")
 
+    @_or_gives_up(None)
     def failed(self, number: int, attempt: int, kind: FailureKind, reason: str) -> None:
         """An attempt ended without a report: try again where that may help, or end the trial."""
-        with self._giving_up_where_lost():
-            self._failed(number, attempt, kind, reason)
-
-    def _failed(self, number: int, attempt: int, kind: FailureKind, reason: str) -> None:
         trial = self.study.trials[number]
         if trial.state != "running" or attempt != trial.attempts[-1].number:
             return
@@ -399,24 +395,6 @@ class Driver:
             self.study.end(trial, "failed", reason)
             self._retention.tidy()
             self._tell_ended(trial)
-
-    def _keeps(self, trial: TrialRecord, report: Report) -> bool:
-        """Whether a trial keeps the checkpoint of its next report."""
-        history = [*(before.scores for before in trial.reports), report.scores]
-        config = trial.config
-        kept = kept_index(
-            history,
-            config.keep,
-            keep_weights=config.weights_to_keep_by,
-            objective=config.objective,
-        )
-        return kept == len(history) - 1
-
-    def _offer(self, point: Point) -> None:
-        dropped = len(self.front.dropped)
-        self._retention.left_front(self.front.offer(point))
-        if len(self.front.dropped) > dropped:
-            self.study.note("dropped_from_front", self.front.dropped)
 
     def _decide(self, trial: TrialRecord, report: Report) -> tuple[Verdict, str]:
         if not math.isfinite(report.score):
@@ -464,23 +442,3 @@ class Driver:
     def give_up(self, reason: str) -> None:
         """End at once and write nothing more: the study cannot be had, or is another driver's."""
         self.lost, self.ended_because = True, reason
-
-    @contextmanager
-    def _giving_up_where_lost(self) -> Iterator[None]:
-        """Give up where storage does; what comes after the block then says what is left to do."""
-        try:
-            yield
-        except StorageLostError as error:
-            self.give_up(str(error))
-
-
-def reports_in_order(trials: Sequence[TrialRecord]) -> Iterator[tuple[TrialRecord, Report]]:
-    """All reports with a score, in the order in which they were recorded."""
-    pairs = [
-        (decision.order, trial, report)
-        for trial in trials
-        for report, decision in zip(trial.reports, trial.decisions, strict=True)
-        if math.isfinite(report.score)
-    ]
-    for _, trial, report in sorted(pairs, key=lambda pair: pair[0]):
-        yield trial, report

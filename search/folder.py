@@ -197,8 +197,12 @@ class RunFolder:
         study.complete(setup)
         return study
 
-    def load_study(self) -> Study:
-        """The study of the run; NoStudyError where there is none."""
+    def load_study(self, **driver: Any) -> Study:
+        """The study of the run; NoStudyError where there is none.
+
+        Args:
+            driver: as for ``Study.load``.
+        """
         where, file = self.storage(), self._study_file()
         if file is not None:
             path, in_sqlite = file
@@ -211,7 +215,7 @@ class RunFolder:
                 where = sqlite_url(good) if in_sqlite else str(good)
             if in_sqlite and _head_of(good) not in (b"", SQLITE_HEAD):
                 raise InputError(f"{good} is no SQLite database")
-        return Study.load(open_storage(where), self.name)
+        return Study.load(open_storage(where), self.name, **driver)
 
     def _study_file(self) -> tuple[Path, bool] | None:
         """The study's file, and whether it is a database; None for a database server.

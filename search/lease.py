@@ -63,8 +63,6 @@ class Lease:
         study: to hold.
 
     Attributes:
-        on_lost: is called with the reason, from a thread, where another driver took the lease;
-            nothing more may be written then.
         over: ends ``keep``.
 
     Raises:
@@ -73,7 +71,8 @@ class Lease:
 
     def __init__(self, study: Study):
         self._study = study
-        self.on_lost: Callable[[str], None] = lambda _: None
+        self._lost: str | None = None
+        self._on_lost: Callable[[str], None] = lambda _: None
         self._owner = uuid.uuid4().hex
         self._confirmed = 0.0
         self.over = threading.Event()
@@ -113,13 +112,23 @@ class Lease:
         self._study.note(_LEASE, noted, guarded=False)
         self._confirmed = now
 
+    def when_lost(self, act: Callable[[str], None]) -> None:
+        """Call ``act`` with the reason once another driver has taken the lease, also if it has.
+
+        The call comes from a thread. Nothing more may be written then.
+        """
+        self._on_lost = act
+        if self._lost is not None:
+            act(self._lost)
+
     def keep(self) -> None:
         """Renew the lease again and again, until ``over`` is set."""
         while not self.over.wait(_SECONDS_BETWEEN_RENEWALS):
             try:
                 self.confirm()
             except StorageLostError as error:
-                self.on_lost(str(error))
+                self._lost = str(error)
+                self._on_lost(self._lost)
                 return
             except STORAGE_ERRORS:
                 # Whoever writes waits until it answers again.

@@ -13,8 +13,8 @@ from ray.util.metrics import Counter, Gauge, Metric
 
 from minbert.report import Report
 
-from .guard import Guarded, guarded
 from .record import SearchRecord, State, TrialRecord
+from .watchers import Watcher, guarded
 
 # Less than the shortest sensible report interval of Ray's.
 _SECONDS_BETWEEN_REFRESHES = 2.0
@@ -37,7 +37,7 @@ _HELP = {
 _SPELT_OUT = str.maketrans({"α": "alpha", "β": "beta", "γ": "gamma"})
 
 
-class SearchMetrics(Guarded):
+class SearchMetrics(Watcher):
     """A watcher that keeps Ray's metrics of a search up to date.
 
     Args:
@@ -52,9 +52,6 @@ class SearchMetrics(Guarded):
         self._metrics: dict[str, Metric] = {}
         self._memory: dict[int, tuple[int, int]] = {}
         self._last_refresh = -math.inf
-
-    def started(self, trial: TrialRecord) -> None:
-        pass
 
     @guarded
     def reported(self, trial: TrialRecord, report: Report) -> None:

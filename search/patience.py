@@ -67,6 +67,9 @@ class Patience:
                 return result
 
 
+ONCE = Patience(0, lambda _: None)
+
+
 @contextmanager
 def told() -> Iterator[None]:
     """Turn what storage raises outside of a search into the one line that a person reads."""

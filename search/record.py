@@ -1,7 +1,7 @@
 """The record of a search in memory: its trials, their reports, and what was decided of each."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, get_args
 
@@ -279,3 +279,15 @@ def field_texts(fields: Mapping[str, Any], tasks: Sequence[Task] = TASK_NAMES) -
 def at_once(slots: int) -> str:
     """How many trials can run, in words."""
     return f"{counted(slots, 'trial')} at once"
+
+
+def reports_in_order(trials: Sequence[TrialRecord]) -> Iterator[tuple[TrialRecord, Report]]:
+    """All reports with a score, in the order in which they were recorded."""
+    pairs = [
+        (decision.order, trial, report)
+        for trial in trials
+        for report, decision in zip(trial.reports, trial.decisions, strict=True)
+        if math.isfinite(report.score)
+    ]
+    for _, trial, report in sorted(pairs, key=lambda pair: pair[0]):
+        yield trial, report

@@ -4,13 +4,30 @@ Kept are the state to go on from and the kept model of each trial that is not ov
 the front, and those of the best ``--keep`` trials that are over and did not fail.
 """
 
+import math
 from bisect import bisect_left, insort
 
-from .checkpoints import CheckpointStore, Key
-from .front import Front
+from minbert.report import Report
+from minbert.weights import kept_index
+
+from .checkpoints import CheckpointStore
+from .front import Front, Point
 from .ordered import discard
-from .record import TrialRecord
+from .record import TrialRecord, reports_in_order
 from .study import Study
+
+
+def keeps(trial: TrialRecord, report: Report) -> bool:
+    """Whether a trial keeps the checkpoint of its next report, by the rule of its configuration."""
+    history = [*(before.scores for before in trial.reports), report.scores]
+    config = trial.config
+    kept = kept_index(
+        history,
+        config.keep,
+        keep_weights=config.weights_to_keep_by,
+        objective=config.objective,
+    )
+    return kept == len(history) - 1
 
 
 class Retention:
@@ -19,12 +36,18 @@ class Retention:
     Args:
         study: the record, which this follows.
         store: its checkpoints.
-        front: of the study; what leaves it is to be told.
         keep: models of trials that are over to keep, at most.
+        on_front: models to keep on the Pareto front, at most.
+
+    Attributes:
+        front: the Pareto front of the study's checkpoints.
     """
 
-    def __init__(self, study: Study, store: CheckpointStore, front: Front, keep: int):
-        self._trials, self._store, self._front, self._keep = study.trials, store, front, keep
+    def __init__(self, study: Study, store: CheckpointStore, keep: int, on_front: int):
+        self._study, self._trials, self._store, self._keep = study, study.trials, store, keep
+        self.front = Front(on_front)
+        for trial, report in reports_in_order(study.trials):
+            self.front.offer(Point(trial.number, report.step, report.scores))
         # Trials that are over and did not fail, best first: the kept score's negative, number.
         self._over: list[tuple[float, int]] = []
         self._places: dict[int, tuple[float, int]] = {}
@@ -32,18 +55,28 @@ class Retention:
         self._changed: set[int] = set()
         study.follow(self._update)
 
-    def scanned(self) -> None:
-        """The store has looked what is there, which may be anything."""
+    def scan(self) -> None:
+        """List the checkpoints that are there, and look at all of them in the next ``tidy``."""
+        self._study.patience(
+            "the checkpoints cannot be listed",
+            lambda: self._store.scan(self._study.recorded(), sweep=True),
+        )
         self._changed.update(range(len(self._trials)))
 
-    def left_front(self, keys: list[Key]) -> None:
-        """These are not on the front any more."""
-        self._changed.update(number for number, _ in keys)
+    def offer(self, trial: TrialRecord, report: Report) -> None:
+        """Let a new report's checkpoint onto the Pareto front, if no other one beats it."""
+        if not math.isfinite(report.score):
+            return
+        dropped = len(self.front.dropped)
+        left = self.front.offer(Point(trial.number, report.step, report.scores))
+        self._changed.update(number for number, _ in left)
+        if len(self.front.dropped) > dropped:
+            self._study.note("dropped_from_front", self.front.dropped)
 
     def tidy(self) -> None:
         """Remove what nobody needs any more."""
         on_front: dict[int, set[int]] = {}
-        for number, step in self._front.keys:
+        for number, step in self.front.keys:
             on_front.setdefault(number, set()).add(step)
         for number in sorted(self._changed):
             trial = self._trials[number]

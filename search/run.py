@@ -136,7 +136,7 @@ def run_search(settings: StudySettings, inputs: InputSettings, console: Console)
             study.patience = Patience(settings.storage_patience, tell)
             if held is not None:
                 study.guard = held.check
-            driver = Driver(study, plan, settings, folder.store(), folder.answers, tell=tell)
+            driver = Driver(study, plan, settings, folder.store(), folder.answers, tell=tell).open()
             if held is not None:
                 held.on_lost = driver.give_up
             return _run(settings, inputs, plan, driver, dataset, pretrained, folder, console)

@@ -31,7 +31,7 @@ from minbert.errors import InputError, reason_of
 from minbert.report import Report
 
 from .optuna_storage import close_storage, together
-from .patience import STORAGE_ERRORS, Patience, Result
+from .patience import ONCE, STORAGE_ERRORS, Patience, Result
 from .record import ENDS, Attempt, Decision, Failure, State, TrialRecord
 from .stored import attempt_key, note_end, record_of, report_key
 
@@ -62,14 +62,19 @@ class Study:
             driver is at work.
     """
 
-    def __init__(self, storage: BaseStorage, study_id: int):
+    def __init__(
+        self,
+        storage: BaseStorage,
+        study_id: int,
+        patience: Patience = ONCE,
+        guard: Callable[[], None] = lambda: None,
+    ):
         self._storage = storage
         self._id = study_id
         self.setup: dict[str, Any] = storage.get_study_user_attrs(study_id).get(_SETUP, {})
         self._frozen: list[FrozenTrial] = storage.get_all_trials(study_id)
         self.trials = [record_of(number, frozen) for number, frozen in enumerate(self._frozen)]
-        self.patience = Patience(0, lambda _: None)
-        self.guard: Callable[[], None] = lambda: None
+        self.patience, self.guard = patience, guard
         self._reports = sum(len(trial.reports) for trial in self.trials)
         self._followers: list[Callable[[TrialRecord], None]] = []
 
@@ -87,21 +92,26 @@ class Study:
         return study
 
     @classmethod
-    def load(cls, storage: BaseStorage, name: str) -> "Study":
+    def load(cls, storage: BaseStorage, name: str, **driver: Any) -> "Study":
         """The study of that name.
+
+        Args:
+            storage: to read it from.
+            name: of the study.
+            driver: ``patience`` and ``guard`` of the driver that will write to it.
 
         Raises:
             InputError: the storage holds none, or it cannot be read, or holds what we never write.
         """
         try:
-            return cls._load(storage, name)
+            return cls._load(storage, name, **driver)
         except BaseException:
             # Who asks again would leave a connection each time.
             close_storage(storage)
             raise
 
     @classmethod
-    def _load(cls, storage: BaseStorage, name: str) -> "Study":
+    def _load(cls, storage: BaseStorage, name: str, **driver: Any) -> "Study":
         try:
             study_id = storage.get_study_id_from_name(name)
         except KeyError:
@@ -109,7 +119,7 @@ class Study:
         except STORAGE_ERRORS as error:
             raise InputError(f"the study '{name}' cannot be read: {reason_of(error)}") from None
         try:
-            return cls(storage, study_id)
+            return cls(storage, study_id, **driver)
         except InputError:
             raise
         # Optuna takes what is in its storage for its own, and fails in many ways if it is not.

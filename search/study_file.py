@@ -17,8 +17,8 @@ from pathlib import Path
 from minbert.errors import InputError
 from minbert.report import Report
 
-from .guard import Guarded, guarded
 from .record import TrialRecord
+from .watchers import Watcher, guarded
 
 # What was recorded after the copy is lost with the file, so it is made often, but for at most a
 # twentieth of the time.
@@ -30,7 +30,7 @@ def copy_of(file: Path) -> Path:
     return file.with_name(f"{file.name}.copy")
 
 
-class StudyCopies(Guarded):
+class StudyCopies(Watcher):
     """A watcher that keeps a copy of a study's file.
 
     Args:
@@ -44,9 +44,6 @@ class StudyCopies(Guarded):
         self._file, self._is_sqlite = file, is_sqlite
         self._next = 0.0
 
-    def started(self, trial: TrialRecord) -> None:
-        pass
-
     @guarded
     def reported(self, trial: TrialRecord, report: Report) -> None:  # noqa: ARG002
         begin = time.monotonic()
@@ -57,12 +54,6 @@ class StudyCopies(Guarded):
             self.make()
         took = time.monotonic() - begin
         self._next = time.monotonic() + max(_SECONDS_BETWEEN, _SHARE * took)
-
-    def set_aside(self, trial: TrialRecord, reason: str) -> None:
-        pass
-
-    def ended(self, trial: TrialRecord) -> None:
-        pass
 
     def make(self) -> None:
         """Copy the file as it stands, in place of an earlier copy."""

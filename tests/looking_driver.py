@@ -5,9 +5,9 @@ next. They are slow, and short enough to be read against the documentation.
 """
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import optuna
 from optuna.storages import InMemoryStorage
@@ -15,13 +15,13 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from minbert.report import Report
-from search.checkpoints import CheckpointStore, Key
+from search.checkpoints import Key
 from search.driver import Driver
-from search.front import Front
 from search.halving import _ordinal, plan_rungs
 from search.proposals import Proposer
 from search.pruning import make_pruner
 from search.record import SearchRecord, State, TrialRecord, Verdict
+from search.retention import Retention
 from search.settings import StudySettings
 from search.study import Study
 
@@ -211,18 +211,9 @@ class LookingProposer(Proposer):
         return self._trials()
 
 
-class LookingRetention:
-    def __init__(self, study: Study, store: CheckpointStore, front: Front, keep: int):
-        self._trials, self._store, self._front, self._keep = study.trials, store, front, keep
-
-    def scanned(self) -> None:
-        pass
-
-    def left_front(self, keys: Sequence[Key]) -> None:
-        pass
-
+class LookingRetention(Retention):
     def tidy(self) -> None:
-        models: set[Key] = set(self._front.keys)
+        models: set[Key] = set(self.front.keys)
         states: set[Key] = set()
         over = []
         for trial in self._trials:
@@ -247,11 +238,13 @@ class LookingRetention:
 
 
 class LookingDriver(Driver):
-    def _open(self) -> None:
+    def open(self) -> Self:
         self._put(record=LookingRecord(self.record.planned, self.study.trials))
         self._put(_pruning=LookingPruning(self.study, self.settings.pruner))
         self._put(
-            _retention=LookingRetention(self.study, self._store, self.front, self.settings.keep)
+            _retention=LookingRetention(
+                self.study, self._store, self.settings.keep, self.settings.front
+            )
         )
         self._proposer = LookingProposer(
             self.study,
@@ -261,12 +254,13 @@ class LookingDriver(Driver):
             self.settings.seed,
             start=min(10, max(3, self.plan.trials // 3)),
         )
-        super()._open()
+        super().open()
         self._put(
             _rungs=LookingRungs(
                 self.study, self.settings, self.plan.most_reports, self.record.planned
             )
         )
+        return self
 
     def _put(self, **parts: Any) -> None:
         vars(self).update(parts)

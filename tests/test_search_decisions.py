@@ -108,7 +108,7 @@ class OnPaper:
             CheckpointStore(self.directory),
             DevAnswers(NOWHERE),
             tell=self.told.append,
-        )
+        ).open()
 
     def happens(self, event: tuple[Any, ...]) -> Any:
         """What the driver answers to an event; None where nothing runs that it could be of."""
@@ -210,7 +210,7 @@ def _assert_equal_to_made_anew(driver: Driver) -> None:
             for score in (0.1, 0.25, 0.4):
                 asked = trial, len(trial.reports) + 1, score
                 assert driver._pruning.says(*asked) == looking.says(*asked)
-    retention = Retention(study, driver._store, driver.front, driver.settings.keep)
+    retention = Retention(study, driver._store, driver.settings.keep, driver.settings.front)
     assert driver._retention._over == retention._over
     assert driver._retention._places == retention._places
 

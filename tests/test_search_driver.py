@@ -45,7 +45,7 @@ def open_driver(storage: BaseStorage, **settings: Any) -> Driver:
         checked,
         CheckpointStore(NOWHERE),
         DevAnswers(NOWHERE),
-    )
+    ).open()
 
 
 def by_number(*scores: float, rise: float = 0.0) -> Callable[[TrialRecord, int], dict[Task, float]]:
@@ -204,7 +204,7 @@ def test_an_earlier_search_is_learnt_from() -> None:
         driver.settings,
         CheckpointStore(NOWHERE),
         DevAnswers(NOWHERE),
-    )
+    ).open()
     finish(later)
     assert {trial.origin for trial in later.study.trials[1:]} == {"tpe"}
 

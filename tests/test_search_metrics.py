@@ -119,7 +119,7 @@ def open_search(**settings: Any) -> tuple[Driver, SearchMetrics]:
     plan = make_plan(checked, InputSettings(), load_space(checked.space))
     study = Study.create(InMemoryStorage(), "s", {})
     store, answers = CheckpointStore(NOWHERE), DevAnswers(NOWHERE)
-    driver = Driver(study, plan, checked, store, answers)
+    driver = Driver(study, plan, checked, store, answers).open()
     driver.record.slots = 2
     metrics = SearchMetrics("s", driver.record)
     driver.watchers.append(metrics)

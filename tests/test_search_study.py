@@ -344,7 +344,7 @@ def test_a_driver_that_slept_too_long_finds_that_another_one_took_over(
     ours, theirs = ours_and_theirs
     lost: list[str] = []
     held = Lease(ours)
-    held.on_lost = lost.append
+    held.when_lost(lost.append)
     theirs.note("lease", {"owner": "another", "until": clock.now + 9})
     held.over = cast("threading.Event", waits := Waits(clock, 9))
     held.keep()

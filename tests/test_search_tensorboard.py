@@ -88,7 +88,7 @@ class Search:
             study = Study.create(storage, "s", {})
         self.answers = DevAnswers(LocalDirectory(folder / "answers"))
         store = CheckpointStore(LocalDirectory(folder / "checkpoints"))
-        self.driver = Driver(study, plan, checked, store, self.answers)
+        self.driver = Driver(study, plan, checked, store, self.answers).open()
         self.trials = self.driver.study.trials
         self.folder = folder / "tensorboard"
         self.texts, self.plan = texts, plan

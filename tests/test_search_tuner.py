@@ -115,7 +115,9 @@ def search(
     storage = InMemoryStorage()
     study = Study.create(storage, "s", {})
     store = CheckpointStore(LocalDirectory(folder / "checkpoints"))
-    driver = Driver(study, plan, checked, store, DevAnswers(LocalDirectory(folder / "answers")))
+    driver = Driver(
+        study, plan, checked, store, DevAnswers(LocalDirectory(folder / "answers"))
+    ).open()
     processes: Counter[int] = Counter()
 
     class Counting(tuner.VerdictScheduler):

@@ -20,9 +20,8 @@ from optuna.distributions import (
 from plotly.subplots import make_subplots
 
 from minbert.tasks import TASK_NAMES, Task
-from search.driver import reports_in_order
 from search.front import Front, Point
-from search.record import GREEK, SearchRecord, State, TrialRecord, Verdict
+from search.record import GREEK, SearchRecord, State, TrialRecord, Verdict, reports_in_order
 
 from .timeline import Timeline
 from .varied import value_of, varied_columns

@@ -8,9 +8,9 @@ from typing import Self
 from minbert.errors import InputError
 from minbert.report import Report
 from search.folder import RunFolder
-from search.guard import Guarded, guarded
 from search.patience import STORAGE_ERRORS
 from search.record import TrialRecord
+from search.watchers import Watcher, guarded
 
 # The first page comes soon; later ones are written for at most a twentieth of the time.
 _SECONDS_TO_FIRST = 10.0
@@ -18,7 +18,7 @@ _SECONDS_BETWEEN = 60.0
 _SHARE = 20
 
 
-class LivePage(Guarded):
+class LivePage(Watcher):
     """Writes the page of a run in a thread, from the study as its storage holds it."""
 
     what = "the page that is written while the search runs"
@@ -36,14 +36,8 @@ class LivePage(Guarded):
         self._over.set()
         self._thread.join()
 
-    def started(self, trial: TrialRecord) -> None:
-        pass
-
     def reported(self, trial: TrialRecord, report: Report) -> None:  # noqa: ARG002
         self._changed.set()
-
-    def set_aside(self, trial: TrialRecord, reason: str) -> None:
-        pass
 
     def ended(self, trial: TrialRecord) -> None:  # noqa: ARG002
         self._changed.set()

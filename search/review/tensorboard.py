@@ -32,9 +32,9 @@ from minbert.report import Report
 from search.answers import DevAnswers
 from search.branches import explore
 from search.front import Front
-from search.guard import Guarded, guarded
 from search.plan import Plan
 from search.record import GREEK, SearchRecord, State, TrialRecord
+from search.watchers import Watcher, guarded
 
 from .mistakes import DevTexts
 from .study_picture import study_picture
@@ -54,7 +54,7 @@ _SHOWN_FIRST = (*GREEK.values(), "lr", "ended")
 _ENDS: tuple[State, ...] = ("finished", "stopped", "failed", "cut short", "paused")
 
 
-class TensorBoardLog(Guarded):
+class TensorBoardLog(Watcher):
     """Writes the curves of trials as they go, what came of each, and a picture of them all.
 
     A trial that is not over when the context ends is written down as it stands then.
@@ -121,15 +121,9 @@ class TensorBoardLog(Guarded):
                 self._conclude(trial)
         self._write_study()
 
-    def started(self, trial: TrialRecord) -> None:
-        pass
-
     @guarded
     def reported(self, trial: TrialRecord, report: Report) -> None:
         self._append(trial, [_curves(trial, report)])
-
-    def set_aside(self, trial: TrialRecord, reason: str) -> None:
-        pass
 
     @guarded
     def ended(self, trial: TrialRecord) -> None:

@@ -17,6 +17,7 @@ from minbert.report import Report
 from minbert.tasks import TASK_NAMES, TASKS, Task
 from search.noise import Noise, noise_in_words
 from search.record import GREEK, OVER, SearchRecord, TrialRecord, field_texts
+from search.watchers import Watcher
 
 # Rows of the live table; the rest of the trials are counted below it.
 _ROWS = 12
@@ -30,7 +31,7 @@ class PlainConsole(Console):
             yield segment if segment.control else segment._replace(text=plain(segment.text))
 
 
-class PlainLines:
+class PlainLines(Watcher):
     """One line a report and one a trial that is over, for logs and pipes."""
 
     def __init__(self, console: Console, record: SearchRecord):
@@ -72,7 +73,7 @@ class PlainLines:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-class LiveTable:
+class LiveTable(Watcher):
     """A table of trials that is redrawn as they go, best first."""
 
     def __init__(self, console: Console, record: SearchRecord, time_budget: float | None):
@@ -89,18 +90,6 @@ class LiveTable:
 
     def __exit__(self, *_: object) -> None:
         self._live.stop()
-
-    def started(self, trial: TrialRecord) -> None:
-        pass
-
-    def reported(self, trial: TrialRecord, report: Report) -> None:
-        pass
-
-    def set_aside(self, trial: TrialRecord, reason: str) -> None:
-        pass
-
-    def ended(self, trial: TrialRecord) -> None:
-        pass
 
     def render(self) -> RenderableType:
         """The table and a line on where the search stands."""

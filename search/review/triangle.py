@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 from minbert.report import Report
 from minbert.tasks import TASK_NAMES
-from search.driver import reports_in_order
 from search.front import Front, Point
-from search.record import TrialRecord
+from search.record import TrialRecord, reports_in_order
 
 # A point of the simplex: weights of sst, para and sts that add up to 1.
 Corner = tuple[float, float, float]

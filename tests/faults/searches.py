@@ -225,7 +225,7 @@ def without_faults(options: Sequence[str], folder: Path) -> Driver:
     checkpoints = LocalDirectory(folder / "checkpoints")
     answers = DevAnswers(LocalDirectory(folder / "answers"))
     study = Study.create(InMemoryStorage(), "twin", {})
-    driver = Driver(study, plan, settings, CheckpointStore(checkpoints), answers)
+    driver = Driver(study, plan, settings, CheckpointStore(checkpoints), answers).open()
     while isinstance(job := driver.next_job(busy=False), Job):
         number, attempt = job.trial.number, job.attempt.number
         driver.started(number)
