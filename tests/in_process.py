@@ -5,6 +5,7 @@ import io
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -13,6 +14,17 @@ import pytest
 from cluster import local
 from cluster.local import Cluster, ray_cluster
 from minbert.settings import run_command
+
+
+@contextmanager
+def warnings_are_errors() -> Iterator[None]:
+    """Let a warning fail a test, as a decorator.
+
+    Pytest's own filter for a test would also catch what the garbage of earlier tests warns of.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
 
 
 def run_in_process(main: Callable[[], int | None], *arguments: object) -> tuple[int, str, str]:

@@ -15,6 +15,8 @@ from minbert.hub import Pretrained
 from minbert.model import MultitaskModel
 from minbert.tasks import TASK_NAMES
 
+from .in_process import warnings_are_errors
+
 
 @pytest.fixture
 def model(tiny: Pretrained) -> MultitaskModel:
@@ -46,7 +48,7 @@ def test_similarity_against_scipy(decimals: int) -> None:
     assert result.metrics["spearman"] == pytest.approx(scipy.stats.spearmanr(answers, labels)[0])
 
 
-@pytest.mark.filterwarnings("error")
+@warnings_are_errors()
 def test_constant_similarities_score_0_and_are_flagged() -> None:
     result = grade("sts", np.full(4, 2.5), np.array([0.0, 1, 2, 3]), classes=0)
     assert (result.score, result.metrics["constant"]) == (0.0, True)

@@ -19,6 +19,7 @@ from minbert.lookalikes import lookalikes_of
 from minbert.tasks import SplitName
 
 from ..conftest import write_course_folder
+from ..in_process import warnings_are_errors
 
 SMALL = ["--encoder", "tiny", "--batch-size", "8", "--epochs", "1", "--device", "cpu"]
 
@@ -195,7 +196,7 @@ def test_the_labels_are_those_that_are_scored(folder: Path, tiny: Pretrained) ->
     )
 
 
-@pytest.mark.filterwarnings("error")
+@warnings_are_errors()
 def test_constant_dev_labels_are_told_first_and_score_0(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

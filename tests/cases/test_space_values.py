@@ -16,6 +16,7 @@ from search.settings import StudySettings
 from search.spaces import load_space
 from search.study import Study
 
+from ..in_process import warnings_are_errors
 from .spaces import searched, space_file, storage_in
 
 # Bodies of a space's function, and the values that a field must come to.
@@ -120,7 +121,7 @@ WORKING: dict[str, tuple[str, str, set[Any]]] = {
 }
 
 
-@pytest.mark.filterwarnings("error")
+@warnings_are_errors()
 @pytest.mark.parametrize("case", WORKING)
 def test_a_search_records_plain_values_of_the_right_type(case: str, tmp_path: Path) -> None:
     body, field, values = WORKING[case]
