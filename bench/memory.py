@@ -20,18 +20,19 @@ from rich.table import Table
 
 from cluster.local import Cluster, ray_cluster
 from minbert.config import InputSettings
-from minbert.data import Dataset, load_dataset
 from minbert.errors import InputError
-from minbert.hub import Pretrained, load_pretrained
 from minbert.settings import run_command
 from minbert.train import Trainer
 from search import tuner
 from search.driver import Driver
 from search.folder import RunFolder
+from search.inputs import LoadedInputs, load_inputs
 from search.plan import make_plan
 from search.settings import StudySettings
 from search.spaces import load_space
+from search.trainer import MinbertTrainer, TrialTrainer
 from search.trial import MinbertTrial
+from search.wire import Reply
 
 from .served import count
 
@@ -50,8 +51,9 @@ class MeasuredTrial(MinbertTrial):
         super().setup(config, threads=1, folder=folder, **rest)
         self._measure("imported")
 
-    def _make_trainer(self) -> Trainer:
+    def _make_trainer(self) -> TrialTrainer:
         trainer = super()._make_trainer()
+        assert isinstance(trainer, MinbertTrainer)
         weights = sum(each.numel() * each.element_size() for each in trainer.model.parameters())
         (self._marks / "weights").write_text(str(weights))
         self._measure("trainer built")
@@ -64,10 +66,10 @@ class MeasuredTrial(MinbertTrial):
         setattr(trainer, "next_report", partial(trainer.next_report, on_step))  # noqa: B010
         return trainer
 
-    def _report(self) -> dict[str, Any]:
-        result = super()._report()
+    def _report(self) -> Reply:
+        reply = super()._report()
         self._measure("reported")
-        return result
+        return reply
 
     def _measure(self, stage: str) -> None:
         self._wait_for_all(f"{stage}, ready", "")
@@ -98,7 +100,7 @@ class Slots(Cluster):
 
 
 def measure(
-    workers: int, dataset: Dataset, pretrained: Pretrained, steps: int
+    workers: int, inputs: LoadedInputs, steps: int
 ) -> tuple[dict[str, list[dict[str, int]]], int]:
     """Run a search with so many trials, all at once.
 
@@ -121,18 +123,15 @@ def measure(
         cores = sum(each.cpus for each in machine.machines())
         tuner.run_trials(
             driver,
-            dataset,
-            pretrained,
-            study="bench",
-            directory=folder.checkpoints,
-            scratch=folder.path / "ray",
-            machines=Slots(room=workers),
-            # Shares of a core, so that there is room for all: Ray takes them.
-            cpus_per_trial=min(1, cores / workers),  # type: ignore[arg-type]
-            gpus_per_trial=0,
-            state_every=60,
-            report_timeout=None,
-            time_budget=None,
+            inputs,
+            Slots(room=workers),
+            tuner.WorkerOptions(
+                study="bench",
+                checkpoints=folder.checkpoints,
+                scratch=folder.path / "ray",
+                # Shares of a core, so that there is room for all: Ray takes them.
+                cpus=min(1, cores / workers),  # type: ignore[arg-type]
+            ),
         )
         taken = {
             stage: [json.loads(path.read_text()) for path in (marks / stage).glob("*")]
@@ -156,13 +155,19 @@ def main() -> None:
     if not MAPS.exists():
         raise InputError(f"{MAPS} is not there; memory can be measured on Linux alone")
     setattr(tuner, "MinbertTrial", MeasuredTrial)  # noqa: B010
-    pretrained = load_pretrained(options.encoder, options.layers)
-    inputs = InputSettings(data=options.data, train_limit=options.train_limit, dev_limit=400)
-    dataset = load_dataset(inputs, pretrained.tokenizer())
+    inputs = load_inputs(
+        InputSettings(
+            data=options.data,
+            encoder=options.encoder,
+            layers=options.layers,
+            train_limit=options.train_limit,
+            dev_limit=400,
+        )
+    )
     table = Table("trials at once", "stage", *("MB a worker", "own", "files", "store", "MB in all"))
     weights = 0
     for workers in options.workers:
-        taken, weights = measure(workers, dataset, pretrained, options.steps)
+        taken, weights = measure(workers, inputs, options.steps)
         for stage, each in taken.items():
             means = [sum(one[kind] for one in each) / workers / 1e6 for kind in KINDS]
             table.add_row(
@@ -170,8 +175,9 @@ def main() -> None:
             )
         table.add_section()
     print(
-        f"{options.encoder}, {pretrained.config.layers} layers, on {options.data}: proportional "
-        "set size of the workers, of it own pages, pages of files and of Ray's object store\n"
+        f"{options.encoder}, {inputs.pretrained.config.layers} layers, on {options.data}: "
+        "proportional set size of the workers, of it own pages, pages of files and of Ray's "
+        "object store\n"
         f"A trial's weights take {weights / 1e6:.0f} MB, its gradients as much, the two moments "
         f"{2 * weights / 1e6:.0f} MB: {4 * weights / 1e6:.0f} MB in all"
     )

@@ -17,10 +17,14 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console
 from rich.table import Table
+
+from minbert.config import TrainConfig
+from minbert.report import Report
+from minbert.tasks import TASK_NAMES
 
 from .served import ROOT, Process, code_of
 
@@ -79,10 +83,8 @@ def serve(trials: int) -> None:
             if hasattr(owner, method):
                 setattr(owner, method, clock.timed(part, getattr(owner, method)))
 
-    from minbert.config import InputSettings
-    from search import run, tuner
     from search.driver import Driver
-    from search.settings import StudySettings
+    from search.session import Session
 
     # By report: trials begun, seconds since the first job, and the seconds of each part.
     seen: list[tuple[int, float, dict[str, float]]] = []
@@ -98,86 +100,71 @@ def serve(trials: int) -> None:
         begun[0] = begun[0] or time.perf_counter()
         return first_job(driver, **kwargs)
 
-    # What stands for the trainer and the winner's model.
-    for owner, attribute, value in (
-        (Driver, "reported", reported),
-        (Driver, "next_job", next_job),
-        (tuner, "MinbertTrial", instant_trial()),
-        (run, "save_trial", lambda *_, **__: None),
-    ):
-        setattr(owner, attribute, value)
+    setattr(Driver, "reported", reported)  # noqa: B010
+    setattr(Driver, "next_job", next_job)  # noqa: B010
     with tempfile.TemporaryDirectory() as folder:
-        settings = StudySettings.check(
-            {"trials": trials, "epochs": 9, "reports_per_epoch": 1, "out": folder, "name": "bench"}
+        session = Session(
+            console=Console(file=io.StringIO(), width=100),
+            trainer=InstantTrainer,
+            data="toy",
+            encoder="tiny",
+            trials=trials,
+            epochs=9,
+            reports_per_epoch=1,
+            out=folder,
+            name="bench",
         )
         start = time.perf_counter()
-        inputs = InputSettings(data="toy", encoder="tiny")
-        run.run_search(settings, inputs, Console(file=io.StringIO(), width=100))
+        session.run()
         seconds = time.perf_counter() - start
         size = (Path(folder) / "bench" / "study.db").stat().st_size
     answer = {"seconds": seconds, "searched": seen[-1][1], "size": size, "reports": seen}
     print(json.dumps(answer), flush=True)
 
 
-def instant_trial() -> type:
-    """A worker that reports a function of the trial's number and step, and trains nothing."""
-    from ray import tune
+class InstantTrainer:
+    """Reports a function of its learning rate and the step at once, and trains nothing."""
 
-    from minbert.config import TrainConfig
-    from minbert.report import Report
-    from minbert.tasks import TASK_NAMES
+    # As much as the packed predictions of a real report.
+    predictions = bytes(6_000)
 
-    class InstantTrial(tune.Trainable):
-        def setup(self, config: dict[str, Any], *, folder: str, **_: Any) -> None:
-            self._folder = Path(folder)
-            self.reset_config(config)
+    def __init__(self, config: TrainConfig):
+        self._config, self._step = config, 0
 
-        def reset_config(self, new_config: dict[str, Any]) -> bool:
-            self._job = new_config
-            # From the name of the checkpoint, 0003-1 for a third report.
-            self._step = int(Path(self._job["state"]).name[:4]) if self._job["state"] else 0
-            return True
+    @classmethod
+    def make(cls, config: TrainConfig, *_: Any, **__: Any) -> Self:
+        return cls(config)
 
-        def _score(self, step: int) -> float:
-            chance = math.sin(self._job["number"] * 12.9898) * 43758.5453
-            return 0.4 + 0.2 * (chance - math.floor(chance)) + 0.02 * step
+    def next_report(self) -> Report:
+        self._step += 1
+        chance = math.sin(self._config.lr * 1e6 * 12.9898) * 43758.5453
+        score = 0.4 + 0.2 * (chance - math.floor(chance)) + 0.02 * self._step
+        return Report(
+            step=self._step,
+            epoch=self._step / self._config.reports_per_epoch,
+            examples=self._step,
+            scores=dict.fromkeys(TASK_NAMES, score),
+            score=score,
+            kept=True,
+            metrics={},
+            losses={},
+            negatives=0,
+            lr=self._config.lr,
+            grad_norm=1.0,
+            tokens=1,
+            train_seconds=1.0,
+            dev_seconds=0.0,
+        )
 
-        def step(self) -> dict[str, Any]:
-            self._step += 1
-            number, attempt = self._job["number"], self._job["attempt"]
-            checkpoint = self._folder / f"{number:04d}" / f"{self._step:04d}-{attempt}"
-            checkpoint.mkdir(parents=True)
-            for name in ("weights.safetensors", "state.pt", "checkpoint.json"):
-                (checkpoint / name).write_bytes(b"")
-            config = TrainConfig.model_validate(self._job["config"])
-            report = Report(
-                step=self._step,
-                epoch=self._step / config.reports_per_epoch,
-                examples=self._step,
-                scores=dict.fromkeys(TASK_NAMES, self._score(self._step)),
-                score=self._score(self._step),
-                kept=True,
-                metrics={},
-                losses={},
-                negatives=0,
-                lr=config.lr,
-                grad_norm=1.0,
-                tokens=1,
-                train_seconds=1.0,
-                dev_seconds=0.0,
-            )
-            return {
-                "number": number,
-                "attempt": attempt,
-                "report": report.model_dump_json(),
-                # As much as a real report has.
-                "answers": bytes(6_000),
-                "resident_memory": 0,
-                "cuda_memory": 0,
-                "machine": "bench",
-            }
+    def state_dict(self) -> dict[str, Any]:
+        return {"model": {}, "step": self._step}
 
-    return InstantTrial
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._step = state["step"]
+
+    @classmethod
+    def save(cls, *_: Any) -> None:
+        """The winner has no model."""
 
 
 def window(

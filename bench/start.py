@@ -39,9 +39,7 @@ ALL = "command to first step"
 def serve(options: dict[str, Any]) -> None:
     """Run a search whose trial ends after one step; print JSON of the moments."""
     moments = {"start": psutil.Process().create_time()}
-    from minbert.config import InputSettings
-    from search import run
-    from search.settings import StudySettings
+    from search import session
 
     moments["imported"] = time.time()
 
@@ -58,11 +56,17 @@ def serve(options: dict[str, Any]) -> None:
 
         setattr(owner, name, noted)
 
-    note(run, "load_dataset", "loaded")
-    note(run, "_train", "studied", before=True)
+    note(session, "load_inputs", "loaded")
+    note(session.Session, "_search", "studied", before=True)
     with tempfile.TemporaryDirectory() as folder:
-        settings = {"space": "weights", "trials": 1, "epochs": 1, "out": folder, "name": "bench"}
-        inputs = {"data": options["data"], "encoder": "minilm", "layers": 2}
+        settings: dict[str, Any] = {
+            "space": "weights",
+            "trials": 1,
+            "epochs": 1,
+            "out": folder,
+            "name": "bench",
+        }
+        inputs: dict[str, Any] = {"data": options["data"], "encoder": "minilm", "layers": 2}
         file = Path(folder) / "moments.jsonl"
 
         def begin_run(*args: Any) -> None:
@@ -73,10 +77,10 @@ def serve(options: dict[str, Any]) -> None:
             setattr(tuner, "MinbertTrial", noting_trial(file))  # noqa: B010
             original(*args)
 
-        original = getattr(run, "begin_run")  # noqa: B009
-        setattr(run, "begin_run", begin_run)  # noqa: B010
+        original = getattr(session, "begin_run")  # noqa: B009
+        setattr(session, "begin_run", begin_run)  # noqa: B010
         console = Console(file=io.StringIO(), width=100)
-        run.run_search(StudySettings.check(settings), InputSettings.check(inputs), console)
+        session.Session(console=console, **settings, **inputs).run()
         for line in file.read_text("utf-8").splitlines():
             moments |= json.loads(line)
         moments["ended"] = time.time()

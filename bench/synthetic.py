@@ -17,6 +17,7 @@ from minbert.tasks import TASK_NAMES, Task
 from search.answers import TaskArrays, pack_answers
 from search.driver import Driver
 from search.folder import RunFolder
+from search.inputs import LoadedInputs
 from search.optuna_storage import open_storage
 from search.plan import make_plan
 from search.provenance import begin_run, end_run
@@ -96,7 +97,7 @@ def synthetic_run(
     folder.create()
     folder.answers.write_labels(dataset)
     storage = InMemoryStorage()
-    setup = make_setup(checked, inputs, plan, dataset, encoder)
+    setup = make_setup(checked, plan, LoadedInputs(inputs, dataset, encoder))
     study = Study.create(storage, folder.name, setup)
     driver = Driver(study, plan, checked, folder.store(), folder.answers).open()
     study.note("planned", plan.trials)

@@ -19,47 +19,42 @@ import hashlib
 import io
 import json
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
 from minbert.checkpoint import read_state
-from minbert.config import TrainConfig
-from minbert.data import Dataset
-from minbert.encoder import Encoder
-from minbert.errors import DamagedError, InputError
-from minbert.hub import Pretrained
-from minbert.model import MultitaskModel
-from minbert.train import Trainer
+from minbert.errors import DamagedError
 
 from .directory import Directory
 
-_WEIGHTS, _STATE, _ABOUT = "weights.safetensors", "state.pt", "checkpoint.json"
+WEIGHTS = "weights.safetensors"
+_STATE, _ABOUT = "state.pt", "checkpoint.json"
 
 # Trial and step.
 Key = tuple[int, int]
 
 
 def save_checkpoint(
-    directory: Directory, number: int, attempt: int, trainer: Trainer, *, with_state: bool
+    directory: Directory, key: Key, attempt: int, state: dict[str, Any], *, with_state: bool
 ) -> Directory:
-    """Save a trainer that has just made a report; returns the checkpoint's own directory.
+    """Save the checkpoint of a report; returns the checkpoint's own directory.
 
     Args:
         directory: of all checkpoints of the search.
-        number: of the trial.
+        key: trial and step.
         attempt: of the trial.
-        trainer: its weights are saved.
-        with_state: save the rest of its state too.
+        state: of the trainer, as its ``state_dict`` gives it; its weights are saved.
+        with_state: save the rest of the state too.
 
     Raises:
         OSError: it cannot be written.
     """
-    state = trainer.state_dict()
     # Tied parameters would not load into a fresh model; there are none.
     weights = {name: tensor.cpu().contiguous() for name, tensor in state.pop("model").items()}
-    target = directory / _name(number, len(trainer.reports), attempt)
+    target = directory / _name(*key, attempt)
     sha256 = {}
 
     def write(name: str, content: bytes) -> None:
@@ -67,7 +62,7 @@ def save_checkpoint(
         target.write(name, content)
 
     # One after the other, so that not all of them are in memory a second time.
-    write(_WEIGHTS, safetensors.torch.save(weights))
+    write(WEIGHTS, safetensors.torch.save(weights))
     if with_state:
         buffer = io.BytesIO()
         torch.save(state, buffer)
@@ -76,38 +71,27 @@ def save_checkpoint(
     return target
 
 
-def load_trainer(checkpoint: Directory, trainer: Trainer) -> None:
-    """Let a fresh trainer go on from a checkpoint that has a state.
+def load_checkpoint(checkpoint: Directory) -> dict[str, Any]:
+    """The state in a checkpoint that has one, for a trainer's ``load_state_dict``.
 
     Raises:
         DamagedError: a file is missing or torn.
-        InputError: the checkpoint is of another configuration.
         OSError: it cannot be read.
     """
-    files = read_verified(checkpoint, _WEIGHTS, _STATE)
+    files = read_verified(checkpoint, WEIGHTS, _STATE)
     state = read_state(files[_STATE], f"{checkpoint}/{_STATE}")
-    state["model"] = _tensors(checkpoint, files[_WEIGHTS])
-    trainer.load_state_dict(state)
+    state["model"] = _tensors(checkpoint, files[WEIGHTS])
+    return state
 
 
-def load_model(
-    checkpoint: Directory, config: TrainConfig, dataset: Dataset, pretrained: Pretrained
-) -> MultitaskModel:
-    """The model of a checkpoint, on the CPU and ready to answer.
+def load_weights(checkpoint: Directory) -> dict[str, torch.Tensor]:
+    """The weights in a checkpoint, by name.
 
     Raises:
-        InputError: a file is missing or torn, or of another model.
+        DamagedError: a file is missing or torn.
         OSError: it cannot be read.
     """
-    files = read_verified(checkpoint, _WEIGHTS)
-    encoder = Encoder.from_pretrained(pretrained, config.dropout)
-    model = MultitaskModel(encoder, config, dataset.tasks, dataset.classes)
-    try:
-        model.load_state_dict(_tensors(checkpoint, files[_WEIGHTS]))
-    except RuntimeError as error:
-        first = str(error).splitlines()[0]
-        raise InputError(f"{checkpoint}/{_WEIGHTS} is of another model: {first}") from None
-    return model.eval()
+    return _tensors(checkpoint, read_verified(checkpoint, WEIGHTS)[WEIGHTS])
 
 
 def read_verified(checkpoint: Directory, *names: str) -> dict[str, bytes]:
@@ -138,7 +122,7 @@ def _tensors(checkpoint: Directory, content: bytes) -> dict[str, torch.Tensor]:
     try:
         return safetensors.torch.load(content)
     except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError, MemoryError):
-        raise DamagedError(f"{checkpoint}/{_WEIGHTS} is damaged") from None
+        raise DamagedError(f"{checkpoint}/{WEIGHTS} is damaged") from None
 
 
 def _name(number: int, step: int, attempt: int) -> str:

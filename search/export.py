@@ -4,20 +4,19 @@ import argparse
 import shlex
 from pathlib import Path
 
-from minbert.data import load_dataset
 from minbert.errors import InputError, plain, reason_of
 from minbert.evaluate import evaluate_command
-from minbert.hub import load_pretrained
 from minbert.report import Report
 from minbert.settings import make_parser, path_option, run_command
 from minbert.weights import Weights
 
 from .folder import RunFolder
+from .inputs import load_inputs
 from .patience import told
 from .record import TrialRecord
 from .rerun import train_command, train_options
-from .results import save_trial
 from .review.reading import Run, add_run_options, parse_weights, read_run, trial_of
+from .trainer import MinbertTrainer
 from .weighting import rank
 
 _DESCRIPTION = """\
@@ -61,12 +60,11 @@ def _export(arguments: argparse.Namespace) -> int:
         return 1
     to = Path(arguments.to)
     _check_empty(to)
-    pretrained = load_pretrained(inputs.encoder, inputs.encoder_layers)
-    dataset = load_dataset(inputs, pretrained.tokenizer())
-    if dataset.files != run.setup["data files"]:
+    loaded = load_inputs(inputs)
+    if loaded.dataset.files != run.setup["data files"]:
         raise InputError(f"the data in {inputs.data} are no longer those of the search")
     try:
-        save_trial(to, checkpoint, trial, report, dataset, pretrained, inputs, recipe)
+        MinbertTrainer.save(to, checkpoint, trial.config, report, loaded, recipe)
     except OSError as error:
         raise InputError(f"the model cannot be saved: {reason_of(error)}") from None
     scores = "  ".join(f"{task} {score:.3f}" for task, score in report.scores.items())

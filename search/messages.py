@@ -10,13 +10,12 @@ from rich.console import Console
 
 from minbert.card import caveat_of
 from minbert.config import InputSettings
-from minbert.data import Dataset
 from minbert.evaluate import evaluate_command
-from minbert.hub import Pretrained
 from minbert.output import counted
 from minbert.settings import command_of, this_python
 
 from .folder import RunFolder
+from .inputs import LoadedInputs
 from .plan import Plan
 from .provenance import hardware_of, sizes
 from .record import SearchRecord, at_once
@@ -37,13 +36,13 @@ def introduction(
     settings: StudySettings,
     plan: Plan,
     record: SearchRecord,
-    dataset: Dataset,
-    pretrained: Pretrained,
+    inputs: LoadedInputs,
     machines: "Cluster",
     folder: RunFolder,
     tensorboard: str | None,
 ) -> Iterator[str]:
     """What the search will do, line by line."""
+    dataset, pretrained = inputs.dataset, inputs.pretrained
     yield f"Search    {plan.space.name}: {plan.space.description}"
     counts = ", ".join(
         f"{task} {'/'.join(str(size) for size in by_split.values())}"

@@ -3,55 +3,67 @@
 import csv
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from minbert.checkpoint import ModelInfo, save_model, write_whole
-from minbert.config import InputSettings
-from minbert.data import Dataset
-from minbert.evaluate import predict, write_predictions
-from minbert.hub import Pretrained
-from minbert.report import Report
-from minbert.tasks import TASK_NAMES, SplitName
+from minbert.checkpoint import write_whole
+from minbert.tasks import TASK_NAMES
 
-from .checkpoints import load_model
-from .directory import Directory
 from .record import GREEK, SearchRecord, TrialRecord
 
 
-def write_table(path: Path, record: SearchRecord) -> None:
-    """Write the trials as CSV, best first: scores are of the checkpoint that a trial keeps."""
+def table_of(record: SearchRecord) -> list[dict[str, Any]]:
+    """One row a trial, best first; scores are of the checkpoint that a trial keeps.
+
+    Returns:
+        Rows for a table such as ``pandas.DataFrame(rows)``. All have the same columns: what is
+        not known is None, and ``alpha`` to ``gamma`` are the normalised loss weights.
+    """
     varied = sorted({name for trial in record.trials for name in trial.fields} - {"loss_weights"})
-    columns = ["trial", "name", "state", "score", *TASK_NAMES, "epochs", "reports", "seconds"]
+    return [_row(trial, varied) for trial in record.ranked]
+
+
+def _row(trial: TrialRecord, varied: Iterable[str]) -> dict[str, Any]:
+    config = trial.config.model_dump(mode="json")
+    row: dict[str, Any] = {
+        "trial": trial.number,
+        "name": trial.name,
+        "state": trial.state,
+        "score": trial.score,
+    }
+    for task in TASK_NAMES:
+        row[task] = trial.kept.scores.get(task) if trial.kept else None
+    row["epochs"] = trial.reports[-1].epoch if trial.reports else 0.0
+    row["reports"] = len(trial.reports)
+    row["seconds"] = trial.seconds
+    for name, task in zip(("alpha", "beta", "gamma"), TASK_NAMES, strict=True):
+        row[name] = trial.weights.get(task)
+    for name in varied:
+        # A trial may be stopped before the epochs of its configuration are trained.
+        row["config_epochs" if name == "epochs" else name] = config[name]
+    row["machines"] = "; ".join(trial.machines)
+    row["error"] = trial.error
+    return row
+
+
+_FOUR_DECIMALS = ("score", *TASK_NAMES, "epochs", "alpha", "beta", "gamma")
+_DECIMALS = {"seconds": 1, **dict.fromkeys(_FOUR_DECIMALS, 4)}
+
+
+def write_table(path: Path, record: SearchRecord) -> None:
+    """Write ``table_of`` as CSV."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow([*columns, "alpha", "beta", "gamma", *varied, "machines", "error"])
-        for trial in record.ranked:
-            scores = trial.kept.scores if trial.kept else {}
-            config = trial.config.model_dump(mode="json")
-            writer.writerow(
-                [
-                    trial.number,
-                    trial.name,
-                    trial.state,
-                    _decimals(trial.score),
-                    *(_decimals(scores.get(task)) for task in TASK_NAMES),
-                    _decimals(trial.reports[-1].epoch if trial.reports else 0.0),
-                    len(trial.reports),
-                    f"{trial.seconds:.1f}",
-                    *(_decimals(trial.weights.get(task)) for task in TASK_NAMES),
-                    *(_as_cell(config[name]) for name in varied),
-                    "; ".join(trial.machines),
-                    trial.error or "",
-                ]
-            )
+        rows = table_of(record)
+        writer.writerow(rows[0] if rows else ())
+        for row in rows:
+            writer.writerow(_as_cell(value, _DECIMALS.get(name)) for name, value in row.items())
 
 
-def _decimals(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
-
-
-def _as_cell(value: Any) -> Any:
+def _as_cell(value: Any, decimals: int | None) -> Any:
+    if value is not None and decimals is not None:
+        return f"{value:.{decimals}f}"
     return ",".join(map(str, value)) if isinstance(value, list) else value
 
 
@@ -104,45 +116,3 @@ def trial_as_json(trial: TrialRecord) -> dict[str, Any]:
             for report, decision in zip(trial.reports, trial.decisions, strict=True)
         ],
     }
-
-
-def save_trial(
-    folder: Path,
-    checkpoint: Directory,
-    trial: TrialRecord,
-    report: Report,
-    dataset: Dataset,
-    pretrained: Pretrained,
-    inputs: InputSettings,
-    recipe: str,
-) -> None:
-    """Save the model of a checkpoint with its dev and test predictions.
-
-    Args:
-        folder: where to.
-        checkpoint: its directory.
-        trial: that it is of.
-        report: that it is of.
-        dataset: to answer.
-        pretrained: the encoder that the trial started from.
-        inputs: where the two come from.
-        recipe: name of the recipe that the trial departs from.
-
-    Raises:
-        InputError: the checkpoint is damaged.
-    """
-    model = load_model(checkpoint, trial.config, dataset, pretrained)
-    info = ModelInfo(
-        inputs=inputs,
-        config=trial.config,
-        recipe=recipe,
-        tasks=dataset.tasks,
-        classes=dataset.classes,
-        files=dataset.files,
-        report=report,
-    )
-    save_model(folder, model, pretrained.tokenizer(), info)
-    splits: tuple[SplitName, ...] = ("dev", "test")
-    for split in splits:
-        answers = predict(model, dataset, split)
-        write_predictions(folder / "predictions", dataset, split, answers)

@@ -8,40 +8,34 @@ from pathlib import Path
 from typing import Any
 
 from minbert.config import InputSettings, recipe
-from minbert.data import Dataset
 from minbert.errors import InputError
 from minbert.hub import Pretrained
 from minbert.settings import as_text, option_of
 
 from .directory import join, open_directory
 from .folder import RunFolder
+from .inputs import LoadedInputs
 from .plan import Plan
 from .settings import StudySettings
 from .spaces import built_in_spaces
 from .study import NoStudyError, Study
 
 
-def make_setup(
-    settings: StudySettings,
-    inputs: InputSettings,
-    plan: Plan,
-    dataset: Dataset,
-    pretrained: Pretrained,
-) -> dict[str, Any]:
+def make_setup(settings: StudySettings, plan: Plan, loaded: LoadedInputs) -> dict[str, Any]:
     """Everything that the numbers and decisions of a study depend on, by name.
 
     What may change from one run of a study to the next (trials, budgets, what is kept, hardware)
     is not in it.
     """
-    base = plan.base.model_dump(mode="json")
+    base, pretrained = plan.base.model_dump(mode="json"), loaded.pretrained
     return {
         "space": plan.space.name,
         "file of the space": _sha256_of_file(plan.space.path),
         "recipe": plan.recipe,
         "objective": base.pop("objective"),
         **{f"recipe's {name}": value for name, value in base.items()},
-        "inputs": inputs.model_dump(mode="json", exclude={"strict"}),
-        "data files": dataset.files,
+        "inputs": loaded.settings.model_dump(mode="json", exclude={"strict"}),
+        "data files": loaded.dataset.files,
         "encoder": {
             "name": pretrained.name,
             "layers": pretrained.config.layers,

@@ -1,4 +1,4 @@
-"""One trial on a worker: a tune.Trainable around minbert's Trainer."""
+"""One trial on a worker: a tune.Trainable around a trainer."""
 
 import gc
 import platform
@@ -15,16 +15,16 @@ import ray
 import torch
 from ray import tune
 
-from minbert.config import TrainConfig
-from minbert.data import Dataset
 from minbert.errors import DamagedError, InputError, reason_of
-from minbert.hub import Pretrained
 from minbert.report import Report
-from minbert.train import DivergedError, Trainer, release_freed_memory
+from minbert.train import DivergedError, release_freed_memory
 
-from .answers import pack_answers
-from .checkpoints import load_trainer, save_checkpoint
+from .checkpoints import load_checkpoint, save_checkpoint
 from .directory import open_directory
+from .failures import FailureKind
+from .inputs import LoadedInputs
+from .trainer import TrialTrainer
+from .wire import Assignment, Reply
 
 _SECONDS_BETWEEN_TRIES = 1.0
 
@@ -36,25 +36,23 @@ class _StorageError(Exception):
 class MinbertTrial(tune.Trainable):
     """Runs an attempt at a trial; a step is one report, whose checkpoint is written before it.
 
-    A class and not a function, so that a worker process goes on with the next attempt. What goes
-    wrong in training is a result too, with ``failure`` in place of a report, so that the process
-    stays and the driver decides. So is, with ``waits``, a try to save that failed: the next step
-    is the next try, for as long as the driver has patience.
+    A class and not a function, so that a worker process continues with the next attempt. A failure
+    in training is a reply too, so that the process stays and the driver decides. So is a try to
+    save that failed: the next step is the next try, for as long as the driver has patience.
     """
 
     def setup(
         self,
         config: dict[str, Any],
         *,
-        dataset: Dataset,
-        pretrained: Pretrained,
+        inputs: LoadedInputs,
+        trainer: type[TrialTrainer],
         threads: int,
         folder: str,
         state_every: float,
     ) -> None:
         torch.set_num_threads(threads)
-        self._dataset = dataset
-        self._pretrained = pretrained
+        self._inputs, self._trainer_class = inputs, trainer
         self._state_every = state_every
         self._directory = open_directory(folder)
         node = ray.get_runtime_context().get_node_id()
@@ -62,25 +60,28 @@ class MinbertTrial(tune.Trainable):
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._job = new_config
+        self._job: Assignment = new_config["assignment"]
         # Made in the first step: what goes wrong in making it then fails this trial alone.
-        self._trainer: Trainer | None = None
+        self._trainer: TrialTrainer | None = None
         self._unsaved: Report | None = None
         self._waits_since: float | None = None
         self._last_state = time.monotonic()
         if torch.cuda.max_memory_allocated():  # by an attempt before
             torch.cuda.reset_peak_memory_stats()
-        self._log(f"begins, from {new_config['state'] or 'the start'}")
+        self._log(f"begins, from {self._job.state or 'the start'}")
         return True
 
     def __repr__(self) -> str:
         # The dashboard shows it of the actor, for as long as that lives: so no trial.
-        return f"study {self._job['study']}"
+        return f"study {self._job.study}"
 
     def step(self) -> dict[str, Any]:
-        result = {"number": self._job["number"], "attempt": self._job["attempt"]}
+        return {"reply": self._reply()}
+
+    def _reply(self) -> Reply:
+        kind: FailureKind
         try:
-            return result | self._report()
+            return self._report()
         except DivergedError as error:
             kind, reason = "diverged", str(error)
         except _StorageError as error:
@@ -88,7 +89,7 @@ class MinbertTrial(tune.Trainable):
             now = time.monotonic()
             self._waits_since = self._waits_since or now
             time.sleep(_SECONDS_BETWEEN_TRIES)
-            return result | {"waits": str(error), "waited": now - self._waits_since}
+            return self._answer(waited=now - self._waits_since, reason=str(error))
         except DamagedError as error:
             kind, reason = "state damaged", str(error)
         except InputError as error:
@@ -103,21 +104,25 @@ class MinbertTrial(tune.Trainable):
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        return result | {"failure": kind, "reason": reason}
+        return self._answer(failure=kind, reason=reason)
 
-    def _report(self) -> dict[str, Any]:
+    def _answer(self, **answer: Any) -> Reply:
+        return Reply(self._job.trial, self._job.attempt, **answer)
+
+    def _report(self) -> Reply:
         if self._trainer is None:
             self._trainer = self._make_trainer()
-        trainer = self._trainer
+        job, trainer = self._job, self._trainer
         report = self._unsaved = self._unsaved or trainer.next_report()
         is_due = time.monotonic() - self._last_state > self._state_every
-        with_state = not trainer.finished and (is_due or report.step in self._job["rungs"])
+        in_all = job.config.epochs * job.config.reports_per_epoch
+        with_state = report.step < in_all and (is_due or report.step in job.pauses)
         with _storage_errors():
             save_checkpoint(
                 self._directory,
-                self._job["number"],
-                self._job["attempt"],
-                trainer,
+                (job.trial, report.step),
+                job.attempt,
+                trainer.state_dict(),
                 with_state=with_state,
             )
         release_freed_memory()
@@ -125,37 +130,35 @@ class MinbertTrial(tune.Trainable):
         if with_state:
             self._last_state = time.monotonic()
         scores = " ".join(f"{task} {score:.3f}" for task, score in report.scores.items())
-        in_all = trainer.config.epochs * trainer.config.reports_per_epoch
         self._log(f"report {report.step}/{in_all}, score {report.score:.3f} ({scores})")
-        return {
-            # As text: Ray takes nested results apart.
-            "report": report.model_dump_json(),
-            "answers": pack_answers(trainer.answers),
-            "resident_memory": _resident_memory(),
-            "machine": self._machine,
-            "cuda_memory": torch.cuda.max_memory_allocated(),
-        }
-
-    def _make_trainer(self) -> Trainer:
-        trainer = Trainer(
-            TrainConfig.model_validate(self._job["config"]),
-            self._dataset,
-            self._pretrained,
-            micro_batch=self._job["micro_batch"],
-            # In Ray's folder of this search on this machine.
-            kept=Path(self.logdir).parent / "kept",
+        return self._answer(
+            report=report,
+            predictions=trainer.predictions,
+            machine=self._machine,
+            resident_memory=_resident_memory(),
+            cuda_memory=torch.cuda.max_memory_allocated(),
         )
-        if self._job["state"] is not None:
+
+    def _make_trainer(self) -> TrialTrainer:
+        trainer = self._trainer_class.make(
+            self._job.config,
+            self._inputs,
+            micro_batch=self._job.micro_batch,
+            # In Ray's folder of this search on this machine.
+            scratch=Path(self.logdir).parent / "kept",
+        )
+        if self._job.state is not None:
             with _storage_errors():
-                load_trainer(open_directory(self._job["state"]), trainer)
+                state = load_checkpoint(open_directory(self._job.state))
+            trainer.load_state_dict(state)
             self._waits_since = None
         return trainer
 
     def _log(self, what: str) -> None:
         """One line for the log of the actor, which runs many trials; stderr is shown first."""
         job = self._job
-        trial = f"study {job['study']} trial {job['number']} ({job['name']})"
-        print(f"{trial} attempt {job['attempt']}: {what}", file=sys.stderr)
+        trial = f"study {job.study} trial {job.trial} ({job.name})"
+        print(f"{trial} attempt {job.attempt}: {what}", file=sys.stderr)
 
 
 @contextmanager

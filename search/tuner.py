@@ -12,6 +12,7 @@ scheduler, the searcher and the callback (ray/tune/execution/tune_controller.py)
 
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +23,16 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from cluster.local import Cluster
-from minbert.data import Dataset
-from minbert.hub import Pretrained
-from minbert.report import Report
 
 from .directory import Directory
 from .driver import Driver
 from .failures import FailureKind
+from .inputs import LoadedInputs
 from .metrics import SearchMetrics
 from .slots import Running, Slots
+from .trainer import MinbertTrainer, TrialTrainer
 from .trial import MinbertTrial
+from .wire import Assignment, Reply
 
 # Ray's record of the experiment is thrown away, so it need not be written during it.
 _SECONDS_BETWEEN_RAYS_OWN_CHECKPOINTS = "1000000"
@@ -70,16 +71,17 @@ class JobSearcher(_NotPickled, Searcher):
             finished: str = Searcher.FINISHED
             return finished
         self._slots.running[job.trial.number] = Running(job)
-        return {
-            "study": self._study,
-            "number": job.trial.number,
-            "name": job.trial.name,
-            "attempt": job.attempt.number,
-            "config": job.trial.config.model_dump(mode="json"),
-            "state": None if job.state is None else job.state.address,
-            "rungs": list(job.rungs),
-            "micro_batch": job.attempt.micro_batch,
-        }
+        assignment = Assignment(
+            study=self._study,
+            trial=job.trial.number,
+            name=job.trial.name,
+            attempt=job.attempt.number,
+            config=job.trial.config,
+            state=None if job.state is None else job.state.address,
+            pauses=job.rungs,
+            micro_batch=job.attempt.micro_batch,
+        )
+        return {"assignment": assignment}
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
         pass
@@ -110,24 +112,26 @@ class VerdictScheduler(_NotPickled, FIFOScheduler):
         """
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:  # noqa: ARG002
-        number, attempt = result["number"], result["attempt"]
-        running = self._slots.running[number]
+        reply: Reply = result["reply"]
+        running = self._slots.running[reply.trial]
         running.last_sign = time.monotonic()
-        goes_on = False
-        if "waits" in result:
-            goes_on = self._driver.waits(number, attempt, result["waits"], result["waited"])
-        elif "failure" in result:
-            self._driver.failed(number, attempt, result["failure"], result["reason"])
-        else:
-            report = Report.model_validate_json(result["report"])
-            self._metrics.used(number, result["resident_memory"], result["cuda_memory"])
-            goes_on = self._driver.reported(
-                number, attempt, report, result["answers"], result["machine"]
-            )
-        if goes_on:
+        if self._continues(reply):
             return str(TrialScheduler.CONTINUE)
-        del self._slots.running[number]
+        del self._slots.running[reply.trial]
         return str(TrialScheduler.STOP)
+
+    def _continues(self, reply: Reply) -> bool:
+        number, attempt = reply.trial, reply.attempt
+        if reply.waited is not None:
+            return self._driver.waits(number, attempt, reply.reason, reply.waited)
+        if reply.failure is not None:
+            self._driver.failed(number, attempt, reply.failure, reply.reason)
+            return False
+        assert reply.report is not None
+        self._metrics.used(number, reply.resident_memory, reply.cuda_memory)
+        return self._driver.reported(
+            number, attempt, reply.report, reply.predictions, reply.machine
+        )
 
 
 class Attendant(_NotPickled, tune.Callback):
@@ -141,13 +145,14 @@ class Attendant(_NotPickled, tune.Callback):
         self._last_look = self._last_step = time.monotonic()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
-        running = self._slots.running[trial.config["number"]]
+        number = trial.config["assignment"].trial
+        running = self._slots.running[number]
         running.last_sign, running.ray_trial = time.monotonic(), trial
-        self._driver.started(trial.config["number"])
+        self._driver.started(number)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
-        number = trial.config["number"]
-        running = self._slots.running.pop(number)
+        assignment: Assignment = trial.config["assignment"]
+        running = self._slots.running.pop(assignment.trial)
         kind: FailureKind = "hung" if running.hung else "crashed"
         reason = _error_in(Path(trial.error_file))
         if running.hung:
@@ -156,7 +161,7 @@ class Attendant(_NotPickled, tune.Callback):
             kind = "out of memory"
         elif any(words in reason for words in _MACHINE_LOST):
             kind, reason = "machine lost", "Ray found its node dead"
-        self._driver.failed(number, trial.config["attempt"], kind, reason)
+        self._driver.failed(assignment.trial, assignment.attempt, kind, reason)
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:  # noqa: ARG002
         self._metrics.refresh()
@@ -201,39 +206,50 @@ def _error_in(file: Path) -> str:
     return said[-1] if said else "the worker ended without saying why"
 
 
+@dataclass(frozen=True)
+class WorkerOptions:
+    """How workers run.
+
+    Attributes:
+        study: name of the study, for the workers' logs and the metrics.
+        checkpoints: where they are saved.
+        scratch: folder for Ray's own files, which nobody needs afterwards.
+        cpus: CPU cores, and threads, of each attempt.
+        gpus: GPUs of each attempt; may be a fraction.
+        state_every: seconds between states, which are saved at reports.
+        report_timeout: seconds after which an attempt without a report is ended.
+    """
+
+    study: str
+    checkpoints: Directory
+    scratch: Path
+    cpus: int = 1
+    gpus: float = 0.0
+    state_every: float = 60.0
+    report_timeout: float | None = None
+
+
 def run_trials(
     driver: Driver,
-    dataset: Dataset,
-    pretrained: Pretrained,
-    *,
-    directory: Directory,
-    scratch: Path,
+    inputs: LoadedInputs,
     machines: Cluster,
-    cpus_per_trial: int,
-    gpus_per_trial: float,
-    state_every: float,
-    report_timeout: float | None,
-    time_budget: float | None,
-    study: str,
+    options: WorkerOptions,
+    *,
+    time_budget: float | None = None,
+    trainer: type[TrialTrainer] = MinbertTrainer,
 ) -> None:
     """Run a driver's trials on the cluster that Ray is connected to.
 
     Ends when all are done, when the time is up, when the driver has had enough, or at SIGINT;
-    trials that are not over then can be gone on with.
+    trials that are not over then can be continued by another run.
 
     Args:
         driver: decides.
-        dataset: put into the object store, from which each node reads it once.
-        pretrained: as ``dataset``.
-        directory: for checkpoints.
-        scratch: for Ray's own files, which nobody needs afterwards.
+        inputs: put into the object store, from which each node reads them once.
         machines: the cluster.
-        cpus_per_trial: CPU cores, and threads, of each attempt.
-        gpus_per_trial: may be a fraction.
-        state_every: seconds between states, at reports.
-        report_timeout: seconds after which an attempt without a report is ended.
+        options: of the workers.
         time_budget: seconds.
-        study: name of the study, for the workers' logs and the metrics.
+        trainer: trains a trial.
     """
     # Ray would copy the driver's credentials to the workers, by way of its logs.
     class_cache.ENV_VARS_TO_PROPAGATE -= {
@@ -244,19 +260,19 @@ def run_trials(
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = _MOST_WORKERS_TO_START_AT_ONCE
     for name in ("", "_AUTOSCALER"):
         os.environ[f"TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S{name}"] = _SECONDS_TO_RAYS_WARNING
-    slots = Slots(driver, machines, cpus_per_trial, gpus_per_trial)
-    metrics = SearchMetrics(study, driver.record)
+    slots = Slots(driver, machines, options.cpus, options.gpus)
+    metrics = SearchMetrics(options.study, driver.record)
     driver.watchers.append(metrics)
     trainable = tune.with_resources(
         tune.with_parameters(
             MinbertTrial,
-            dataset=dataset,
-            pretrained=pretrained,
-            threads=cpus_per_trial,
-            folder=directory.address,
-            state_every=state_every,
+            inputs=inputs,
+            trainer=trainer,
+            threads=options.cpus,
+            folder=options.checkpoints.address,
+            state_every=options.state_every,
         ),
-        {"cpu": cpus_per_trial, "gpu": gpus_per_trial},
+        {"cpu": options.cpus, "gpu": options.gpus},
     )
     try:
         # Not the Tuner class: it would pickle all of this into the folder, for a restore that is
@@ -264,10 +280,10 @@ def run_trials(
         tune.run(
             trainable,
             name="ray",
-            storage_path=str(scratch.resolve()),
-            search_alg=JobSearcher(driver, slots, study),
+            storage_path=str(options.scratch.resolve()),
+            search_alg=JobSearcher(driver, slots, options.study),
             scheduler=VerdictScheduler(driver, slots, metrics),
-            callbacks=[Attendant(driver, slots, metrics, report_timeout)],
+            callbacks=[Attendant(driver, slots, metrics, options.report_timeout)],
             stop=_WhenDriverSays(driver),
             num_samples=-1,
             reuse_actors=True,

@@ -19,7 +19,6 @@ import psutil
 import cluster
 from minbert.report import Report
 from minbert.settings import run_command
-from minbert.train import Trainer
 from search import run, study_file
 from search.driver import Driver
 from search.patience import Patience
@@ -156,9 +155,10 @@ def gated_trial(gate: Gate) -> type:
     """The class of trials, with a gate before each worker and each report."""
     import ray
 
+    from search.trainer import MinbertTrainer, TrialTrainer
     from search.trial import MinbertTrial
 
-    class GatedTrainer(Trainer):
+    class GatedTrainer(MinbertTrainer):
         number: int
         node: str
 
@@ -172,11 +172,11 @@ def gated_trial(gate: Gate) -> type:
             gate.pass_worker(self._node)
             super().setup(config, **more)
 
-        def _make_trainer(self) -> Trainer:
+        def _make_trainer(self) -> TrialTrainer:
+            self._trainer_class = GatedTrainer
             trainer = super()._make_trainer()
-            trainer.__class__ = GatedTrainer
             assert isinstance(trainer, GatedTrainer)
-            trainer.number, trainer.node = self._job["number"], self._node
+            trainer.number, trainer.node = self._job.trial, self._node
             return trainer
 
     # No worker can import this package.

@@ -52,16 +52,6 @@ HOSTILE = (
 )
 
 
-class StandIn:
-    """As much of a trainer as is saved: a model, and reports by their number."""
-
-    def __init__(self, model: MultitaskModel, reports: int):
-        self._model, self.reports = model, [None] * reports
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"model": self._model.state_dict()}
-
-
 @pytest.fixture(scope="module")
 def good(
     tmp_path_factory: pytest.TempPathFactory,
@@ -87,9 +77,9 @@ def save_model_of(
     assert trial.kept is not None
     encoder = Encoder.from_pretrained(tiny, trial.config.dropout)
     model = MultitaskModel(encoder, trial.config, dataset.tasks, dataset.classes)
-    trainer: Any = StandIn(model, trial.kept.step)
-    attempt = trial.decisions[trial.kept.step - 1].attempt
-    save_checkpoint(folder.checkpoints, trial.number, attempt, trainer, with_state=True)
+    key, attempt = (trial.number, trial.kept.step), trial.decisions[trial.kept.step - 1].attempt
+    state = {"model": model.state_dict()}
+    save_checkpoint(folder.checkpoints, key, attempt, state, with_state=True)
 
 
 @pytest.fixture

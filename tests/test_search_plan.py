@@ -10,6 +10,7 @@ from minbert.data import Dataset
 from minbert.errors import InputError
 from minbert.hub import Pretrained
 from search.folder import RunFolder
+from search.inputs import LoadedInputs
 from search.messages import introduction
 from search.plan import Plan, make_plan
 from search.record import SearchRecord
@@ -93,7 +94,8 @@ def test_what_a_search_of_a_list_will_do_names_the_trial_0(
         settings = StudySettings.check({"space": space})
         plan, record = plan_for(space=space), SearchRecord(8, slots=1)
         folder = RunFolder(tmp_path / "run")
-        about = introduction(settings, plan, record, dataset, tiny, OneCore(), folder, None)
+        inputs = LoadedInputs(InputSettings(), dataset, tiny)
+        about = introduction(settings, plan, record, inputs, OneCore(), folder, None)
         return "\n".join(about)
 
     assert "  number 7 of the list is the recipe itself, so it is trial 0\n" in said("paper")

@@ -52,6 +52,7 @@ from search.spaces import load_space
 from search.study import Study
 
 from .browser import Browser
+from .in_process import warnings_are_errors
 from .waiting import PATIENCE, wait_for
 
 SPACE = """\
@@ -281,7 +282,7 @@ def test_a_trial_that_was_cut_short_ends_once(search: Callable[..., Search]) -> 
     assert [step for step, _ in points(folder)["dev/score"]] == [100, 200, 300]
 
 
-@pytest.mark.filterwarnings("error")
+@warnings_are_errors()
 def test_a_search_without_a_score_is_shown_too(search: Callable[..., Search]) -> None:
     one = search(trials=1)
     job = one.driver.next_job(busy=False)

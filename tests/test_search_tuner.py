@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import optuna
@@ -30,14 +30,15 @@ from minbert.report import Report
 from minbert.train import DivergedError, Trainer
 from search import branches, tuner
 from search.answers import DevAnswers
-from search.checkpoints import CheckpointStore, load_model
+from search.checkpoints import CheckpointStore
 from search.directory import LocalDirectory
 from search.driver import Driver
+from search.inputs import LoadedInputs
 from search.plan import make_plan
 from search.settings import StudySettings
 from search.spaces import load_space
 from search.study import Study
-from search.trial import MinbertTrial
+from search.trainer import MinbertTrainer, TrialTrainer, load_model
 
 from .in_process import OneSlot, shared_ray, undone
 
@@ -107,9 +108,14 @@ class Searched:
 
 
 def search(
-    dataset: Dataset, tiny: Pretrained, folder: Path, machines: Cluster, **settings: Any
+    dataset: Dataset,
+    tiny: Pretrained,
+    folder: Path,
+    machines: Cluster,
+    trainer: type[TrialTrainer] = MinbertTrainer,
+    **settings: Any,
 ) -> Searched:
-    """A search with the real trainer, whose worker processes are counted."""
+    """A search whose worker processes are counted."""
     checked = StudySettings.check({"pruner": "none", **settings})
     plan = make_plan(checked, InputSettings(), load_space(checked.space))
     storage = InMemoryStorage()
@@ -129,17 +135,16 @@ def search(
         patch.setattr(tuner, "VerdictScheduler", Counting)
         tuner.run_trials(
             driver,
-            dataset,
-            tiny,
-            directory=LocalDirectory(folder / "checkpoints"),
-            scratch=folder / "ray",
-            machines=machines,
-            cpus_per_trial=1,
-            gpus_per_trial=0,
-            state_every=checked.state_every,
-            report_timeout=checked.report_timeout,
-            time_budget=None,
-            study="s",
+            LoadedInputs(InputSettings(), dataset, tiny),
+            machines,
+            tuner.WorkerOptions(
+                study="s",
+                checkpoints=LocalDirectory(folder / "checkpoints"),
+                scratch=folder / "ray",
+                state_every=checked.state_every,
+                report_timeout=checked.report_timeout,
+            ),
+            trainer=trainer,
         )
     return Searched(driver, folder, storage, processes)
 
@@ -155,7 +160,7 @@ def halved(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Searched:
     folder = tmp_path_factory.mktemp("halved")
-    settings = {"space": "lr", "trials": 9, "epochs": 3, "reports_per_epoch": 2}
+    settings: dict[str, Any] = {"space": "lr", "trials": 9, "epochs": 3, "reports_per_epoch": 2}
     return search(dataset, tiny, folder, TwoSlots(), **settings)
 
 
@@ -184,6 +189,7 @@ def test_models_of_the_front_and_of_the_best_are_left_and_no_state(
     halved: Searched, dataset: Dataset, tiny: Pretrained
 ) -> None:
     driver = halved.driver
+    inputs = LoadedInputs(InputSettings(), dataset, tiny)
     winner = driver.record.winner
     assert winner is not None
     assert winner.kept is not None
@@ -194,7 +200,7 @@ def test_models_of_the_front_and_of_the_best_are_left_and_no_state(
     for number, step in wanted:
         trial, path = driver.study.trials[number], driver.model(number, step)
         assert path is not None
-        results = evaluate(load_model(path, trial.config, dataset, tiny), dataset)
+        results = evaluate(load_model(path, trial.config, inputs), dataset)
         scores = {task: result.score for task, result in results.items()}
         assert scores == trial.reports[step - 1].scores
 
@@ -219,18 +225,11 @@ def space(trial):
 '''
 
 
-class ScoredTrainer(Trainer):
+class ScoredTrainer(MinbertTrainer):
     """Scores as the number of its trial says: of the first three the second is the best."""
 
     def next_report(self, *args: Any) -> Report:
         return super().next_report(*args).replace(score=(0.1, 0.9, 0.2)[self.config.seed])
-
-
-class ScoredTrial(MinbertTrial):
-    def _make_trainer(self) -> Trainer:
-        trainer = super()._make_trainer()
-        trainer.__class__ = ScoredTrainer
-        return trainer
 
 
 def test_a_process_is_reused_for_new_trials_and_for_promotions(
@@ -241,11 +240,11 @@ def test_a_process_is_reused_for_new_trials_and_for_promotions(
 ) -> None:
     (tmp_path / "numbered.py").write_text(NUMBERED)
     settings = {"space": str(tmp_path / "numbered.py"), "trials": 3, "epochs": 1}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tuner, "MinbertTrial", ScoredTrial)
-        # On two slots it is chance how many processes there are: of two that end at the same
-        # moment Ray keeps one.
-        done = search(dataset, tiny, tmp_path, OneSlot(), **settings, reports_per_epoch=2)
+    # On two slots it is chance how many processes there are: of two that end at the same
+    # moment Ray keeps one.
+    done = search(
+        dataset, tiny, tmp_path, OneSlot(), ScoredTrainer, **settings, reports_per_epoch=2
+    )
     whys = [[attempt.why for attempt in trial.attempts] for trial in done.driver.study.trials]
     assert whys == [["start"], ["start", "promoted"], ["start"]]
     assert list(done.reports_of_process.values()) == [5]
@@ -258,20 +257,21 @@ def space(trial):
 '''
 
 
-class CountedTrial(MinbertTrial):
+class CountedTrainer(MinbertTrainer):
     """Leaves a note of each time that its process embeds sentences."""
 
-    def _make_trainer(self) -> Trainer:
-        folder = Path(self._directory.address).parent
+    marks: Path
 
-        def embed(*arguments: Any) -> np.ndarray:
-            with (folder / "embedded").open("a") as file:
+    @classmethod
+    def make(cls, *arguments: Any, **more: Any) -> Self:
+        def embed(*sentences: Any) -> np.ndarray:
+            with (cls.marks / "embedded").open("a") as file:
                 file.write(".")
-            return embed_sentences(*arguments)
+            return embed_sentences(*sentences)
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(train, "embed_sentences", embed)
-            return super()._make_trainer()
+            return super().make(*arguments, **more)
 
 
 def test_sentences_close_by_are_looked_for_once_a_machine(
@@ -282,9 +282,11 @@ def test_sentences_close_by_are_looked_for_once_a_machine(
 ) -> None:
     (tmp_path / "hard.py").write_text(HARD)
     settings = {"space": str(tmp_path / "hard.py"), "trials": 4, "epochs": 1}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tuner, "MinbertTrial", CountedTrial)
-        done = search(dataset, tiny, tmp_path, TwoSlots(), **settings, halving="none")
+
+    class CountedHere(CountedTrainer):
+        marks = tmp_path
+
+    done = search(dataset, tiny, tmp_path, TwoSlots(), CountedHere, **settings, halving="none")
     assert [trial.state for trial in done.driver.study.trials] == ["finished"] * 4
     assert sum(trial.config.negatives > 0 for trial in done.driver.study.trials) > 1
     assert (tmp_path / "embedded").read_text() == "."
@@ -303,7 +305,7 @@ def space(trial):
 '''
 
 
-class FaultyTrainer(Trainer):
+class FaultyTrainer(MinbertTrainer):
     """Goes wrong in its second report, as its seed says; once only where that may help."""
 
     marks: Path
@@ -328,14 +330,6 @@ class FaultyTrainer(Trainer):
         return report
 
 
-class FaultyTrial(MinbertTrial):
-    def _make_trainer(self) -> Trainer:
-        trainer = super()._make_trainer()
-        trainer.__class__ = FaultyTrainer
-        trainer.marks = Path(self._directory.address).parent  # type: ignore[attr-defined]  # now
-        return trainer
-
-
 @pytest.fixture(scope="module")
 def faulty(
     machine: Cluster,  # noqa: ARG001
@@ -348,6 +342,9 @@ def faulty(
     settings = {"space": str(folder / "faults.py"), "trials": 10, "epochs": 2}
     settings |= {"halving": "none", "report_timeout": 999, "retries": 1}
 
+    class FaultyHere(FaultyTrainer):
+        marks = folder
+
     class Impatient(tuner.Attendant):
         """Takes the timeout to be over for the trial that hangs, once it does; for no other."""
 
@@ -358,11 +355,10 @@ def faulty(
             super().on_step_begin(iteration, trials, **info)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tuner, "MinbertTrial", FaultyTrial)
         patch.setattr(tuner, "Attendant", Impatient)
         # Otherwise the faults of the space are found before anything runs.
         patch.setattr(branches, "_RANDOM_RUNS", 1)
-        return search(dataset, tiny, folder, TwoSlots(), **settings)
+        return search(dataset, tiny, folder, TwoSlots(), FaultyHere, **settings)
 
 
 def test_a_search_survives_what_its_trials_do(faulty: Searched) -> None:

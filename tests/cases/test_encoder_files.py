@@ -12,7 +12,6 @@ import pytest
 import safetensors.torch
 import torch
 import transformers
-from rich.console import Console
 
 from minbert.__main__ import main as minbert_main
 from minbert.config import InputSettings, TrainConfig
@@ -23,7 +22,7 @@ from minbert.hub import load_pretrained
 from minbert.positions import check_positions
 from minbert.train import Trainer
 from search.plan import make_plan
-from search.run import run_search
+from search.session import Session
 from search.settings import StudySettings
 from search.spaces import load_space
 from tests.conftest import write_course_folder
@@ -661,9 +660,8 @@ def test_a_search_refuses_what_its_space_may_propose_before_anything_starts(
         choices = '["separate"]' if space == "separate.py" else '["separate", "joint"]'
         (tmp_path / space).write_text(SPACE.replace("CHOICES", choices))
         space = str(tmp_path / space)
-    settings = StudySettings.check(
-        {"space": space, "trials": 3, "out": str(tmp_path / "runs"), **more}
-    )
+    search = {"space": space, "trials": 3, "out": str(tmp_path / "runs"), **more}
+    settings = StudySettings.check(search)
     encoder = few_positions(tmp_path / "encoder", 50)
     inputs = InputSettings(data=str(long_data), encoder=encoder)
     plan = make_plan(settings, inputs, load_space(settings.space))
@@ -673,7 +671,7 @@ def test_a_search_refuses_what_its_space_may_propose_before_anything_starts(
         check_positions(dataset, pretrained.config, plan.configs)
         return
     with pytest.raises(InputError, match=re.escape(said)):
-        run_search(settings, inputs, Console())
+        Session(data=str(long_data), encoder=encoder, **search).run()
     assert not list((tmp_path / "runs").iterdir())
 
 

@@ -17,12 +17,13 @@ from optuna.storages import RDBStorage
 
 from cluster.local import Cluster
 from minbert.settings import run_command
-from search import results, run, tuner
+from search import run, session, trainer, tuner
 from search.answers import DevAnswers
 from search.directory import LocalDirectory
 from search.driver import Driver
 from search.study import Study
 from search.trial import MinbertTrial
+from search.wire import Reply
 
 from ..inline import run_without_ray
 
@@ -59,7 +60,7 @@ def kill_in(
 class KillingTrial(MinbertTrial):
     """Kills the driver in the middle of writing a checkpoint, and goes on for a while."""
 
-    def _report(self) -> dict[str, Any]:
+    def _report(self) -> Reply:
         mark = Path(self._directory.address) / ".kill"
         if not mark.exists() or not (pid := int(mark.read_text())):
             return super()._report()
@@ -102,7 +103,7 @@ def arm(moment: str, nth: int) -> None:
             (folder / ".kill").write_text(str(os.getpid()))
             return original(*args, **kwargs)
 
-        setattr(run, "Driver", driver)  # noqa: B010
+        setattr(session, "Driver", driver)  # noqa: B010
         return
     places: dict[str, Callable[[], None]] = {
         "never": lambda: None,
@@ -124,7 +125,7 @@ def arm(moment: str, nth: int) -> None:
         "after a trial is made": lambda: kill_in(Study, "add_trial", nth, after=True),
         "in a removal": lambda: kill_in(LocalDirectory, "remove", nth, after=True, when=_removes),
         "between two steps": lambda: kill_in(tuner.Attendant, "on_step_begin", nth, after=False),
-        "while the best is saved": lambda: kill_in(results, "save_model", nth, after=True),
+        "while the best is saved": lambda: kill_in(trainer, "save_model", nth, after=True),
     }
     places[moment]()
 

@@ -14,20 +14,19 @@ from typing import Any
 from optuna.storages import InMemoryStorage
 
 from minbert.config import InputSettings
-from minbert.data import load_dataset
 from minbert.errors import InputError
-from minbert.hub import load_pretrained
 from minbert.settings import add_options, given, make_parser
-from minbert.train import Trainer
-from search.answers import DevAnswers, pack_answers
-from search.checkpoints import CheckpointStore, load_trainer, save_checkpoint
+from search.answers import DevAnswers
+from search.checkpoints import CheckpointStore, load_checkpoint, save_checkpoint
 from search.directory import LocalDirectory
 from search.driver import Driver, Job
 from search.folder import RunFolder
+from search.inputs import load_inputs
 from search.plan import make_plan
 from search.settings import StudySettings
 from search.spaces import load_space
 from search.study import Study
+from search.trainer import MinbertTrainer
 
 from ..gate import Gate, Slots
 from ..waiting import PATIENCE, wait_for
@@ -219,8 +218,7 @@ def without_faults(options: Sequence[str], folder: Path) -> Driver:
     arguments = parser.parse_args(list(options))
     settings = StudySettings.check(given(arguments, StudySettings))
     inputs = InputSettings.check(given(arguments, InputSettings))
-    pretrained = load_pretrained(inputs.encoder, inputs.encoder_layers)
-    dataset = load_dataset(inputs, pretrained.tokenizer())
+    loaded = load_inputs(inputs)
     plan = make_plan(settings, inputs, load_space(settings.space))
     checkpoints = LocalDirectory(folder / "checkpoints")
     answers = DevAnswers(LocalDirectory(folder / "answers"))
@@ -229,16 +227,20 @@ def without_faults(options: Sequence[str], folder: Path) -> Driver:
     while isinstance(job := driver.next_job(busy=False), Job):
         number, attempt = job.trial.number, job.attempt.number
         driver.started(number)
-        trainer = Trainer(job.trial.config, dataset, pretrained)
+        trainer = MinbertTrainer.make(job.trial.config, loaded, micro_batch=None, scratch=folder)
         if job.state is not None:
-            load_trainer(job.state, trainer)
+            trainer.load_state_dict(load_checkpoint(job.state))
         goes_on = True
         while goes_on:
             report = trainer.next_report()
-            with_state = not trainer.finished
-            save_checkpoint(checkpoints, number, attempt, trainer, with_state=with_state)
-            packed = pack_answers(trainer.answers)
-            goes_on = driver.reported(number, attempt, report, packed)
+            save_checkpoint(
+                checkpoints,
+                (number, report.step),
+                attempt,
+                trainer.state_dict(),
+                with_state=not trainer.finished,
+            )
+            goes_on = driver.reported(number, attempt, report, trainer.predictions)
     driver.leave()
     return driver
 

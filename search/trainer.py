@@ -1,0 +1,140 @@
+"""What a search needs of a trainer, and minBERT's trainer as one."""
+
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+from minbert.checkpoint import ModelInfo, save_model
+from minbert.config import TrainConfig
+from minbert.encoder import Encoder
+from minbert.errors import InputError
+from minbert.evaluate import predict, write_predictions
+from minbert.model import MultitaskModel
+from minbert.report import Report
+from minbert.tasks import SplitName
+from minbert.train import Trainer
+
+from .answers import pack_answers
+from .checkpoints import WEIGHTS, load_weights
+from .directory import Directory
+from .inputs import LoadedInputs
+
+
+class TrialTrainer(Protocol):
+    """Trains one configuration from report to report. The driver and workers use nothing else."""
+
+    @classmethod
+    def make(
+        cls, config: TrainConfig, inputs: LoadedInputs, *, micro_batch: int | None, scratch: Path
+    ) -> Self:
+        """A trainer at its beginning.
+
+        Args:
+            config: what to train.
+            inputs: to train on.
+            micro_batch: most examples at once; None for whole batches.
+            scratch: folder that all trials of the search on this machine share.
+
+        Raises:
+            InputError: the configuration cannot be trained on these inputs.
+        """
+
+    def next_report(self) -> Report:
+        """Train up to the next report.
+
+        Raises:
+            DivergedError: the loss is no number.
+        """
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a later attempt needs to continue; the weights, by name, under ``model``."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from what ``state_dict`` gave; InputError if it is of another configuration."""
+
+    @property
+    def predictions(self) -> bytes:
+        """The dev predictions of the last report, packed."""
+
+    @classmethod
+    def save(
+        cls,
+        folder: Path,
+        checkpoint: Directory,
+        config: TrainConfig,
+        report: Report,
+        inputs: LoadedInputs,
+        recipe: str,
+    ) -> None:
+        """Save the model of a checkpoint for users, with dev and test predictions.
+
+        Args:
+            folder: where to save it.
+            checkpoint: directory of the checkpoint.
+            config: what was trained.
+            report: the checkpoint's report.
+            inputs: to predict.
+            recipe: name of the recipe that the configuration departs from.
+
+        Raises:
+            InputError: the checkpoint is damaged.
+            OSError: the folder cannot be written.
+        """
+
+
+class MinbertTrainer(Trainer):
+    """minBERT's trainer as a ``TrialTrainer``."""
+
+    @classmethod
+    def make(
+        cls, config: TrainConfig, inputs: LoadedInputs, *, micro_batch: int | None, scratch: Path
+    ) -> Self:
+        return cls(config, inputs.dataset, inputs.pretrained, micro_batch=micro_batch, kept=scratch)
+
+    @property
+    def predictions(self) -> bytes:
+        return pack_answers(self.answers)
+
+    @classmethod
+    def save(
+        cls,
+        folder: Path,
+        checkpoint: Directory,
+        config: TrainConfig,
+        report: Report,
+        inputs: LoadedInputs,
+        recipe: str,
+    ) -> None:
+        dataset, pretrained = inputs.dataset, inputs.pretrained
+        model = load_model(checkpoint, config, inputs)
+        info = ModelInfo(
+            inputs=inputs.settings,
+            config=config,
+            recipe=recipe,
+            tasks=dataset.tasks,
+            classes=dataset.classes,
+            files=dataset.files,
+            report=report,
+        )
+        save_model(folder, model, pretrained.tokenizer(), info)
+        splits: tuple[SplitName, ...] = ("dev", "test")
+        for split in splits:
+            answers = predict(model, dataset, split)
+            write_predictions(folder / "predictions", dataset, split, answers)
+
+
+def load_model(checkpoint: Directory, config: TrainConfig, inputs: LoadedInputs) -> MultitaskModel:
+    """The model of a checkpoint, on the CPU and ready to predict.
+
+    Raises:
+        InputError: a file is missing or torn, or of another model.
+        OSError: it cannot be read.
+    """
+    weights = load_weights(checkpoint)
+    encoder = Encoder.from_pretrained(inputs.pretrained, config.dropout)
+    model = MultitaskModel(encoder, config, inputs.dataset.tasks, inputs.dataset.classes)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        first = str(error).splitlines()[0]
+        raise InputError(f"{checkpoint}/{WEIGHTS} is of another model: {first}") from None
+    return model.eval()

@@ -1,0 +1,62 @@
+"""What the driver and a worker tell each other, through Ray Tune."""
+
+from dataclasses import dataclass
+
+from minbert.config import TrainConfig
+from minbert.report import Report
+
+from .failures import FailureKind
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What a worker is asked to do: one attempt at a trial.
+
+    Attributes:
+        study: its name, for the worker's log.
+        trial: number of the trial.
+        name: name of the trial, for the worker's log.
+        attempt: number of the attempt, from 1.
+        config: what to train.
+        state: address of the checkpoint to continue from; None to start from the beginning.
+        pauses: steps after which the trial may be paused, so a state is saved there.
+        micro_batch: most examples at once, where a whole batch does not fit in memory.
+    """
+
+    study: str
+    trial: int
+    name: str
+    attempt: int
+    config: TrainConfig
+    state: str | None = None
+    pauses: tuple[int, ...] = ()
+    micro_batch: int | None = None
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a worker answers: a report, a failure, or that it waits for storage.
+
+    Attributes:
+        trial: number of the trial.
+        attempt: number of the attempt.
+        report: the next report; its checkpoint is written. None if there is none.
+        predictions: packed dev predictions of the report.
+        machine: name of the worker's machine, and Ray's number of the node.
+        resident_memory: bytes of the worker's process.
+        cuda_memory: most bytes that the attempt used on the GPU so far.
+        failure: why the attempt ended without a report.
+        waited: seconds that the worker has waited for storage by now.
+        reason: of the failure or of the wait, in one line.
+    """
+
+    trial: int
+    attempt: int
+    report: Report | None = None
+    predictions: bytes = b""
+    machine: str = ""
+    resident_memory: int = 0
+    cuda_memory: int = 0
+    failure: FailureKind | None = None
+    waited: float | None = None
+    reason: str = ""
