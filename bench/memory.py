@@ -20,8 +20,9 @@ from rich.table import Table
 
 from cluster.local import Cluster, ray_cluster
 from minbert.config import InputSettings
-from minbert.data import Dataset, load_dataset
+from minbert.data import load_dataset
 from minbert.errors import InputError
+from minbert.examples import Dataset
 from minbert.hub import Pretrained, load_pretrained
 from minbert.settings import run_command
 from minbert.train import Trainer

@@ -18,9 +18,10 @@ from rich.table import Table
 from . import training_run
 from .checkpoint import SavedModel, load_model
 from .config import InputSettings
-from .data import Dataset, load_dataset, tokenize_texts
+from .data import load_dataset, tokenize_texts
 from .errors import InputError
 from .evaluate import TaskResult, evaluate, predict, write_predictions
+from .examples import Dataset
 from .positions import check_positions
 from .settings import (
     FolderPath,

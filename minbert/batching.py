@@ -1,14 +1,12 @@
 """Examples to packed batches: token sequences end to end, with no padding between them."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from .data import Split
+from .examples import Split
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ def move(packed: Packed, labels: Tensor, device: torch.device) -> tuple[Packed, 
     return batch, there.view(torch.float64).float()
 
 
-def pack(split: "Split", rows: np.ndarray, joint: bool, cls_id: int, sep_id: int) -> Packed:
+def pack(split: Split, rows: np.ndarray, joint: bool, cls_id: int, sep_id: int) -> Packed:
     """Pack the examples ``rows`` of a split; see ``pack_sentences`` for the order of sequences.
 
     Args:

@@ -2,20 +2,39 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Annotated
 
-from .config import InputSettings
+from pydantic import Field
+
+from .config import InputSettings, TrainConfig
 from .errors import plain
 from .output import counted
-from .tasks import TASKS
-
-if TYPE_CHECKING:
-    from .checkpoint import ModelInfo
+from .report import Report
+from .settings import Settings
+from .tasks import TASKS, Task
 
 MINILM_CAVEAT = (
     "all-MiniLM-L6-v2 was itself trained on sentence pairs that include Quora's duplicate "
     "questions, so the paraphrase and similarity scores here are flattered."
 )
+
+
+class ModelInfo(Settings):
+    """What a saved model is and where it comes from."""
+
+    inputs: InputSettings
+    config: TrainConfig
+    recipe: str
+    tasks: tuple[Task, ...]
+    """tasks that have a head"""
+    classes: Annotated[int, Field(ge=0, le=100)]
+    """sentiment classes"""
+    files: dict[str, str]
+    """sha256 of each data file, by name"""
+    report: Report
+    """dev evaluation of this very checkpoint"""
+    sha256: dict[str, str] = Field(default_factory=dict)
+    """of the files of weights; filled in on saving"""
 
 
 def caveat_of(inputs: InputSettings) -> str | None:
@@ -30,7 +49,7 @@ def _escaped(text: str) -> str:
     return re.sub(r"[^\w .,/-]|_", lambda match: f"&#{ord(match[0])};", line)
 
 
-def model_card(info: "ModelInfo") -> str:
+def model_card(info: ModelInfo) -> str:
     """The card as Markdown, with the front matter that the Hugging Face Hub reads."""
     scores = "\n".join(
         f"| {TASKS[task].title} | {TASKS[task].metric} | {score:.3f} |"

@@ -18,44 +18,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import safetensors.torch
 import torch
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
 
-from .card import model_card
-from .config import InputSettings, TrainConfig
+from .card import ModelInfo, model_card
 from .encoder import Encoder
 from .errors import DamagedError, InputError
 from .hub import load_pretrained
 from .model import MultitaskModel
-from .report import Report
-from .settings import Settings
-from .tasks import Task
 from .tokenizer import special_names
 
 _ENCODER, _HEADS, _INFO = "model.safetensors", "heads.safetensors", "minbert.json"
-
-
-class ModelInfo(Settings):
-    """What a saved model is and where it comes from."""
-
-    inputs: InputSettings
-    config: TrainConfig
-    recipe: str
-    tasks: tuple[Task, ...]
-    """tasks that have a head"""
-    classes: Annotated[int, Field(ge=0, le=100)]
-    """sentiment classes"""
-    files: dict[str, str]
-    """sha256 of each data file, by name"""
-    report: Report
-    """dev evaluation of this very checkpoint"""
-    sha256: dict[str, str] = Field(default_factory=dict)
-    """of the files of weights; filled in on saving"""
 
 
 def save_model(folder: Path, model: MultitaskModel, tokenizer: Tokenizer, info: ModelInfo) -> None:

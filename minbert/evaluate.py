@@ -12,8 +12,8 @@ import torch
 
 from .batching import batches_by_tokens, pack, pack_sentences
 from .config import InputSettings, Precision
-from .data import Dataset, Split
 from .errors import InputError
+from .examples import Dataset, Split
 from .model import MultitaskModel
 from .settings import command_of
 from .tasks import TASKS, SplitName, Task

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from . import cache
-from .data import Split
 from .errors import InputError
+from .examples import Split
 
 NEIGHBOURS = 10
 _ROWS_AT_ONCE = 1024

@@ -3,16 +3,13 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .errors import InputError
+from .examples import Split
 from .output import counted
 from .tasks import TASKS, SplitName, Task
-
-if TYPE_CHECKING:
-    from .data import Split
 
 MOST_UNKNOWN = 0.05
 """Share of [UNK] from which it is noted: about one word piece in each sentence of 20.
@@ -38,8 +35,8 @@ class ReadFile:
     """
 
     name: str
-    whole: "Split"
-    used: "Split"
+    whole: Split
+    used: Split
     texts: np.ndarray
     is_cut: np.ndarray
     first_lines: Mapping[int, int]

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from .config import InputSettings, TrainConfig
-from .data import Dataset, Split
-from .encoder import EncoderConfig
+from .encoder_config import EncoderConfig
 from .errors import InputError
+from .examples import Dataset, Split
 from .tasks import TASKS, SplitName
 
 _SHORTEST: int = next(

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import numpy as np
 import tokenizers
 
-from .encoder import Activation, EncoderConfig
+from .encoder_config import Activation, EncoderConfig
 from .errors import InputError
 from .files import FindFile, read_json, read_json_list
 from .output import counted

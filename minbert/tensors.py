@@ -13,7 +13,7 @@ import safetensors
 import torch
 from torch import Tensor
 
-from .encoder import EncoderConfig
+from .encoder_config import EncoderConfig
 from .errors import InputError
 from .files import FindFile, check_content, read_json, text_of
 

@@ -17,10 +17,10 @@ import torch
 
 from .batching import Packed, move, pack_sentences
 from .config import Backend, TrainConfig
-from .data import Dataset, Split
 from .encoder import Encoder
 from .errors import InputError
 from .evaluate import autocast, embed_sentences, evaluate
+from .examples import Dataset, Split
 from .hub import Pretrained
 from .linear import check_backend, fastest_backend, use_backend
 from .model import MultitaskModel

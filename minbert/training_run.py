@@ -22,11 +22,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from .checkpoint import ModelInfo, load_state, save_model, save_state, write_whole
+from .card import ModelInfo
+from .checkpoint import load_state, save_model, save_state, write_whole
 from .config import InputSettings, TrainConfig, recipe
-from .data import Dataset, load_dataset
+from .data import load_dataset
 from .errors import InputError
 from .evaluate import evaluate_command
+from .examples import Dataset
 from .hub import Pretrained, load_pretrained
 from .output import counted
 from .positions import check_positions

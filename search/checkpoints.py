@@ -26,9 +26,9 @@ from safetensors import SafetensorError
 
 from minbert.checkpoint import read_state
 from minbert.config import TrainConfig
-from minbert.data import Dataset
 from minbert.encoder import Encoder
 from minbert.errors import DamagedError, InputError
+from minbert.examples import Dataset
 from minbert.hub import Pretrained
 from minbert.model import MultitaskModel
 from minbert.train import Trainer

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from minbert.card import caveat_of
 from minbert.config import InputSettings
-from minbert.data import Dataset
 from minbert.evaluate import evaluate_command
+from minbert.examples import Dataset
 from minbert.hub import Pretrained
 from minbert.output import counted
 from minbert.settings import command_of, this_python

@@ -6,10 +6,11 @@ import math
 from pathlib import Path
 from typing import Any
 
-from minbert.checkpoint import ModelInfo, save_model, write_whole
+from minbert.card import ModelInfo
+from minbert.checkpoint import save_model, write_whole
 from minbert.config import InputSettings
-from minbert.data import Dataset
 from minbert.evaluate import predict, write_predictions
+from minbert.examples import Dataset
 from minbert.hub import Pretrained
 from minbert.report import Report
 from minbert.tasks import TASK_NAMES, SplitName

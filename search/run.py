@@ -15,8 +15,9 @@ from rich.console import Console
 
 import cluster
 from minbert.config import InputSettings
-from minbert.data import Dataset, load_dataset
+from minbert.data import load_dataset
 from minbert.errors import InputError
+from minbert.examples import Dataset
 from minbert.hub import Pretrained, load_pretrained
 from minbert.positions import check_positions
 from minbert.settings import add_options, given, make_parser, run_command

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from minbert.config import InputSettings, recipe
-from minbert.data import Dataset
 from minbert.errors import InputError
+from minbert.examples import Dataset
 from minbert.hub import Pretrained
 from minbert.settings import as_text, option_of
 

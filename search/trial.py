@@ -16,8 +16,8 @@ import torch
 from ray import tune
 
 from minbert.config import TrainConfig
-from minbert.data import Dataset
 from minbert.errors import DamagedError, InputError, reason_of
+from minbert.examples import Dataset
 from minbert.hub import Pretrained
 from minbert.report import Report
 from minbert.train import DivergedError, Trainer, release_freed_memory

@@ -22,7 +22,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from cluster.local import Cluster
-from minbert.data import Dataset
+from minbert.examples import Dataset
 from minbert.hub import Pretrained
 from minbert.report import Report
 

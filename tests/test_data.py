@@ -15,8 +15,9 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from minbert import data
 from minbert.config import InputSettings
-from minbert.data import Dataset, Split, load_dataset, tokenize_texts
+from minbert.data import load_dataset, tokenize_texts
 from minbert.errors import InputError
+from minbert.examples import Dataset, Split
 from minbert.reading import prepare_text, read_table
 
 WORDS = "[PAD] [UNK] [CLS] [SEP] a dog sees the cat it ' s . ? , who \"".split()  # noqa: SIM905

@@ -16,9 +16,10 @@ from rich.console import Console
 
 from minbert.__main__ import main as minbert_main
 from minbert.config import InputSettings, TrainConfig
-from minbert.data import Dataset, load_dataset
-from minbert.encoder import EncoderConfig
+from minbert.data import load_dataset
+from minbert.encoder_config import EncoderConfig
 from minbert.errors import InputError
+from minbert.examples import Dataset
 from minbert.hub import load_pretrained
 from minbert.positions import check_positions
 from minbert.train import Trainer

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minbert.config import InputSettings
-from minbert.data import Dataset, load_dataset
+from minbert.data import load_dataset
 from minbert.errors import InputError
+from minbert.examples import Dataset
 from minbert.hub import Pretrained
 from minbert.reading import Table, read_table
 from minbert.tasks import Task
