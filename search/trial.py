@@ -19,8 +19,9 @@ from minbert.config import TrainConfig
 from minbert.errors import DamagedError, InputError, reason_of
 from minbert.examples import Dataset
 from minbert.hub import Pretrained
+from minbert.process import release_freed_memory
 from minbert.report import Report
-from minbert.train import DivergedError, Trainer, release_freed_memory
+from minbert.train import DivergedError, Trainer
 
 from .answers import pack_answers
 from .checkpoints import load_trainer, save_checkpoint
