@@ -5,12 +5,13 @@ import fcntl
 import hashlib
 import json
 import os
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
+
+from .files import replacing, write_whole
 
 _META = "meta.json"
 
@@ -34,11 +35,11 @@ def store(folder: Path, arrays: dict[str, np.ndarray], facts: dict[str, Any]) ->
     checks = {}
     for name, array in arrays.items():
         path = folder / f"{name}.npy"
-        with replacing(path) as file:
+        with replacing(path, sync=False) as file:
             np.save(file, array, allow_pickle=False)
         checks[name] = {"bytes": path.stat().st_size, "sha256": file_hash(path)}
-    with replacing(folder / _META) as file:
-        file.write(json.dumps({"arrays": checks, "facts": facts}).encode())
+    meta = json.dumps({"arrays": checks, "facts": facts})
+    write_whole(folder / _META, meta.encode(), sync=False)
 
 
 def load(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
@@ -80,16 +81,3 @@ def file_hash(path: Path) -> str:
     """The sha256 of a file's content, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A new file to write, which takes the place of ``path`` in one step at the end."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

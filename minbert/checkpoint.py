@@ -13,12 +13,9 @@ with our heads beside it:
 import hashlib
 import io
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -28,7 +25,8 @@ from tokenizers import Tokenizer
 
 from .card import ModelInfo, model_card
 from .encoder import Encoder
-from .errors import DamagedError, InputError
+from .errors import DamagedError, InputError, first_line
+from .files import replacing, write_whole
 from .hub import load_pretrained
 from .model import MultitaskModel
 from .tokenizer import special_names
@@ -95,7 +93,7 @@ def load_model(folder: Path) -> SavedModel:
     try:
         model.heads.load_state_dict(safetensors.torch.load_file(folder / _HEADS))
     except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{folder / _HEADS}: {str(error).splitlines()[0]}") from None
+        raise InputError(f"{folder / _HEADS}: {first_line(error)}") from None
     return SavedModel(model.eval(), pretrained.tokenizer(), info)
 
 
@@ -114,7 +112,7 @@ def read_info(folder: Path) -> ModelInfo:
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
     """Save a trainer's state: the file is there whole, or as it was before."""
-    with _replacing(path) as file:
+    with replacing(path) as file:
         torch.save(state, file)
 
 
@@ -141,29 +139,6 @@ def read_state(content: bytes, name: str) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise damaged
     return state
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole, or as it was before."""
-    with _replacing(path) as file:
-        file.write(content)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file beside ``path`` that takes its place once it is written and on the disk."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        # A new file: what is there under its name, such as a link, is not written through.
-        temporary.unlink(missing_ok=True)
-        with temporary.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _sha256(content: bytes) -> str:

@@ -1,9 +1,12 @@
-"""The files of a checkpoint: found by name, and checked for what stands in their place."""
+"""Files: of a checkpoint, found by name and checked; and any file, replaced as a whole."""
 
+import contextlib
 import json
-from collections.abc import Callable
+import os
+import secrets
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from .errors import InputError
 
@@ -69,3 +72,47 @@ def _parse(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not readable as JSON ({error})") from None
+
+
+def write_whole(path: Path, content: bytes, *, sync: bool = True) -> None:
+    """Write a file in one step: it has either the new content or what it had before.
+
+    Args:
+        path: the file.
+        content: all of it.
+        sync: as for ``replacing``.
+    """
+    with replacing(path, sync=sync) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
+    """A new file to write, which takes the place of ``path`` once it is complete.
+
+    Args:
+        path: the file to replace. A link there is replaced, not followed.
+        sync: wait until the content is on the disk, so that a power cut cannot leave a torn file
+            either. Not needed where a torn file is recognised when it is read.
+    """
+    with temporary_beside(path) as temporary:
+        with temporary.open("xb") as file:
+            yield file
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+        temporary.replace(path)
+
+
+@contextlib.contextmanager
+def temporary_beside(path: Path) -> Iterator[Path]:
+    """A path in the same folder that no other thread, process or machine uses.
+
+    A file that is still there at the end is removed.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        yield temporary
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)

@@ -20,8 +20,9 @@ import pyarrow.json
 import pyarrow.parquet
 
 from . import hub
-from .cache import file_hash, replacing
-from .errors import InputError
+from .cache import file_hash
+from .errors import InputError, first_line
+from .files import replacing, write_whole
 from .tasks import TASKS, SplitName, Task
 
 # Count up when the same downloads would be written otherwise.
@@ -94,10 +95,11 @@ def prepare_glue(folder: Path, task: Task, split: SplitName) -> None:
         return
     download = hub.download(source.repo, source.files[split], source.revision, "dataset")
     folder.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as file:
+    # Not waiting for the disk: the hash beside the file tells a torn one.
+    with replacing(path, sync=False) as file:
         _write(file, download, task, split, source)
-    with replacing(seal) as file:
-        file.write(json.dumps({"from": made_from, "sha256": file_hash(path)}).encode())
+    content = json.dumps({"from": made_from, "sha256": file_hash(path)})
+    write_whole(seal, content.encode(), sync=False)
 
 
 def _is_whole(path: Path, seal: Path, made_from: list[Any]) -> bool:
@@ -132,7 +134,7 @@ def _read_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[Any, ...]
         chosen = [table.column(name).to_pylist() for name in columns]
     except (pyarrow.ArrowException, KeyError) as error:
         raise InputError(
-            f"{path}: not the table expected from the Hub ({str(error).splitlines()[0]}); "
+            f"{path}: not the table expected from the Hub ({first_line(error)}); "
             "delete it to have it downloaded again"
         ) from None
     return zip(*chosen, strict=True)

@@ -11,7 +11,7 @@ from typing import Literal
 import huggingface_hub
 from huggingface_hub import errors as hub_errors
 
-from .errors import InputError
+from .errors import InputError, first_line
 from .files import FindFile
 from .pretrained import Pretrained, make_tiny, read_checkpoint
 from .settings import expand_home
@@ -229,7 +229,7 @@ def _fetch(
         raise InputError(f"{where} is not a name the Hub allows; check the name") from None
     except Exception as error:
         # No network, a proxy, a server's error, a full disk: the kinds depend on the HTTP client.
-        reason = str(error.__cause__ or error).strip().partition("\n")[0] or type(error).__name__
+        reason = first_line(error.__cause__ or error)
         message = f"{where}: cannot get {filename} ({reason}); check the network, or give a folder"
         if _is_of_this_machine(error):
             raise InputError(message) from None

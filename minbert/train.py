@@ -59,6 +59,8 @@ class Trainer:
         InputError: the data lack a task to train on, or the configuration does not fit them.
     """
 
+    reports: list[Report]
+
     def __init__(
         self,
         config: TrainConfig,
@@ -207,7 +209,7 @@ class Trainer:
 
     def _start(self) -> None:
         self.step = 0
-        self.reports: list[Report] = []
+        self.reports = []
         self.answers: dict[Task, np.ndarray] = {}
         self._examples = 0
         self._negatives_seen = 0

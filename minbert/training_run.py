@@ -23,12 +23,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from .card import ModelInfo
-from .checkpoint import load_state, save_model, save_state, write_whole
+from .checkpoint import load_state, save_model, save_state
 from .config import InputSettings, TrainConfig, recipe
 from .data import load_dataset
 from .errors import InputError
 from .evaluate import evaluate_command
 from .examples import Dataset
+from .files import write_whole
 from .hub import Pretrained, load_pretrained
 from .output import counted
 from .positions import check_positions

@@ -27,7 +27,7 @@ from safetensors import SafetensorError
 from minbert.checkpoint import read_state
 from minbert.config import TrainConfig
 from minbert.encoder import Encoder
-from minbert.errors import DamagedError, InputError
+from minbert.errors import DamagedError, InputError, first_line
 from minbert.examples import Dataset
 from minbert.hub import Pretrained
 from minbert.model import MultitaskModel
@@ -105,8 +105,9 @@ def load_model(
     try:
         model.load_state_dict(_tensors(checkpoint, files[_WEIGHTS]))
     except RuntimeError as error:
-        first = str(error).splitlines()[0]
-        raise InputError(f"{checkpoint}/{_WEIGHTS} is of another model: {first}") from None
+        raise InputError(
+            f"{checkpoint}/{_WEIGHTS} is of another model: {first_line(error)}"
+        ) from None
     return model.eval()
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from minbert.card import ModelInfo
-from minbert.checkpoint import save_model, write_whole
+from minbert.checkpoint import save_model
 from minbert.config import InputSettings
 from minbert.evaluate import predict, write_predictions
 from minbert.examples import Dataset
+from minbert.files import write_whole
 from minbert.hub import Pretrained
 from minbert.report import Report
 from minbert.tasks import TASK_NAMES, SplitName
