@@ -40,13 +40,13 @@ class Packed:
 def move(packed: Packed, labels: Tensor, device: torch.device) -> tuple[Packed, Tensor]:
     """A batch and its labels (examples,) on a device, in one copy.
 
-    To CUDA it goes from pinned memory, so that nothing waits for it.
+    The copy to CUDA starts from pinned memory, so the CPU does not wait for it.
     """
     if device.type == "cpu":
         return packed, labels
     parts = [
         *(packed.ids, packed.positions, packed.segments, packed.sequence_of, packed.starts),
-        # Eight bytes each, as the others.
+        # Eight bytes each, like the others.
         labels.double().view(torch.int64),
     ]
     together = torch.cat(parts)
@@ -66,7 +66,7 @@ def pack(split: Split, rows: np.ndarray, joint: bool, cls_id: int, sep_id: int) 
     Args:
         split: the examples.
         rows: (examples,) indices of examples of the split, in any order.
-        joint: encode pairs together; single sentences are packed alike either way.
+        joint: encode pairs together; single sentences are packed the same either way.
         cls_id: the token number of [CLS].
         sep_id: the token number of [SEP].
     """

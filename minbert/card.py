@@ -15,7 +15,7 @@ from .tasks import TASKS, Task
 
 MINILM_CAVEAT = (
     "all-MiniLM-L6-v2 was itself trained on sentence pairs that include Quora's duplicate "
-    "questions, so the paraphrase and similarity scores here are flattered."
+    "questions, so the paraphrase and similarity scores here are inflated."
 )
 
 
@@ -32,19 +32,19 @@ class ModelInfo(Settings):
     files: dict[str, str]
     """sha256 of each data file, by name"""
     report: Report
-    """dev evaluation of this very checkpoint"""
+    """dev evaluation of this checkpoint"""
     sha256: dict[str, str] = Field(default_factory=dict)
-    """of the files of weights; filled in on saving"""
+    """sha256 of each file of weights, by name; filled in when the model is saved"""
 
 
 def caveat_of(inputs: InputSettings) -> str | None:
-    """What is to be said of scores with an encoder that may have seen the data."""
+    """A caveat on the scores of an encoder that may have seen the data; None if it has not."""
     saw_them = "minilm" in inputs.encoder.lower() and inputs.data != "toy"
     return MINILM_CAVEAT if saw_them else None
 
 
 def _escaped(text: str) -> str:
-    """Text that Markdown and HTML leave as it is, on one line."""
+    """The text on one line, escaped so that Markdown and HTML show it as it is."""
     line = plain(text).replace("\n", " ")
     return re.sub(r"[^\w .,/-]|_", lambda match: f"&#{ord(match[0])};", line)
 

@@ -5,7 +5,7 @@ with our heads beside it:
 
     config.json, model.safetensors          the encoder
     tokenizer.json, tokenizer_config.json   its tokenizer
-    heads.safetensors                       one head a task
+    heads.safetensors                       one head per task
     minbert.json                            ModelInfo
     README.md                               the model card
 """
@@ -37,8 +37,8 @@ _ENCODER, _HEADS, _INFO = "model.safetensors", "heads.safetensors", "minbert.jso
 def save_model(folder: Path, model: MultitaskModel, tokenizer: Tokenizer, info: ModelInfo) -> None:
     """Save a model in a folder, replacing one that is there.
 
-    Every file is replaced at once; the last one, ``minbert.json``, holds the checksums of the
-    weights, by which ``load_model`` recognises a folder whose saving was cut off.
+    Each file is replaced in one step. The last one, ``minbert.json``, holds the checksums of the
+    weights, so that ``load_model`` recognises a folder whose saving was interrupted.
     """
     folder.mkdir(parents=True, exist_ok=True)
     encoder = model.encoder
@@ -67,7 +67,7 @@ def save_model(folder: Path, model: MultitaskModel, tokenizer: Tokenizer, info: 
 
 @dataclass(frozen=True)
 class SavedModel:
-    """A model that was saved: ready to answer, with its tokenizer and origin."""
+    """A loaded model with its tokenizer and origin, ready to predict."""
 
     model: MultitaskModel
     tokenizer: Tokenizer
@@ -75,7 +75,7 @@ class SavedModel:
 
 
 def load_model(folder: Path) -> SavedModel:
-    """Load a model that ``save_model`` saved, on the CPU and ready to answer.
+    """Load a model that ``save_model`` saved, on the CPU, ready to predict.
 
     Raises:
         InputError: there is no saved model, or it is damaged.
@@ -98,7 +98,7 @@ def load_model(folder: Path) -> SavedModel:
 
 
 def read_info(folder: Path) -> ModelInfo:
-    """What is written of a saved model; InputError where there is none."""
+    """The ModelInfo of a saved model; InputError if there is none."""
     path = folder / _INFO
     if not path.is_file():
         raise InputError(f"{folder} holds no saved model (there is no {_INFO} in it)")
@@ -111,13 +111,13 @@ def read_info(folder: Path) -> ModelInfo:
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Save a trainer's state: the file is there whole, or as it was before."""
+    """Save a trainer's state in one step: the file holds all of it, or what it held before."""
     with replacing(path) as file:
         torch.save(state, file)
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """Load a trainer's state; tensors and plain values only, no code is run.
+    """Load a trainer's state: tensors and plain values only, so that no code is run.
 
     Raises:
         InputError: the file is missing, torn, or holds anything else.
@@ -125,13 +125,13 @@ def load_state(path: Path) -> dict[str, Any]:
     try:
         content = path.read_bytes()
     except OSError:
-        raise InputError(f"{path} is missing; there is no interrupted run to go on with") from None
+        raise InputError(f"{path} is missing; there is no interrupted run to resume") from None
     return read_state(content, str(path))
 
 
 def read_state(content: bytes, name: str) -> dict[str, Any]:
-    """A trainer's state from the content of a file of that name; DamagedError if it is none."""
-    damaged = DamagedError(f"{name} is damaged; train anew in another folder")
+    """A trainer's state from the content of a file; DamagedError if it is not one."""
+    damaged = DamagedError(f"{name} is damaged; train again in another folder")
     try:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception:  # damaged or hostile files raise many kinds

@@ -1,7 +1,7 @@
 """BERT (Devlin et al. 2018, arXiv 1810.04805) over packed tokens.
 
-Everything but attention works on tokens end to end, (tokens, hidden), and so does no work for
-padding. Attention pads sequences of similar length together. The numbers are those of the padded
+Everything but attention works on tokens end to end, (tokens, hidden), so padding costs nothing
+there. Attention pads sequences of similar length together. The results equal those of the padded
 model.
 """
 
@@ -27,8 +27,8 @@ from .pretrained import Pretrained
 class Encoder(nn.Module):
     """BERT: embeddings, layers, pooler.
 
-    ``forward`` gives hidden states; ``pool_cls`` and ``pool_mean`` make one vector a sequence.
-    A new encoder has BERT's random first values: normal with deviation 0.02, biases 0.
+    ``forward`` gives hidden states; ``pool_cls`` and ``pool_mean`` make one vector per sequence.
+    A new encoder has BERT's random initial values: normal with standard deviation 0.02, biases 0.
     """
 
     def __init__(self, config: EncoderConfig, dropout: float) -> None:
@@ -46,7 +46,7 @@ class Encoder(nn.Module):
     @classmethod
     def from_pretrained(cls, pretrained: Pretrained, dropout: float) -> Self:
         """An encoder with the weights of a checkpoint (copied: they may be read-only)."""
-        with torch.device("meta"), _NoFirstValues():
+        with torch.device("meta"), _NoInitialValues():
             encoder = cls(pretrained.config, dropout)
         thirds: dict[str, list[Tensor]] = {}
         own: dict[str, Tensor] = {}
@@ -112,7 +112,7 @@ class Encoder(nn.Module):
         return total / packed.starts.diff()[:, None]
 
 
-# Sequences whose lengths fall in the same span of so many tokens are padded together on the CPU.
+# On the CPU, sequences whose lengths fall in the same span of this many tokens are padded together.
 _LENGTH_SPAN = 16
 
 
@@ -156,11 +156,11 @@ def _layout(packed: Packed) -> _Layout:
     return _Layout(first_slots[packed.sequence_of] + packed.positions, masks)
 
 
-class _NoFirstValues(TorchFunctionMode):
-    """Modules that are made in it get no first values, which would not be kept.
+class _NoInitialValues(TorchFunctionMode):
+    """Modules that are made inside get no initial values, as a checkpoint replaces them.
 
-    On the meta device, where none could be kept either, drawing them loads torch's compiler, which
-    takes a second and tens of megabytes.
+    Drawing them, even on the meta device, loads torch's compiler, which takes a second and tens of
+    megabytes.
     """
 
     def __torch_function__(
@@ -235,7 +235,7 @@ def _attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, dropout:
     mask = mask[:, None, None, :]
     if not dropout or query.device.type != "cpu":
         return F.scaled_dot_product_attention(query, key, value, mask, dropout_p=dropout)
-    # With dropout torch's own takes the slow path on a CPU.
+    # With dropout, torch's own function takes a slow path on a CPU.
     sequences, heads, longest, size = query.shape
     query, key, value = (part.reshape(-1, longest, size) for part in (query, key, value))
     bias = torch.zeros(mask.shape).masked_fill_(~mask, -math.inf)

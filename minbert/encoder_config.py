@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-# The names Hugging Face gives them; gelu_new is the older name of gelu_pytorch_tanh.
+# Hugging Face's names; gelu_new is the older name of gelu_pytorch_tanh.
 Activation = Literal["gelu", "gelu_new", "gelu_pytorch_tanh", "relu"]
 
 

@@ -14,7 +14,7 @@ class Split:
     Attributes:
         ids: (examples,) text, as in the file.
         tokens: (tokens,) int32, all distinct sentences end to end, without [CLS] and [SEP], each
-            cut to the greatest length.
+            cut to the maximum length.
         offsets: (sentences + 1,) int64; sentence ``s`` is ``tokens[offsets[s] : offsets[s + 1]]``.
         first: (examples,) int32, number of the sentence.
         second: (examples,) int32, number of the pair's other sentence; None for single sentences.
@@ -51,12 +51,12 @@ class Dataset:
 
     Attributes:
         name: "toy", "glue" or the folder's name.
-        splits: what was asked for; a test split only where there is a test file with rows.
+        splits: those requested; a test split only if there is a test file with rows.
         classes: number of sentiment classes in the labels read; 0 without sentiment labels.
         cls_id: token id of [CLS].
         sep_id: token id of [SEP].
         files: sha256 of the content of each file read, by name.
-        notes: what a person should know of the data, one sentence each.
+        notes: what the user should know about the data, one sentence each.
     """
 
     name: str

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 from .errors import InputError
 
-# Gives the path of a file of a checkpoint by its name, or None where there is no such file.
+# Finds a file of a checkpoint by its name; None if there is no such file.
 FindFile = Callable[[str], Path | None]
 
 _LFS_POINTER = b"version https://git-lfs.github.com/"
@@ -18,10 +18,10 @@ _HTML_STARTS = (b"<!doctype html", b"<html")
 
 
 def check_content(path: Path) -> None:
-    """Refuse a file that is not what its name says, but what a failed download left there.
+    """Refuse what a failed download leaves in place of a file.
 
     Raises:
-        InputError: it is a Git LFS pointer, a web page, empty, or not readable.
+        InputError: the file is a Git LFS pointer, a web page, empty, or not readable.
     """
     try:
         with path.open("rb") as file:
@@ -39,7 +39,7 @@ def check_content(path: Path) -> None:
 
 
 def text_of(path: Path) -> str | None:
-    """The beginning of a file that is a text, as an error saved in place of weights; or None."""
+    """The beginning of a file of text, such as an error saved in place of weights; or None."""
     with path.open("rb") as file:
         head = file.read(512)
     try:
@@ -51,7 +51,7 @@ def text_of(path: Path) -> str | None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; InputError where there is none."""
+    """The object in a JSON file; InputError if there is none."""
     content = _parse(path)
     if not isinstance(content, dict):
         raise InputError(f"{path}: not a JSON object")
@@ -59,7 +59,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_json_list(path: Path) -> list[Any]:
-    """The list in a JSON file; InputError where there is none."""
+    """The list in a JSON file; InputError if there is none."""
     content = _parse(path)
     if not isinstance(content, list):
         raise InputError(f"{path}: not a JSON list")

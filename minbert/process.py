@@ -11,22 +11,22 @@ import torch
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
-@cache  # once a process
+@cache  # once per process
 def prepare_process(device: str) -> None:
     """Set up the process for training on a type of device, ``cpu`` or ``cuda``."""
     if device == "cuda":
-        # It makes a plan for every new shape, for up to a second, and ours change with each batch.
+        # It plans every new shape, for up to a second, and our shapes change with each batch.
         torch.backends.cuda.enable_cudnn_sdp(False)
     if device == "cpu":
         _keep_freed_memory()
 
 
 def _keep_freed_memory() -> None:
-    """Let the C library keep the large blocks that are freed, for the next step to use.
+    """Make the C library keep large freed blocks for the next step.
 
-    By default glibc hands them back, and every step waits for the system to clear tens of
-    megabytes again, most of all for the gradient of the word embeddings. Elsewhere than on Linux
-    with glibc nothing is done.
+    By default glibc returns them to the system, and every step waits until the system has cleared
+    tens of megabytes again, most of it for the gradient of the word embeddings. Without Linux and
+    glibc this does nothing.
     """
     if not _has_glibc():
         return
@@ -36,7 +36,7 @@ def _keep_freed_memory() -> None:
 
 
 def release_freed_memory() -> None:
-    """Hand back what was kept, after what is done once a report and takes more than a step."""
+    """Return freed memory to the system, after work once per report that needs more than a step."""
     if _has_glibc():
         ctypes.CDLL(None).malloc_trim(0)
 

@@ -1,4 +1,4 @@
-"""Trainer: trains one configuration and gives a Report after each dev evaluation."""
+"""Trainer: trains one configuration and yields a Report at each dev evaluation."""
 
 import hashlib
 import math
@@ -32,7 +32,7 @@ from .weights import kept_index, weighted_score
 
 
 class DivergedError(Exception):
-    """Training arrived at numbers that are not finite; the message says where."""
+    """Training produced numbers that are not finite; the message says where."""
 
 
 class Trainer:
@@ -45,14 +45,14 @@ class Trainer:
         config: what to train.
         dataset: all its tasks are scored; those in ``config.train_tasks`` are trained on.
         pretrained: the encoder to start from.
-        device: where to train; by default CUDA if there is any, else the CPU.
-        micro_batch: most examples at once; a larger batch is put together from several, with the
-            same gradient but other dropout masks. By default a whole batch.
-        kept: folder of this machine where trainers keep for each other what takes long and depends
-            on encoder and data alone: which sentences are near each other, for hard negatives.
+        device: where to train; by default CUDA if available, otherwise the CPU.
+        micro_batch: largest number of examples at once; a larger batch is split into several, with
+            the same gradient but other dropout masks. By default a whole batch.
+        kept: folder on this machine where trainers share what takes long to compute and depends
+            only on encoder and data: which sentences are near each other, for hard negatives.
 
     Attributes:
-        linear: what multiplies the matrices of linear layers on a CPU.
+        linear: the library for matrix products in linear layers on a CPU.
         answers: dev answers (examples,) of each task at the last report.
 
     Raises:
@@ -94,7 +94,7 @@ class Trainer:
 
     @property
     def tokens_per_second(self) -> float:
-        """Training tokens a second since the last report."""
+        """Training tokens per second since the last report."""
         return self._tokens / self._seconds if self._seconds else 0.0
 
     @property
@@ -126,7 +126,7 @@ class Trainer:
         return report
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the rest of the run depends on, as tensors and plain values."""
+        """Everything that the rest of the run depends on, as tensors and plain values."""
         return {
             "config": self.config.model_dump_json(),
             "model": self.model.state_dict(),
@@ -147,17 +147,17 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state of a trainer of the same configuration, data and encoder.
+        """Continue from the state of a trainer of the same configuration, data and encoder.
 
         Raises:
             InputError: the state is of another configuration.
         """
         if TrainConfig.model_validate_json(state["config"]) != self.config:
-            raise InputError("the saved state is of another configuration; train anew")
+            raise InputError("the saved state is of another configuration; train again")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self._random.load_state_dict(state["chance"])
-        # What began with one back-end goes on with it, so that a break changes no bit.
+        # A run keeps its back-end, so that an interruption changes no bit.
         self._use_backend(check_backend(state.get("linear", "blas")))
         self.step = state["step"]
         self._examples = state["examples"]
@@ -230,9 +230,9 @@ class Trainer:
         return NegativePairs(split, config.negatives, embed, kept)
 
     def _hash_of_embeddings(self, pretrained: Pretrained, split: Split) -> str:
-        """Of all that the bits of the untrained encoder's vectors of a split depend on.
+        """A hash of all that the untrained encoder's vectors of a split depend on, to the last bit.
 
-        Who computes matters too: sums in another order differ in their last bits.
+        The hardware and the threads count too: sums in another order differ in their last bits.
         """
         on_cuda = self.device.type == "cuda"
         card = torch.cuda.get_device_name(self.device) if on_cuda else None
@@ -268,7 +268,7 @@ class Trainer:
             self._drawn = self._negatives.draw(generator(self.config.seed, 2, epoch))
 
     def _start_interval(self) -> None:
-        """Forget what has been added up since the last report."""
+        """Reset the sums since the last report."""
         zero = torch.zeros((), device=self.device)
         self._losses = {task: zero.clone() for task in self._sizes}
         self._batches = dict.fromkeys(self._sizes, 0)

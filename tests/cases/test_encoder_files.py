@@ -147,7 +147,7 @@ def test_a_text_in_place_of_weights_is_shown(text: str, file: str, tmp_path: Pat
 
 def test_weights_of_another_framework_are_named(tmp_path: Path) -> None:
     write_encoder(tmp_path, weights=lambda folder, _: write_files(folder, {"tf_model.h5": b"\x89"}))
-    assert "its weights are in tf_model.h5 alone, which is not of PyTorch" in refusal(tmp_path)
+    assert "its weights are only in tf_model.h5, which is not a PyTorch file" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize("file", ["model.pt", "model.fp16.safetensors", "without index"])
