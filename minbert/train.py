@@ -59,8 +59,6 @@ class Trainer:
         InputError: the data lack a task to train on, or the configuration does not fit them.
     """
 
-    reports: list[Report]
-
     def __init__(
         self,
         config: TrainConfig,
@@ -81,7 +79,13 @@ class Trainer:
             self._make_model(pretrained)
         self._choose_examples(pretrained, kept)
         self._plan_steps()
-        self._start()
+        self.step = 0
+        self.reports: list[Report] = []
+        self.answers: dict[Task, np.ndarray] = {}
+        self._examples = 0
+        self._negatives_seen = 0
+        self._start_epoch(0)
+        self._start_interval()
 
     @property
     def finished(self) -> bool:
@@ -206,15 +210,6 @@ class Trainer:
                 f"too few for {counted(self.config.reports_per_epoch, 'report')}"
             )
         self.steps = self.config.epochs * self.steps_per_epoch
-
-    def _start(self) -> None:
-        self.step = 0
-        self.reports = []
-        self.answers: dict[Task, np.ndarray] = {}
-        self._examples = 0
-        self._negatives_seen = 0
-        self._start_epoch(0)
-        self._start_interval()
 
     def _make_negatives(self, pretrained: Pretrained, kept: Path | None) -> NegativePairs | None:
         config = self.config
