@@ -19,7 +19,8 @@ from rich.table import Column, Table
 from torch import Tensor
 
 from minbert.batching import Packed, pack_sentences
-from minbert.encoder import Encoder, EncoderConfig
+from minbert.encoder import Encoder
+from minbert.encoder_config import EncoderConfig
 
 from .roofline import matrix_rate, operations_per_token
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import torch
 
-from minbert.encoder import EncoderConfig
+from minbert.encoder_config import EncoderConfig
 from minbert.linear import operations, seconds
 
 # Weight, gradient and two moments are read, weight and moments written, four bytes each.

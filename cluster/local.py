@@ -21,7 +21,7 @@ from ray._raylet import GcsClient  # type: ignore[attr-defined]  # compiled
 from ray.exceptions import AuthenticationError, RpcError
 from ray.job_config import JobConfig
 
-from minbert.errors import InputError
+from minbert.errors import InputError, first_line
 
 from . import LOOPBACK, token_file
 
@@ -272,8 +272,9 @@ def _join(address: str, metadata: dict[str, str] | None) -> "ray.client_builder.
             f"and put the token into {token_file()} or RAY_AUTH_TOKEN"
         ) from None
     except (OSError, ValueError, RuntimeError, RpcError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"--address {address}: no Ray cluster answers there ({reason})") from None
+        raise InputError(
+            f"--address {address}: no Ray cluster answers there ({first_line(error)})"
+        ) from None
 
 
 def _reach(address: str) -> None:

@@ -18,9 +18,10 @@ from rich.table import Table
 from . import training_run
 from .checkpoint import SavedModel, load_model
 from .config import InputSettings
-from .data import Dataset, load_dataset, tokenize_texts
+from .data import load_dataset, tokenize_texts
 from .errors import InputError
 from .evaluate import TaskResult, evaluate, predict, write_predictions
+from .examples import Dataset
 from .positions import check_positions
 from .settings import (
     FolderPath,
@@ -44,16 +45,16 @@ class ModelSettings(Settings):
     model: FolderPath
     """folder of the saved model"""
     device: str | None = None
-    """cpu or cuda (default: cuda where there is one)"""
+    """cpu or cuda (default: cuda if available)"""
 
 
 class DataSettings(Settings):
-    """What it is asked about."""
+    """The data."""
 
     data: PathText | None = None
     """'toy', 'glue' or a folder in the course layout (default: what the model was trained on)"""
     dev_limit: str | None = None
-    """only a random sample of N dev examples a task, the same as in training (default: all)"""
+    """only a random sample of N dev examples per task, the same as in training (default: all)"""
     strict: bool = False
     """refuse data with any bad row (otherwise up to 1 % are dropped) or a gap in the classes"""
 
@@ -69,11 +70,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     evaluating.add_argument("--json", action="store_true", help="print one JSON object")
     predicting = commands.add_parser("predict", help="write a saved model's answers")
     add_options(predicting, ModelSettings, DataSettings)
-    group = predicting.add_argument_group("Where the answers go")
+    group = predicting.add_argument_group("Predictions")
     group.add_argument("--split", choices=("dev", "test"), default="dev", help="which files")
     group.add_argument("--out", type=path_option, help="folder of the predictions files")
-    group.add_argument("--text", help="answer about this sentence instead of a data set")
-    group.add_argument("--text2", help="and about the pair of --text and this one")
+    group.add_argument("--text", help="predict for this sentence instead of a data set")
+    group.add_argument("--text2", help="predict for the pair of --text and this sentence too")
     arguments = parser.parse_args(argv)
     if arguments.command == "train":
         return training_run.train(arguments)
@@ -83,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _load(arguments: argparse.Namespace) -> tuple[SavedModel, InputSettings]:
-    """The model, on its device, and the settings that its data are to be read with."""
+    """The model on its device, and the settings to read its data with."""
     settings = from_options(arguments, ModelSettings)
     saved = load_model(settings.model)
     saved.model.to(training_run.pick_device(settings.device))
@@ -168,7 +169,7 @@ def _predict(arguments: argparse.Namespace) -> int:
 
 
 def _predict_texts(saved: SavedModel, texts: tuple[str, ...], max_length: int) -> None:
-    """Print what the model says of one sentence, or of two and their pair."""
+    """Print the model's answers for one sentence, or for two and their pair."""
     tokenizer = saved.tokenizer
     cls_id, sep_id = frame_ids(tokenizer)
     for task in saved.info.tasks:

@@ -1,14 +1,12 @@
 """Examples to packed batches: token sequences end to end, with no padding between them."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from .data import Split
+from .examples import Split
 
 
 @dataclass(frozen=True)
@@ -42,13 +40,13 @@ class Packed:
 def move(packed: Packed, labels: Tensor, device: torch.device) -> tuple[Packed, Tensor]:
     """A batch and its labels (examples,) on a device, in one copy.
 
-    To CUDA it goes from pinned memory, so that nothing waits for it.
+    The copy to CUDA starts from pinned memory, so the CPU does not wait for it.
     """
     if device.type == "cpu":
         return packed, labels
     parts = [
         *(packed.ids, packed.positions, packed.segments, packed.sequence_of, packed.starts),
-        # Eight bytes each, as the others.
+        # Eight bytes each, like the others.
         labels.double().view(torch.int64),
     ]
     together = torch.cat(parts)
@@ -62,13 +60,13 @@ def move(packed: Packed, labels: Tensor, device: torch.device) -> tuple[Packed, 
     return batch, there.view(torch.float64).float()
 
 
-def pack(split: "Split", rows: np.ndarray, joint: bool, cls_id: int, sep_id: int) -> Packed:
+def pack(split: Split, rows: np.ndarray, joint: bool, cls_id: int, sep_id: int) -> Packed:
     """Pack the examples ``rows`` of a split; see ``pack_sentences`` for the order of sequences.
 
     Args:
         split: the examples.
         rows: (examples,) indices of examples of the split, in any order.
-        joint: encode pairs together; single sentences are packed alike either way.
+        joint: encode pairs together; single sentences are packed the same either way.
         cls_id: the token number of [CLS].
         sep_id: the token number of [SEP].
     """

@@ -1,22 +1,23 @@
-"""Arrays on disk that are read back only when they are whole."""
+"""Arrays on disk that are read back only if they are complete."""
 
 import contextlib
 import fcntl
 import hashlib
 import json
 import os
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
+
+from .files import replacing, write_whole
 
 _META = "meta.json"
 
 
 def cache_folder() -> Path:
-    """Where prepared data are kept: ``$MINBERT_CACHE``, otherwise ``~/.cache/minbert``."""
+    """The folder for prepared data: ``$MINBERT_CACHE``, otherwise ``~/.cache/minbert``."""
     return Path(os.environ.get("MINBERT_CACHE") or "~/.cache/minbert").expanduser()
 
 
@@ -24,8 +25,8 @@ def store(folder: Path, arrays: dict[str, np.ndarray], facts: dict[str, Any]) ->
     """Write arrays, and facts that JSON can hold, into ``folder``.
 
     The list of checksums is written last, and every file replaces its predecessor in one step. So
-    a writer that is cut short leaves something that ``load`` refuses, and writers of the same
-    content do not disturb each other or a reader.
+    ``load`` refuses what an interrupted writer leaves, and writers of the same content do not
+    disturb each other or a reader.
 
     Raises:
         OSError: the folder cannot be written.
@@ -34,15 +35,15 @@ def store(folder: Path, arrays: dict[str, np.ndarray], facts: dict[str, Any]) ->
     checks = {}
     for name, array in arrays.items():
         path = folder / f"{name}.npy"
-        with replacing(path) as file:
+        with replacing(path, sync=False) as file:
             np.save(file, array, allow_pickle=False)
         checks[name] = {"bytes": path.stat().st_size, "sha256": file_hash(path)}
-    with replacing(folder / _META) as file:
-        file.write(json.dumps({"arrays": checks, "facts": facts}).encode())
+    meta = json.dumps({"arrays": checks, "facts": facts})
+    write_whole(folder / _META, meta.encode(), sync=False)
 
 
 def load(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
-    """The arrays, memory-mapped and read-only, and the facts; None unless all are whole."""
+    """The arrays, memory-mapped and read-only, and the facts; None unless all are complete."""
     try:
         meta = json.loads((folder / _META).read_bytes())
         arrays = {}
@@ -58,15 +59,15 @@ def load(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
 
 
 def make_once(folder: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
-    """The array of ``folder``; made and stored there by the first process that wants it.
+    """The array stored in ``folder``, which the first process that needs it makes.
 
-    Others wait for that one meanwhile. Where nothing can be stored, or what is stored is not whole,
-    each makes the array, one after the other.
+    Other processes wait for that one. If nothing can be stored, or the stored array is damaged,
+    each process makes the array itself, one after the other.
     """
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
-            # Let go of by the system too, when a process ends in whatever way.
+            # The system releases the lock too, however the process ends.
             fcntl.flock(stack.enter_context((folder / "lock").open("w")), fcntl.LOCK_EX)
         if (stored := load(folder)) is not None:
             return stored[0]["array"]
@@ -80,16 +81,3 @@ def file_hash(path: Path) -> str:
     """The sha256 of a file's content, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A new file to write, which takes the place of ``path`` in one step at the end."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -2,35 +2,54 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Annotated
 
-from .config import InputSettings
+from pydantic import Field
+
+from .config import InputSettings, TrainConfig
 from .errors import plain
 from .output import counted
-from .tasks import TASKS
-
-if TYPE_CHECKING:
-    from .checkpoint import ModelInfo
+from .report import Report
+from .settings import Settings
+from .tasks import TASKS, Task
 
 MINILM_CAVEAT = (
     "all-MiniLM-L6-v2 was itself trained on sentence pairs that include Quora's duplicate "
-    "questions, so the paraphrase and similarity scores here are flattered."
+    "questions, so the paraphrase and similarity scores here are inflated."
 )
 
 
+class ModelInfo(Settings):
+    """What a saved model is and where it comes from."""
+
+    inputs: InputSettings
+    config: TrainConfig
+    recipe: str
+    tasks: tuple[Task, ...]
+    """tasks that have a head"""
+    classes: Annotated[int, Field(ge=0, le=100)]
+    """sentiment classes"""
+    files: dict[str, str]
+    """sha256 of each data file, by name"""
+    report: Report
+    """dev evaluation of this checkpoint"""
+    sha256: dict[str, str] = Field(default_factory=dict)
+    """sha256 of each file of weights, by name; filled in when the model is saved"""
+
+
 def caveat_of(inputs: InputSettings) -> str | None:
-    """What is to be said of scores with an encoder that may have seen the data."""
+    """A caveat on the scores of an encoder that may have seen the data; None if it has not."""
     saw_them = "minilm" in inputs.encoder.lower() and inputs.data != "toy"
     return MINILM_CAVEAT if saw_them else None
 
 
 def _escaped(text: str) -> str:
-    """Text that Markdown and HTML leave as it is, on one line."""
+    """The text on one line, escaped so that Markdown and HTML show it as it is."""
     line = plain(text).replace("\n", " ")
     return re.sub(r"[^\w .,/-]|_", lambda match: f"&#{ord(match[0])};", line)
 
 
-def model_card(info: "ModelInfo") -> str:
+def model_card(info: ModelInfo) -> str:
     """The card as Markdown, with the front matter that the Hugging Face Hub reads."""
     scores = "\n".join(
         f"| {TASKS[task].title} | {TASKS[task].metric} | {score:.3f} |"

@@ -5,7 +5,7 @@ with our heads beside it:
 
     config.json, model.safetensors          the encoder
     tokenizer.json, tokenizer_config.json   its tokenizer
-    heads.safetensors                       one head a task
+    heads.safetensors                       one head per task
     minbert.json                            ModelInfo
     README.md                               the model card
 """
@@ -13,56 +13,32 @@ with our heads beside it:
 import hashlib
 import io
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Any
 
 import safetensors.torch
 import torch
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
 
-from .card import model_card
-from .config import InputSettings, TrainConfig
+from .card import ModelInfo, model_card
 from .encoder import Encoder
-from .errors import DamagedError, InputError
+from .errors import DamagedError, InputError, first_line
+from .files import replacing, write_whole
 from .hub import load_pretrained
 from .model import MultitaskModel
-from .report import Report
-from .settings import Settings
-from .tasks import Task
 from .tokenizer import special_names
 
 _ENCODER, _HEADS, _INFO = "model.safetensors", "heads.safetensors", "minbert.json"
 
 
-class ModelInfo(Settings):
-    """What a saved model is and where it comes from."""
-
-    inputs: InputSettings
-    config: TrainConfig
-    recipe: str
-    tasks: tuple[Task, ...]
-    """tasks that have a head"""
-    classes: Annotated[int, Field(ge=0, le=100)]
-    """sentiment classes"""
-    files: dict[str, str]
-    """sha256 of each data file, by name"""
-    report: Report
-    """dev evaluation of this very checkpoint"""
-    sha256: dict[str, str] = Field(default_factory=dict)
-    """of the files of weights; filled in on saving"""
-
-
 def save_model(folder: Path, model: MultitaskModel, tokenizer: Tokenizer, info: ModelInfo) -> None:
     """Save a model in a folder, replacing one that is there.
 
-    Every file is replaced at once; the last one, ``minbert.json``, holds the checksums of the
-    weights, by which ``load_model`` recognises a folder whose saving was cut off.
+    Each file is replaced in one step. The last one, ``minbert.json``, holds the checksums of the
+    weights, so that ``load_model`` recognises a folder whose saving was interrupted.
     """
     folder.mkdir(parents=True, exist_ok=True)
     encoder = model.encoder
@@ -91,7 +67,7 @@ def save_model(folder: Path, model: MultitaskModel, tokenizer: Tokenizer, info: 
 
 @dataclass(frozen=True)
 class SavedModel:
-    """A model that was saved: ready to answer, with its tokenizer and origin."""
+    """A loaded model with its tokenizer and origin, ready to predict."""
 
     model: MultitaskModel
     tokenizer: Tokenizer
@@ -99,7 +75,7 @@ class SavedModel:
 
 
 def load_model(folder: Path) -> SavedModel:
-    """Load a model that ``save_model`` saved, on the CPU and ready to answer.
+    """Load a model that ``save_model`` saved, on the CPU, ready to predict.
 
     Raises:
         InputError: there is no saved model, or it is damaged.
@@ -117,12 +93,12 @@ def load_model(folder: Path) -> SavedModel:
     try:
         model.heads.load_state_dict(safetensors.torch.load_file(folder / _HEADS))
     except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{folder / _HEADS}: {str(error).splitlines()[0]}") from None
+        raise InputError(f"{folder / _HEADS}: {first_line(error)}") from None
     return SavedModel(model.eval(), pretrained.tokenizer(), info)
 
 
 def read_info(folder: Path) -> ModelInfo:
-    """What is written of a saved model; InputError where there is none."""
+    """The ModelInfo of a saved model; InputError if there is none."""
     path = folder / _INFO
     if not path.is_file():
         raise InputError(f"{folder} holds no saved model (there is no {_INFO} in it)")
@@ -135,13 +111,13 @@ def read_info(folder: Path) -> ModelInfo:
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Save a trainer's state: the file is there whole, or as it was before."""
-    with _replacing(path) as file:
+    """Save a trainer's state in one step: the file holds all of it, or what it held before."""
+    with replacing(path) as file:
         torch.save(state, file)
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """Load a trainer's state; tensors and plain values only, no code is run.
+    """Load a trainer's state: tensors and plain values only, so that no code is run.
 
     Raises:
         InputError: the file is missing, torn, or holds anything else.
@@ -149,13 +125,13 @@ def load_state(path: Path) -> dict[str, Any]:
     try:
         content = path.read_bytes()
     except OSError:
-        raise InputError(f"{path} is missing; there is no interrupted run to go on with") from None
+        raise InputError(f"{path} is missing; there is no interrupted run to resume") from None
     return read_state(content, str(path))
 
 
 def read_state(content: bytes, name: str) -> dict[str, Any]:
-    """A trainer's state from the content of a file of that name; DamagedError if it is none."""
-    damaged = DamagedError(f"{name} is damaged; train anew in another folder")
+    """A trainer's state from the content of a file; DamagedError if it is not one."""
+    damaged = DamagedError(f"{name} is damaged; train again in another folder")
     try:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception:  # damaged or hostile files raise many kinds
@@ -163,29 +139,6 @@ def read_state(content: bytes, name: str) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise damaged
     return state
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole, or as it was before."""
-    with _replacing(path) as file:
-        file.write(content)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file beside ``path`` that takes its place once it is written and on the disk."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        # A new file: what is there under its name, such as a link, is not written through.
-        temporary.unlink(missing_ok=True)
-        with temporary.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _sha256(content: bytes) -> str:

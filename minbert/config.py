@@ -51,7 +51,7 @@ def _not_negative(weights: Weights) -> Weights:
 
 
 def _scaled(weights: Weights, tasks: Sequence[Task] = TASK_NAMES) -> Weights:
-    """The weights of some tasks, added up to 1 and rounded as no training can tell apart."""
+    """The weights of some tasks, scaled to sum 1, without differences too small to matter."""
     shares = weights.normalised(1.0, tasks)
     return Weights(*(round(shares.get(task, 0.0), 12) for task in TASK_NAMES))
 
@@ -68,22 +68,22 @@ TaskList = Annotated[
 
 
 class InputSettings(Settings):
-    """What is trained on and from."""
+    """Data and encoder."""
 
     data: PathText = "toy"
     """'toy' (generated), 'glue' (from the Hugging Face Hub) or a folder in the course layout"""
     encoder: PathText = "minilm"
-    """'minilm', 'tiny' (random, for trying things), a folder, or a name on the Hugging Face Hub"""
+    """'minilm', 'tiny' (random, to try things out), a folder, or a name on the Hugging Face Hub"""
     layers: Annotated[int, Field(ge=1)] | None = None
     """keep the first N layers of the encoder (default: 2 with the toy data, otherwise all)"""
     tasks: TaskList = TASK_NAMES
     """tasks to load and score, such as sst,sts; the objective covers these"""
     max_length: Annotated[int, Field(ge=4)] = 128
-    """longest sentence in word pieces, [CLS] and [SEP] apart; what is longer is cut"""
+    """longest sentence in word pieces, without [CLS] and [SEP]; longer ones are cut"""
     train_limit: Annotated[int, Field(ge=1)] | None = None
-    """train on a random sample of N examples a task (default: all)"""
+    """train on a random sample of N examples per task (default: all)"""
     dev_limit: Annotated[int, Field(ge=1)] | None = None
-    """score on a random sample of N dev examples a task (default: all)"""
+    """score on a random sample of N dev examples per task (default: all)"""
     strict: bool = False
     """refuse data with any bad row (otherwise up to 1 % are dropped) or a gap in the classes"""
 
@@ -103,7 +103,7 @@ class TrainConfig(Settings):
     pooling: Literal["cls", "mean"] = "mean"
     """sentence vector: BERT's pooler over [CLS], or the mean over the tokens"""
     pair_encoding: Literal["separate", "joint"] = "separate"
-    """encode the sentences of a pair each by itself, or together as [CLS] a [SEP] b [SEP]"""
+    """encode the sentences of a pair separately, or together as [CLS] a [SEP] b [SEP]"""
     para_head: Head = "difference"
     """paraphrase head; with joint encoding only linear"""
     para_hidden_layers: Annotated[int, Field(ge=0, le=2)] = 0
@@ -125,7 +125,7 @@ class TrainConfig(Settings):
     optimizer: Literal["adamw", "radam"] = "adamw"
     """AdamW, or RAdam (Liu et al. 2020), both with decoupled weight decay"""
     lr: Annotated[float, Field(gt=0, le=1)] = 2e-4
-    """learning rate of the encoder's last layer; a full-size BERT wants 2e-5 to 5e-5"""
+    """learning rate of the encoder's last layer; a full-size BERT needs 2e-5 to 5e-5"""
     head_lr_multiple: Annotated[float, Field(gt=0, le=1000)] = 10.0
     """learning rate of the heads as a multiple of --lr"""
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -139,27 +139,27 @@ class TrainConfig(Settings):
     clip_norm: Annotated[float, Field(ge=0)] = 1.0
     """largest gradient norm; 0 does not clip"""
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 32
-    """examples a step, all of one task"""
+    """examples per step, all of one task"""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """dropout in the encoder and before each head"""
     epochs: Annotated[int, Field(ge=1, le=1000)] = 3
-    """epochs; one has as many steps as it takes to see every training example once"""
+    """epochs; an epoch has as many steps as it takes to see every training example once"""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    """seed of the heads' first values, the order of examples, negatives and dropout"""
+    """seed of the heads' initial values, the order of examples, negatives and dropout"""
 
     sampling: Literal["sequential", "proportional", "round_robin"] = "proportional"
-    """order of tasks: one after another, drawn by size, or in turns"""
+    """order of tasks: one after another, drawn by size, or in turn"""
     sampling_exponent: Annotated[float, Field(ge=0, le=1)] = 1.0
     """proportional: a task is drawn in proportion to its size to this power, at the first step"""
     sampling_exponent_end: Annotated[float, Field(ge=0, le=1)] = 0.2
-    """proportional: the same at the last step, with a straight line between"""
+    """proportional: the same at the last step; it changes linearly in between"""
     negatives: Annotated[float, Field(ge=0, le=4)] = 0.0
     """negative similarity pairs for each true one, 0 to 4"""
     negative_strategy: Literal["random", "hard"] = "random"
-    """other sentence of a negative: any, or one close by in the untrained encoder"""
+    """second sentence of a negative: any, or one that the untrained encoder puts near the first"""
 
     reports_per_epoch: Annotated[int, Field(ge=1, le=100)] = 1
-    """dev evaluations an epoch"""
+    """dev evaluations per epoch"""
     precision: Precision = "auto"
     """fp32, or bf16 for matrix products; auto is bf16 on CUDA and fp32 on a CPU"""
 
@@ -182,9 +182,9 @@ class TrainConfig(Settings):
         return self
 
     def effective(self) -> "TrainConfig":
-        """The configuration without what has no effect: two that train alike are equal.
+        """The configuration without what has no effect: two that train the same way are equal.
 
-        Fields that are not read get their defaults, and weights are scaled to add up to 1.
+        Fields that are not read get their defaults, and weights are scaled to sum 1.
         """
         usual = TrainConfig.model_fields
         unread: list[str] = []
@@ -200,14 +200,14 @@ class TrainConfig(Settings):
 
     @property
     def weights_to_keep_by(self) -> Weights:
-        """The keep weights, which follow the loss weights unless set apart."""
+        """The keep weights; the loss weights unless ``keep_weights`` is set."""
         return self.keep_weights or self.loss_weights
 
 
 # The defaults of TrainConfig are the `strong` recipe, so that --help shows what a run will do.
 
-# The course report's best run: section 4, approaches 2 and 4, with the rule of section 4.1; its
-# learning rate and epochs are in section 5. What it leaves open is the course's own skeleton:
+# The paper's best run: section 4, approaches 2 and 4, with the rule of section 4.1; its learning
+# rate and epochs are in section 5. What the paper leaves open is as in the course's skeleton:
 # [CLS] through the pooler, linear paraphrase head, dropout .3, no schedule, no clipping.
 _PAPER = TrainConfig(
     pooling="cls",

@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +14,7 @@ from . import cache as array_cache
 from . import notes as data_notes
 from .config import InputSettings
 from .errors import InputError, plain
+from .examples import Dataset, Split
 from .files import check_content
 from .glue import prepare_glue
 from .lookalikes import but, lookalikes_of, remedy
@@ -26,73 +26,8 @@ from .toy import write_toy
 _NAMED_DATA = ("toy", "glue")
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "dev", "test")
 
-# Part of every cache key: count up when the same file would give other arrays.
+# Part of every cache key: increase it when the same file would give other arrays.
 _FORMAT = 5
-
-
-@dataclass(frozen=True)
-class Split:
-    """The examples of one task in one split, tokenised. Distinct sentences are stored once.
-
-    Attributes:
-        ids: (examples,) text, as in the file.
-        tokens: (tokens,) int32, all distinct sentences end to end, without [CLS] and [SEP], each
-            cut to the greatest length.
-        offsets: (sentences + 1,) int64; sentence ``s`` is ``tokens[offsets[s] : offsets[s + 1]]``.
-        first: (examples,) int32, number of the sentence.
-        second: (examples,) int32, number of the pair's other sentence; None for single sentences.
-        labels: (examples,) float32; None for a test split.
-
-    Arrays from the cache are read-only.
-    """
-
-    task: Task
-    ids: np.ndarray
-    tokens: np.ndarray
-    offsets: np.ndarray
-    first: np.ndarray
-    second: np.ndarray | None
-    labels: np.ndarray | None
-
-    def __len__(self) -> int:
-        return len(self.first)
-
-    def select(self, rows: np.ndarray) -> "Split":
-        """The same sentences with only these examples, in this order."""
-        return replace(
-            self,
-            ids=self.ids[rows],
-            first=self.first[rows],
-            second=None if self.second is None else self.second[rows],
-            labels=None if self.labels is None else self.labels[rows],
-        )
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """The examples of some tasks.
-
-    Attributes:
-        name: "toy", "glue" or the folder's name.
-        splits: what was asked for; a test split only where there is a test file with rows.
-        classes: number of sentiment classes in the labels read; 0 without sentiment labels.
-        cls_id: token id of [CLS].
-        sep_id: token id of [SEP].
-        files: sha256 of the content of each file read, by name.
-        notes: what a person should know of the data, one sentence each.
-    """
-
-    name: str
-    splits: dict[Task, dict[SplitName, Split]]
-    classes: int
-    cls_id: int
-    sep_id: int
-    files: dict[str, str]
-    notes: tuple[str, ...]
-
-    @property
-    def tasks(self) -> tuple[Task, ...]:
-        return tuple(self.splits)
 
 
 def load_dataset(
@@ -106,9 +41,9 @@ def load_dataset(
     """Read, check and tokenise the files of ``inputs.tasks``.
 
     Args:
-        inputs: which data, and how.
-        tokenizer: of the encoder; its own truncation, padding and special tokens are not used.
-        splits: the splits to read. A test file that is missing or has no rows is no error.
+        inputs: which data to read, and how.
+        tokenizer: the encoder's; its truncation, padding and special tokens are not used.
+        splits: the splits to read. A test file may be missing or have no rows.
         seed: of the random samples of ``--train-limit`` and ``--dev-limit``.
         cache: folder for tokenised data; None for no cache.
 
@@ -162,7 +97,7 @@ def load_dataset(
         cls_id=cls_id,
         sep_id=sep_id,
         files=files,
-        # They quote ids and names of files, which may come from anyone.
+        # Notes quote ids and names of files, which may come from anyone.
         notes=tuple(dict.fromkeys(plain(note).replace("\n", " ") for note in notes)),
     )
 
@@ -174,14 +109,14 @@ def tokenize_texts(
     max_length: int,
     ids: Sequence[str] | None = None,
 ) -> Split:
-    """Tokenise texts at hand as ``load_dataset`` does those of a file; there are no labels.
+    """Tokenise the given texts as ``load_dataset`` does those of a file, without labels.
 
     Args:
-        task: one text a row for sentiment, two for the tasks of pairs.
+        task: a row has one text for sentiment, two for the tasks on pairs.
         rows: the texts.
-        tokenizer: of the encoder.
-        max_length: word pieces at which a sentence is cut, [CLS] and [SEP] apart.
-        ids: one a row; numbers from 0 by default.
+        tokenizer: the encoder's.
+        max_length: word pieces after which a sentence is cut, without [CLS] and [SEP].
+        ids: one per row; numbers from 0 by default.
 
     Raises:
         InputError: a row has too few or too many texts, or an empty one.
@@ -204,12 +139,12 @@ class _Tokenizer:
     """A copy of a tokenizer that adds nothing, and cuts only at ``max_length``."""
 
     def __init__(self, tokenizer: Tokenizer, max_length: int) -> None:
-        # Files such as MiniLM's switch on padding and truncation; the caller's stays as it is.
+        # Files such as MiniLM's switch on padding and truncation; the caller's copy keeps them.
         self._tokenizer = Tokenizer.from_str(tokenizer.to_str())
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         self.max_length = max_length
-        # Files may give it another name; not every kind of model has one.
+        # The token may have another name, and not every kind of model has one.
         unknown = getattr(self._tokenizer.model, "unk_token", None) or "[UNK]"
         self.unknown: int | None = self._tokenizer.token_to_id(unknown)
         self.hash = hashlib.sha256(self._tokenizer.to_str().encode()).hexdigest()
@@ -219,7 +154,7 @@ class _Tokenizer:
         return [encoding.ids for encoding in encodings]
 
     def hash_text(self, text: str) -> bytes:
-        """8 bytes for a text as its word pieces are made from it: lower-cased and so on."""
+        """8 bytes that identify a text as the tokenizer normalises it, such as lower-cased."""
         normalizer = self._tokenizer.normalizer
         normal = text if normalizer is None else normalizer.normalize_str(text)
         return hashlib.blake2b(" ".join(normal.split()).encode(), digest_size=8).digest()
@@ -229,7 +164,7 @@ class _Tokenizer:
 def _open_folder(
     inputs: InputSettings, splits: Sequence[SplitName], cache: Path | None
 ) -> Iterator[Path]:
-    """The folder of the files; one of generated files exists only meanwhile."""
+    """The folder of the data files; generated files are removed afterwards."""
     if inputs.data not in _NAMED_DATA:
         yield _users_folder(inputs.data)
         return
@@ -237,7 +172,7 @@ def _open_folder(
         if inputs.data == "glue":
             yield _glue_folder(inputs.tasks, splits, cache, Path(temporary))
         else:
-            # Made anew each time, which takes less time than to check what was kept.
+            # Generated each time, which is faster than checking a stored copy.
             write_toy(Path(temporary))
             yield Path(temporary)
 
@@ -264,7 +199,7 @@ def _glue_folder(
     tasks: Sequence[Task], splits: Sequence[SplitName], cache: Path | None, temporary: Path
 ) -> Path:
     if cache:
-        # Where the cache cannot be written, the files are written for this once.
+        # If the cache cannot be written, the files are written for this run only.
         with contextlib.suppress(OSError):
             return _glue_folder(tasks, splits, None, cache / "glue")
     for task in tasks:
@@ -289,11 +224,11 @@ def _read_file(path: Path, task: Task, inputs: InputSettings) -> bytes:
             f"{but(alike)}; {remedy(alike)}{hint}"
         ) from None
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}; mend that") from None
+        raise InputError(f"{path} cannot be read: {error.strerror}; fix that") from None
 
 
 def _notes_on_missing_test(path: Path, task: Task, inputs: InputSettings) -> list[str]:
-    """A test file may be missing, but not under a slightly different name without a word."""
+    """A note on a missing test file, if a file has nearly its name."""
     alike = [] if inputs.data in _NAMED_DATA else lookalikes_of(path)
     if not alike:
         return []
@@ -312,10 +247,10 @@ def _load_split(
     cache: Path | None,
     notes: list[str],
 ) -> tuple[Split, dict[str, np.ndarray], dict[str, Any]]:
-    """The split; arrays over its sentences, see ``_tokenize``; facts.
+    """The split, arrays over its sentences (see ``_tokenize``), and facts.
 
-    Facts are its ``rows`` in all, ``bad`` rows, lines with ``stray`` quotation marks and, for
-    classes, the ``first_lines`` of the labels.
+    The facts are the number of ``rows``, the ``bad`` ones, the lines with ``stray`` quotation marks
+    and, for classes, the ``first_lines`` of the labels.
     """
     key = [_FORMAT, task, name == "test", tokenizer.max_length, tokenizer.hash]
     digest = hashlib.sha256(repr(key).encode() + content).hexdigest()
@@ -327,7 +262,7 @@ def _load_split(
         return _split_of(task, arrays), of_sentences, facts
     table = read_table(content, file, task, name)
     rows = len(table.ids) + len(table.bad)
-    # Before the work of tokenising; being strict is left to the caller, who knows of it.
+    # Checked before the work of tokenising; the caller checks again if it is strict.
     check_bad_rows(file, rows, table.bad, strict=False)
     split, of_sentences = _tokenize(task, table, tokenizer)
     first_lines = list(table.first_lines.items()) if TASKS[task].whole_labels else []
@@ -345,7 +280,7 @@ def _load_split(
             array_cache.store(entry, {**arrays, **of_sentences}, facts)
         except OSError as error:
             notes.append(
-                f"the cache {cache} cannot be written ({error.strerror}); going on without"
+                f"the cache {cache} cannot be written ({error.strerror}); continuing without it"
             )
     return split, of_sentences, facts
 
@@ -358,7 +293,7 @@ def _split_of(task: Task, arrays: dict[str, np.ndarray]) -> Split:
 def _tokenize(
     task: Task, table: Table, tokenizer: _Tokenizer
 ) -> tuple[Split, dict[str, np.ndarray]]:
-    """The split; of each sentence a hash of its ``texts`` and whether it ``is_cut``."""
+    """The split; for each sentence a hash of its text (``texts``) and whether it ``is_cut``."""
     numbers: dict[str, int] = {}
     for row in table.texts:
         for text in row:
@@ -387,7 +322,7 @@ def _sample(split: Split, name: SplitName, inputs: InputSettings, seed: int) -> 
     limit = {"train": inputs.train_limit, "dev": inputs.dev_limit, "test": None}[name]
     if limit is None or limit >= len(split):
         return split
-    # One generator a task and split, so that no sample depends on what else is loaded.
+    # One generator per task and split, so that a sample does not depend on what else is loaded.
     place = [TASK_NAMES.index(split.task), SPLIT_NAMES.index(name)]
     generator = np.random.default_rng([seed, *place])
     return split.select(np.sort(generator.choice(len(split), limit, replace=False)))

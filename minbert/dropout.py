@@ -1,7 +1,7 @@
 """Dropout (Srivastava et al. 2014), with masks that a CPU draws fast.
 
-Torch draws them on a CPU one by one, in double precision. Here each is a 16-bit part of a random
-word. On CUDA torch's own are fast.
+On a CPU torch draws them one by one, in double precision. Here each is a 16-bit part of a random
+word. On CUDA torch's own masks are fast.
 """
 
 import math
@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 _LEVELS = 1 << 16
-# With both ends of int64, random_ takes its words as they come from the generator.
+# Over the full range of int64, random_ uses the generator's words unchanged.
 _LOWEST = -(1 << 63)
 
 
 class Dropout(nn.Dropout):
-    """As ``torch.nn.Dropout``."""
+    """Like ``torch.nn.Dropout``."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # torch's name
         if not self.training or not self.p:
@@ -28,7 +28,7 @@ class Dropout(nn.Dropout):
         return input * mask.mul_(scale)
 
     def add(self, base: Tensor, input: Tensor) -> Tensor:  # noqa: A002
-        """``base + self(input)``, in one pass where there is one."""
+        """``base + self(input)``, on a CPU in one pass."""
         if self.training and self.p and input.device.type == "cpu":
             mask, scale = keep_mask(input.shape, self.p)
             return torch.addcmul(base, input, mask, value=scale)
@@ -37,15 +37,15 @@ class Dropout(nn.Dropout):
 
 
 def keep_mask(shape: Sequence[int], rate: float) -> tuple[Tensor, float]:
-    """Draw what is kept, from torch's generator of the CPU.
+    """Draw which elements are kept, from torch's CPU generator.
 
     Args:
-        shape: of the mask.
-        rate: share that is dropped, rounded to 1/65536.
+        shape: shape of the mask.
+        rate: share of elements to drop, rounded to 1/65536.
 
     Returns:
-        The mask, float32, 1 where an element is kept, else 0; and what to multiply those by that
-        are, so that the expectation stays.
+        The float32 mask, 1 where an element is kept and 0 elsewhere; and the factor for kept
+        elements that preserves the expectation.
     """
     dropped = round(rate * _LEVELS)
     if dropped == _LEVELS:
@@ -54,6 +54,6 @@ def keep_mask(shape: Sequence[int], rate: float) -> tuple[Tensor, float]:
     words = torch.empty((size + 3) // 4, dtype=torch.int64).random_(_LOWEST, None)
     bits = words.view(torch.int16)[:size].view(shape)
     mask = torch.empty(shape)
-    # Signed numbers begin at minus half of the levels.
+    # Signed numbers begin at minus half the levels.
     torch.ge(bits, dropped - _LEVELS // 2, out=mask)
     return mask, _LEVELS / (_LEVELS - dropped)

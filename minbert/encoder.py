@@ -1,14 +1,14 @@
 """BERT (Devlin et al. 2018, arXiv 1810.04805) over packed tokens.
 
-Everything but attention works on tokens end to end, (tokens, hidden), and so does no work for
-padding. Attention pads sequences of similar length together. The numbers are those of the padded
+Everything but attention works on tokens end to end, (tokens, hidden), so padding costs nothing
+there. Attention pads sequences of similar length together. The results equal those of the padded
 model.
 """
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -17,84 +17,18 @@ from torch.overrides import TorchFunctionMode
 
 from .batching import Packed
 from .dropout import Dropout, keep_mask
+from .encoder_config import Activation, EncoderConfig
 from .errors import InputError
 from .linear import Linear
 from .lookup import WordEmbedding
-
-if TYPE_CHECKING:
-    from .pretrained import Pretrained
-
-# The names Hugging Face gives them; gelu_new is the older name of gelu_pytorch_tanh.
-Activation = Literal["gelu", "gelu_new", "gelu_pytorch_tanh", "relu"]
-
-
-@dataclass(frozen=True)
-class EncoderConfig:
-    """The shape of a BERT encoder."""
-
-    vocab_size: int
-    hidden_size: int
-    layers: int
-    heads: int
-    intermediate_size: int
-    max_positions: int
-    segments: int
-    activation: Activation
-    layer_norm_eps: float
-
-    def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of every tensor of a checkpoint, under the names of Hugging Face's BertModel."""
-        hidden, wide = self.hidden_size, self.intermediate_size
-        shapes: dict[str, tuple[int, ...]] = {
-            "embeddings.word_embeddings.weight": (self.vocab_size, hidden),
-            "embeddings.position_embeddings.weight": (self.max_positions, hidden),
-            "embeddings.token_type_embeddings.weight": (self.segments, hidden),
-            "embeddings.LayerNorm.weight": (hidden,),
-            "embeddings.LayerNorm.bias": (hidden,),
-        }
-        for layer in range(self.layers):
-            for name, (outputs, inputs) in {
-                "attention.self.query": (hidden, hidden),
-                "attention.self.key": (hidden, hidden),
-                "attention.self.value": (hidden, hidden),
-                "attention.output.dense": (hidden, hidden),
-                "intermediate.dense": (wide, hidden),
-                "output.dense": (hidden, wide),
-            }.items():
-                shapes[f"encoder.layer.{layer}.{name}.weight"] = (outputs, inputs)
-                shapes[f"encoder.layer.{layer}.{name}.bias"] = (outputs,)
-            for name in ("attention.output.LayerNorm", "output.LayerNorm"):
-                shapes[f"encoder.layer.{layer}.{name}.weight"] = (hidden,)
-                shapes[f"encoder.layer.{layer}.{name}.bias"] = (hidden,)
-        shapes["pooler.dense.weight"] = (hidden, hidden)
-        shapes["pooler.dense.bias"] = (hidden,)
-        return shapes
-
-    def hugging_face(self, dropout: float) -> dict[str, Any]:
-        """The content of the ``config.json`` that goes with ``Encoder.hugging_face_state``."""
-        return {
-            "architectures": ["BertModel"],
-            "model_type": "bert",
-            "vocab_size": self.vocab_size,
-            "hidden_size": self.hidden_size,
-            "num_hidden_layers": self.layers,
-            "num_attention_heads": self.heads,
-            "intermediate_size": self.intermediate_size,
-            "max_position_embeddings": self.max_positions,
-            "type_vocab_size": self.segments,
-            "hidden_act": self.activation,
-            "layer_norm_eps": self.layer_norm_eps,
-            "position_embedding_type": "absolute",
-            "hidden_dropout_prob": dropout,
-            "attention_probs_dropout_prob": dropout,
-        }
+from .pretrained import Pretrained
 
 
 class Encoder(nn.Module):
     """BERT: embeddings, layers, pooler.
 
-    ``forward`` gives hidden states; ``pool_cls`` and ``pool_mean`` make one vector a sequence.
-    A new encoder has BERT's random first values: normal with deviation 0.02, biases 0.
+    ``forward`` gives hidden states; ``pool_cls`` and ``pool_mean`` make one vector per sequence.
+    A new encoder has BERT's random initial values: normal with standard deviation 0.02, biases 0.
     """
 
     def __init__(self, config: EncoderConfig, dropout: float) -> None:
@@ -110,9 +44,9 @@ class Encoder(nn.Module):
                 nn.init.zeros_(module.bias)
 
     @classmethod
-    def from_pretrained(cls, pretrained: "Pretrained", dropout: float) -> Self:
+    def from_pretrained(cls, pretrained: Pretrained, dropout: float) -> Self:
         """An encoder with the weights of a checkpoint (copied: they may be read-only)."""
-        with torch.device("meta"), _NoFirstValues():
+        with torch.device("meta"), _NoInitialValues():
             encoder = cls(pretrained.config, dropout)
         thirds: dict[str, list[Tensor]] = {}
         own: dict[str, Tensor] = {}
@@ -178,7 +112,7 @@ class Encoder(nn.Module):
         return total / packed.starts.diff()[:, None]
 
 
-# Sequences whose lengths fall in the same span of so many tokens are padded together on the CPU.
+# On the CPU, sequences whose lengths fall in the same span of this many tokens are padded together.
 _LENGTH_SPAN = 16
 
 
@@ -222,11 +156,11 @@ def _layout(packed: Packed) -> _Layout:
     return _Layout(first_slots[packed.sequence_of] + packed.positions, masks)
 
 
-class _NoFirstValues(TorchFunctionMode):
-    """Modules that are made in it get no first values, which would not be kept.
+class _NoInitialValues(TorchFunctionMode):
+    """Modules that are made inside get no initial values, as a checkpoint replaces them.
 
-    On the meta device, where none could be kept either, drawing them loads torch's compiler, which
-    takes a second and tens of megabytes.
+    Drawing them, even on the meta device, loads torch's compiler, which takes a second and tens of
+    megabytes.
     """
 
     def __torch_function__(
@@ -301,7 +235,7 @@ def _attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, dropout:
     mask = mask[:, None, None, :]
     if not dropout or query.device.type != "cpu":
         return F.scaled_dot_product_attention(query, key, value, mask, dropout_p=dropout)
-    # With dropout torch's own takes the slow path on a CPU.
+    # With dropout, torch's own function takes a slow path on a CPU.
     sequences, heads, longest, size = query.shape
     query, key, value = (part.reshape(-1, longest, size) for part in (query, key, value))
     bias = torch.zeros(mask.shape).masked_fill_(~mask, -math.inf)

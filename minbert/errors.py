@@ -1,23 +1,23 @@
-"""The exceptions a person is meant to read, and text that is safe to show."""
+"""Exceptions whose messages are shown to the user, and text that is safe to show."""
 
 
 class InputError(Exception):
-    """Something given to the program is wrong: what, where, and what to do, in one line.
+    """The user's input is wrong. The message says what, where, and what to do, in one line.
 
     Commands print it after ``error:`` and exit with status 2, without a traceback.
     """
 
 
 class DamagedError(InputError):
-    """A file of our own is torn, or is not what was written."""
+    """A file that the program wrote is torn or was changed."""
 
 
 def plain(text: str) -> str:
-    """Text with a blank for every character that is not to be seen, line breaks apart.
+    """The text with a space for every unprintable character except line breaks.
 
-    Such are control characters, with which a text could steer a terminal, marks that turn the
-    direction of writing, and halves of characters, which cannot be encoded. Texts that are shown
-    may come from anyone: a record, a data file, the name of a folder.
+    Those are control characters, which could steer a terminal, marks that change the direction of
+    writing, and lone surrogates, which cannot be encoded. Text that is shown may come from anyone:
+    from a record, a data file or the name of a folder.
     """
     if text.isprintable():
         return text
@@ -25,10 +25,15 @@ def plain(text: str) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """What went wrong, in one line: the innermost cause, which names it best."""
+    """The innermost cause of an error, which names the problem best, in one line."""
     while error.__cause__ is not None:
         error = error.__cause__
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return first_line(error)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message that is not blank; the error's type if there is none."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__

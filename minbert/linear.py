@@ -1,7 +1,7 @@
 """Linear layers in float32 on a CPU, by whichever of torch's two libraries is faster there.
 
 ``F.linear`` calls torch's BLAS, which is MKL in the usual builds. On processors other than Intel's
-that takes a path without AVX-512, and oneDNN can be twice as fast. The operator that reaches
+it takes a path without AVX-512, and oneDNN can be twice as fast. The operator that reaches
 oneDNN is private to torch (its compiler uses it), so nothing outside this file calls it.
 """
 
@@ -18,19 +18,19 @@ from torch import Tensor, nn
 from .config import Backend
 from .settings import choose
 
-# Less is noise, and would let two runs of one study differ in their last digits.
+# A smaller gain is noise, and would let two runs of one study differ in their last digits.
 _FASTER_BY = 1.15
 _PROBE_TOKENS = 256
 _PROBE_ROUNDS = 5
-# Where matrices are smaller, all is overhead.
+# With smaller matrices, overhead dominates.
 _SMALLEST_HIDDEN = 128
 
 
 class Linear(nn.Linear):
-    """``torch.nn.Linear`` with a choice of what multiplies its matrices on a CPU.
+    """``torch.nn.Linear`` with a choice of library for its matrix products on a CPU.
 
     Attributes:
-        backend: used in float32 on a CPU; elsewhere torch chooses.
+        backend: the library used in float32 on a CPU; elsewhere torch chooses.
     """
 
     backend: Backend = "blas"
@@ -44,7 +44,7 @@ class Linear(nn.Linear):
 
 
 def use_backend(model: nn.Module, backend: Backend) -> None:
-    """Let all ``Linear`` layers of a model use a back-end."""
+    """Set the back-end of all ``Linear`` layers of a model."""
     for module in model.modules():
         if isinstance(module, Linear):
             module.backend = backend
@@ -72,16 +72,16 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def check_backend(name: str) -> Backend:
-    """The back-end of that name, from a saved state; InputError for an unknown one."""
+    """The back-end with the name that a saved state gives; InputError for an unknown one."""
     known: dict[str, Backend] = {backend: backend for backend in get_args(Backend)}
     return choose("back-end of linear layers", name, known)
 
 
 def fastest_backend(hidden: int, intermediate: int) -> Backend:
-    """What is faster on this machine, with as many threads as torch has now.
+    """The faster back-end on this machine, with as many threads as torch has now.
 
-    Measures for some tens of milliseconds, once a process. oneDNN has to be there, to agree and
-    to be clearly faster.
+    Measures for some tens of milliseconds, once per process. oneDNN is chosen only if it is
+    available, agrees with the BLAS and is clearly faster.
 
     Args:
         hidden: size of the encoder's hidden states.
@@ -105,11 +105,11 @@ def _probe(hidden: int, intermediate: int, threads: int) -> Backend:  # noqa: AR
 
 
 def seconds(hidden: int, intermediate: int) -> dict[Backend, list[float]]:
-    """Seconds of the products of a layer, forward and backward, by each back-end in turns.
+    """Time the products of a layer, forward and backward, by each back-end in turn.
 
     Returns:
-        The rounds of each, the first one of each left out, for ``operations``. oneDNN is missing
-        where torch has no such operator, or where it does not agree with the BLAS.
+        By back-end the seconds of each round but the first; a round takes ``operations``. oneDNN is
+        missing if torch has no such operator, or if it does not agree with the BLAS.
     """
     draw = torch.Generator().manual_seed(0)
     runs: dict[Backend, list[Callable[[], Tensor]]] = {"blas": [], "onednn": []}
@@ -143,7 +143,7 @@ def seconds(hidden: int, intermediate: int) -> dict[Backend, list[float]]:
 
 
 def operations(hidden: int, intermediate: int) -> int:
-    """Floating-point operations of what ``seconds`` measures."""
+    """Floating-point operations in a round of ``seconds``."""
     return sum(6 * _PROBE_TOKENS * a * b for a, b in _layer_shapes(hidden, intermediate))
 
 

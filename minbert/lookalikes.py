@@ -1,4 +1,4 @@
-"""Files in a data folder that are named almost as the course layout names one."""
+"""Files in a data folder whose names are almost names of the course layout."""
 
 import difflib
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 from .tasks import TASK_NAMES, TASKS, SplitName, Task
 
 _MOST = 3
-# Above what two files of the layout have in common, below what a slip of one letter leaves.
+# Above the likeness of two files of the layout, below that of a name with one wrong letter.
 _ALIKE = 0.9
 
 _TASK_WORDS: dict[Task, str] = {
@@ -25,10 +25,10 @@ _OTHER = (".gz", ".zip", ".xz", ".bz2", ".json", ".jsonl", ".parquet", ".xlsx", 
 
 
 def lookalikes_of(path: Path) -> list[str]:
-    """Files that may be meant by a file of the layout, best first, as seen from its folder.
+    """Files that may be the missing file of the layout, best first, relative to its folder.
 
-    In the folder itself they share words or nearly all letters with its name; in a folder within
-    it, they have the name itself.
+    In the folder itself they share words or nearly all letters with its name; in a subfolder they
+    have exactly its name.
     """
     task, split = next(
         (task, split)
@@ -38,7 +38,7 @@ def lookalikes_of(path: Path) -> list[str]:
     )
     try:
         entries = sorted(path.parent.iterdir())
-        # Not what an editor or macOS puts beside a file.
+        # Without the hidden files of editors and macOS.
         files = [e.name for e in entries if e.is_file() and not e.name.startswith(".")]
         within = [f"{entry.name}/{path.name}" for entry in entries if (entry / path.name).is_file()]
     except OSError:
@@ -49,12 +49,12 @@ def lookalikes_of(path: Path) -> list[str]:
 
 
 def but(alike: list[str]) -> str:
-    """The files that are there, as part of a sentence that says which one is not."""
+    """The files found, as part of a sentence that names the missing one."""
     return f", but {' and '.join(alike)}" if alike else ""
 
 
 def remedy(alike: list[str]) -> str:
-    """What to do about them."""
+    """What to do about the files found, in words."""
     if not alike:
         return "add it"
     if "/" in alike[0]:

@@ -1,4 +1,4 @@
-"""The word embeddings, whose gradient has few rows that are not zero."""
+"""Word embeddings, whose gradient has few rows that are not zero."""
 
 from typing import Any
 
@@ -10,9 +10,9 @@ from torch import Tensor, nn
 class WordEmbedding(nn.Embedding):
     """``torch.nn.Embedding`` with one buffer for its gradient on a CPU.
 
-    Torch makes a gradient of all words in each step, most of it zeros to be written and handed
-    back. Here the rows that a step has touched are cleared before the next one. So the gradient
-    of a step is lost when that of the next one is made, and ``weight.grad`` is to be None by then.
+    Torch allocates a gradient of all words in each step, most of it zeros. Here one buffer is
+    reused, and the rows that a step touched are cleared before the next one. So the next step
+    overwrites the gradient of this one, and ``weight.grad`` must be None by then.
     """
 
     _buffer: Tensor | None = None
@@ -26,7 +26,7 @@ class WordEmbedding(nn.Embedding):
         return rows
 
     def gradient(self, ids: Tensor, gradient: Tensor) -> Tensor | None:
-        """The gradient of all words from (tokens, hidden), None where it was added to the last."""
+        """The gradient of all words from (tokens, hidden); None if it was added to the last one."""
         is_first = self.weight.grad is None
         if self._buffer is None:
             self._buffer = torch.zeros_like(self.weight)
@@ -40,8 +40,8 @@ class WordEmbedding(nn.Embedding):
         sums = torch.ops.aten.embedding_dense_backward(gradient, places, len(rows), -1, False)
         self._buffer.index_add_(0, rows, sums)
         self._touched.append(rows)
-        # Another name for it: torch takes a tensor as the gradient if nobody else has that, and
-        # would copy it otherwise.
+        # Another tensor on the same memory: torch takes a tensor as the gradient if nothing else
+        # refers to it, and copies it otherwise.
         return self._buffer.detach() if is_first else None
 
 

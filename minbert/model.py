@@ -1,4 +1,4 @@
-"""The multitask model: one shared encoder, one head a task.
+"""The multitask model: one shared encoder, one head per task.
 
 Shapes: E examples, S sequences, T tokens, H the encoder's hidden size. A pair encoded separately
 is two sequences, the E first sentences before the E second ones; otherwise S = E.
@@ -37,7 +37,7 @@ def _perceptron(
 
 
 class LinearHead(nn.Module):
-    """Class scores or one number from the vectors of an example side by side."""
+    """Class scores or one number from the concatenated vectors of an example."""
 
     def __init__(self, vectors: int, hidden: int, hidden_layers: int, outputs: int, dropout: float):
         super().__init__()
@@ -61,10 +61,10 @@ class DifferenceHead(nn.Module):
 
 
 class CosineHead(nn.Module):
-    """Cosine of u and v, each first sent through the same layers where there are any.
+    """Cosine of u and v, each first sent through the same layers if there are any.
 
-    With ``to_one_number`` both become one number before the cosine, as in the report's first try
-    (section 5, approach 2): the answer is then the sign of their product and has no gradient.
+    With ``to_one_number`` both become one number before the cosine, as in the paper's first
+    attempt (section 5, approach 2). The answer is then the sign of their product, without gradient.
     With ``as_logit`` the cosine c becomes a·c + b with a and b learned.
     """
 
@@ -98,7 +98,7 @@ class MultitaskModel(nn.Module):
     Args:
         encoder: the shared encoder.
         config: pooling, pair encoding, heads and dropout are read here.
-        tasks: tasks to have a head for; also those that are only scored.
+        tasks: the tasks that get a head, also those that are only scored.
         classes: number of sentiment classes.
     """
 
@@ -144,7 +144,7 @@ class MultitaskModel(nn.Module):
         return self.encoder.pool_mean(hidden, packed)
 
     def forward(self, task: Task, packed: Packed) -> Tensor:
-        """What the task's head says of a batch.
+        """The output of the task's head for a batch.
 
         Returns:
             Class logits (E, classes) for sst; logits (E,) for para; for sts cosines (E,) in
@@ -163,8 +163,8 @@ class MultitaskModel(nn.Module):
         """Mean loss over the examples: cross entropy (sst), BCE (para), squared error (sts).
 
         Args:
-            task: whose head gave ``outputs``.
-            outputs: of ``forward``.
+            task: the task whose head gave ``outputs``.
+            outputs: as ``forward`` returns them.
             labels: (E,) as in the files; a cosine head is trained towards similarity / 5.
         """
         outputs = outputs.float()

@@ -7,27 +7,27 @@ from pathlib import Path
 import numpy as np
 
 from . import cache
-from .data import Split
 from .errors import InputError
+from .examples import Split
 
 NEIGHBOURS = 10
 _ROWS_AT_ONCE = 1024
 
 
 class NegativePairs:
-    """Draws negative pairs beside the pairs of a split (the report's Algorithm 1, section 4.4).
+    """Draws negative pairs for a split of pairs (the paper's Algorithm 1, section 4.4).
 
-    Each takes the first sentence of an example, and with it another sentence of the split: any
-    (``embed`` None), or one of its nearest NEIGHBOURS by cosine. No negative
-    is a listed pair, in either order, nor a sentence with itself.
+    A negative pairs the first sentence of an example with another sentence of the split: with any
+    one (``embed`` is None), or with one of the NEIGHBOURS nearest to it by cosine. No negative is a
+    listed pair, in either order, or a sentence with itself.
 
     Args:
         split: a split of pairs.
-        ratio: negatives for each example; 0.5 gives one to half of the examples.
-        embed: gives the embeddings (n, H) of n sentences by number, for negatives that are
-            close by; None for any.
-        kept: folder where the nearest sentences are kept, and read by whoever has the same split
-            and ``embed``; None keeps none.
+        ratio: negatives per example; 0.5 gives one to half of the examples.
+        embed: returns the embeddings (n, H) of n sentences given by number, for near negatives;
+            None for any.
+        kept: folder that stores the nearest sentences for all with the same split and ``embed``;
+            None stores nothing.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class NegativePairs:
             if not len(missing):
                 return other
             other[missing] = random.choice(self._pool, len(missing))
-        # Only a tiny split, or a sentence paired with nearly all others, comes to this.
+        # Only a tiny split, or a sentence paired with nearly all others, gets here.
         for row in missing:
             allowed = self._pool[~self._refused(np.full_like(self._pool, first[row]), self._pool)]
             if not len(allowed):

@@ -1,21 +1,18 @@
-"""What a person should know of the data that were read, one sentence each."""
+"""Notes for the user on the data that were read, one sentence each."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .errors import InputError
+from .examples import Split
 from .output import counted
 from .tasks import TASKS, SplitName, Task
 
-if TYPE_CHECKING:
-    from .data import Split
-
 MOST_UNKNOWN = 0.05
-"""Share of [UNK] from which it is noted: about one word piece in each sentence of 20.
+"""Share of [UNK] from which there is a note: about one word piece in each sentence of 20.
 
 English text read with an English vocabulary has less than 0.0005, text in a language that the
 vocabulary lacks more than 0.5.
@@ -29,17 +26,17 @@ class ReadFile:
     """One file that was read.
 
     Attributes:
-        name: of the file.
+        name: the file's name.
         whole: all its examples.
         used: those that are trained on, scored or answered.
         texts: (sentences,) uint64, a hash of each sentence's text.
-        is_cut: (sentences,) bool, whether the sentence is longer than the greatest length.
-        first_lines: of each class, the line of the first row that has it.
+        is_cut: (sentences,) bool, whether the sentence is longer than the maximum length.
+        first_lines: for each class, the line of the first row that has it.
     """
 
     name: str
-    whole: "Split"
-    used: "Split"
+    whole: Split
+    used: Split
     texts: np.ndarray
     is_cut: np.ndarray
     first_lines: Mapping[int, int]
@@ -84,7 +81,7 @@ def on_cut(read: Mapping[Task, Mapping[SplitName, ReadFile]], max_length: int) -
 
 
 def on_no_rows(file: str, task: Task) -> str:
-    """Of a test file, which may be missing and so may be empty."""
+    """A note on an empty test file, which is allowed as a missing one is."""
     return f"{file} has no rows, so {task} gets no test answers; fill the file or remove it"
 
 
@@ -105,7 +102,7 @@ def _on_ids(file: ReadFile) -> str:
     if not found:
         return ""
     return (
-        f"{file.name}: {' and '.join(found)}; answers are told apart by id, so give each row its "
+        f"{file.name}: {' and '.join(found)}; answers are identified by id, so give each row its "
         "own"
     )
 
@@ -127,7 +124,7 @@ def _on_one_label(task: Task, split: SplitName, file: ReadFile) -> str:
 
 
 def _on_classes(read: Mapping[SplitName, ReadFile], *, strict: bool) -> list[str]:
-    """Of classes that no example or no training example has; a lone dev file need not have all."""
+    """Notes on classes without any example, or without one in train; none if train was not read."""
     if "train" not in read:
         return []
     labelled = {name: file for name, file in read.items() if file.whole.labels is not None}
@@ -142,8 +139,8 @@ def _on_classes(read: Mapping[SplitName, ReadFile], *, strict: bool) -> list[str
     classes = max(train | dev) + 1
     never = [number for number in range(classes) if number not in train and number not in dev]
     if never:
-        # Classes that start above 0 are a way to number them; above the first class a gap is most
-        # often a slip in the labels behind it.
+        # Some number classes from above 0. A gap after the first class is most often an error in
+        # the labels beyond it.
         gap = next((number for number in never if number > min(train | dev)), classes)
         beyond = [
             f"label {number} in {counted(counts[name][number], 'row')} of {file.name}, first on "
@@ -227,13 +224,13 @@ def _on_overlap(task: Task, read: Mapping[SplitName, ReadFile]) -> str:
     if not shared:
         return ""
     what = "pairs" if TASKS[task].is_pair else "sentences"
-    return f"{task}: {shared} of {len(dev)} dev {what} also stand in train"
+    return f"{task}: {shared} of {len(dev)} dev {what} also occur in train"
 
 
 def _examples(file: ReadFile) -> list[tuple[int, ...]]:
     """The texts of each example that is used, by their hashes; those of a pair in a fixed order.
 
-    Word pieces would not do: where most are [UNK], different sentences look the same.
+    Not by word pieces: where most are [UNK], different sentences look the same.
     """
     first = file.texts[file.used.first].tolist()
     if file.used.second is None:

@@ -11,7 +11,7 @@ from .config import TrainConfig
 from .model import MultitaskModel
 
 _BETA1, _BETA2, _EPS = 0.9, 0.999, 1e-8
-# As torch.nn.utils.clip_grad_norm_ has it, so that a norm of 0 divides nothing by 0.
+# As in torch.nn.utils.clip_grad_norm_, so that a norm of 0 causes no division by 0.
 _CLIP_EPS = 1e-6
 
 
@@ -29,7 +29,7 @@ def parameter_groups(model: MultitaskModel, config: TrainConfig) -> list[Paramet
 
     The encoder's last layer has the learning rate of the configuration, each layer below it
     ``layer_decay`` times that of the layer above (Howard and Ruder 2018, section 3.2), and the
-    heads ``head_lr_multiple`` times as much. Biases and LayerNorm are not decayed.
+    heads ``head_lr_multiple`` times that of the last layer. Biases and LayerNorm are not decayed.
     """
     encoder = model.encoder
     top = encoder.config.layers  # depth of the last layer
@@ -50,7 +50,7 @@ def parameter_groups(model: MultitaskModel, config: TrainConfig) -> list[Paramet
 
 @dataclass
 class _Moments:
-    """What is known of a parameter: how many gradients it has had, and their running averages."""
+    """The number of gradients that a parameter has had, and their running averages."""
 
     count: int
     # The same on the parameter's device, where the fused step reads it.
@@ -62,13 +62,13 @@ class _Moments:
 class Optimizer:
     """AdamW (Loshchilov and Hutter 2019) or RAdam (Liu et al. 2020) with decoupled weight decay.
 
-    Both take torch's fused AdamW step. After the first steps RAdam differs from it by factors of
-    the learning rate and of epsilon alone. Not ``torch.optim``: its RAdam has no fused step, and
-    its classes import torch's compiler, which delays the first step of a process.
+    Both use torch's fused AdamW step. After the first steps RAdam differs from it only by factors
+    of the learning rate and of epsilon. ``torch.optim`` is not used: its RAdam has no fused step,
+    and its classes import torch's compiler, which delays the first step of a process.
 
     Args:
-        groups: of parameters. Those without a gradient are left alone in a step.
-        rectified: RAdam.
+        groups: parameter groups. A step does not change parameters without a gradient.
+        rectified: RAdam instead of AdamW.
     """
 
     def __init__(self, groups: list[ParameterGroup], *, rectified: bool):
@@ -89,16 +89,16 @@ class Optimizer:
         """Update the parameters by their gradients, which are changed too.
 
         Args:
-            factor: of all learning rates, as the schedule has it.
-            clip_norm: gradients of a greater norm, over all parameters, are scaled down to it;
-                0 leaves them as they are.
+            factor: factor of all learning rates, from the schedule.
+            clip_norm: gradients whose norm over all parameters is larger are scaled down to it;
+                0 does not clip.
 
         Returns:
-            The norm before that, on the parameters' device.
+            The norm before clipping, on the parameters' device.
         """
         norms = [torch.linalg.vector_norm(p.grad) for p in self._parameters if p.grad is not None]
         norm: torch.Tensor = torch.linalg.vector_norm(torch.stack(norms))
-        # What gradients are divided by.
+        # The divisor of the gradients.
         scale = ((norm + _CLIP_EPS) / clip_norm).clamp(min=1.0) if clip_norm else None
         for group in self._groups:
             by_count: dict[int, list[nn.Parameter]] = {}
@@ -107,7 +107,7 @@ class Optimizer:
                     moments = self._moments_of(parameter)
                     moments.count += 1
                     by_count.setdefault(moments.count, []).append(parameter)
-            # Heads have a gradient in steps of their own task alone.
+            # Heads have a gradient only in steps of their own task.
             for count, parameters in by_count.items():
                 self._update(parameters, count, factor * group.lr, group.weight_decay, scale)
         return norm
@@ -126,7 +126,7 @@ class Optimizer:
             if not rectification:
                 self._update_by_mean(parameters, count, lr, weight_decay, scale)
                 return
-            # Torch's RAdam adds it before the bias of the second moment is corrected.
+            # Torch's RAdam adds epsilon before the bias of the second moment is corrected.
             eps /= math.sqrt(1 - _BETA2**count)
         moments = [self._moments[parameter] for parameter in parameters]
         steps = [each.step for each in moments]
@@ -142,7 +142,7 @@ class Optimizer:
             lr=lr * rectification,
             beta1=_BETA1,
             beta2=_BETA2,
-            # Which the step multiplies by the learning rate.
+            # The step multiplies it by the learning rate.
             weight_decay=weight_decay / rectification,
             eps=eps,
             maximize=False,
@@ -181,7 +181,7 @@ class Optimizer:
         return self._moments[parameter]
 
     def state_dict(self) -> dict[str, Any]:
-        """The moments by the number of the parameter, named as those of ``torch.optim.AdamW``."""
+        """The moments by parameter number, under the names of ``torch.optim.AdamW``."""
         state = {}
         for number, parameter in enumerate(self._parameters):
             if (each := self._moments.get(parameter)) is not None:
@@ -204,13 +204,13 @@ class Optimizer:
 
 
 def _rectification(count: int) -> float:
-    """RAdam's factor of the learning rate in a parameter's step ``count`` (from 1).
+    """RAdam's factor of the learning rate at a parameter's step ``count`` (from 1).
 
     Liu et al. 2020, algorithm 2; 0 where the variance is not tractable.
     """
     longest = 2 / (1 - _BETA2) - 1
     length = longest - 2 * count * _BETA2**count / (1 - _BETA2**count)
-    # The paper has 4; torch, whose numbers these are to be, has 5.
+    # The paper has 4; torch, whose results this must equal, has 5.
     if length <= 5:
         return 0.0
     return math.sqrt(
@@ -224,9 +224,9 @@ def make_optimizer(model: MultitaskModel, config: TrainConfig) -> Optimizer:
 
 
 def schedule_factor(step: int, steps: int, config: TrainConfig) -> float:
-    """What the learning rates are multiplied by at optimizer step ``step`` (from 0) of ``steps``.
+    """The factor of the learning rates at optimizer step ``step`` (from 0) of ``steps``.
 
-    It rises in a straight line over the warm-up and reaches 1 at its last step; after it, a
+    It rises linearly over the warm-up and reaches 1 at its last step; after it, a
     decaying schedule falls from 1 and would reach 0 one step after the end.
     """
     warmup = round(config.warmup * steps)

@@ -1,4 +1,4 @@
-"""Output in whatever encoding the terminal, pipe or log file has."""
+"""Output in the encoding of the terminal, pipe or log file."""
 
 import codecs
 import io
@@ -40,7 +40,7 @@ _SPELLED_OUT = {
 
 
 def _spell_out(error: UnicodeError) -> tuple[str, int]:
-    """Replace what an encoding lacks by ASCII: ``α`` by ``alpha``, ``é`` by ``e``."""
+    """Replace characters that an encoding lacks by ASCII: ``α`` by ``alpha``, ``é`` by ``e``."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     texts = [
@@ -56,18 +56,18 @@ codecs.register_error("spell-out", _spell_out)
 
 
 def encodable(text: str, encoding: str) -> str:
-    """A text with what the encoding lacks spelled out."""
+    """The text with characters that the encoding lacks spelled out."""
     return text.encode(encoding, "spell-out").decode(encoding)
 
 
 def counted(number: float, what: str) -> str:
-    """A number of things, in words: ``1 machine``, ``2,000 machines``."""
+    """A number with its noun: ``1 machine``, ``2,000 machines``."""
     shown = f"{number:,}" if isinstance(number, int) else f"{number:g}"
     return f"{shown} {what}{'' if number == 1 else 's'}"
 
 
 def write_in_any_encoding() -> None:
-    """From now on no character ends the program because stdout or stderr cannot encode it."""
+    """Make stdout and stderr spell out characters that they cannot encode."""
     for stream in (sys.stdout, sys.stderr):
         # Tests and notebooks put other objects in their place.
         if isinstance(stream, io.TextIOWrapper):
@@ -75,7 +75,7 @@ def write_in_any_encoding() -> None:
 
 
 def warn_once() -> None:
-    """From now on each warning of a library or of a user's file is one line, said once."""
+    """Print each warning of a library or of a user's file once, on one line."""
     said = set()
 
     def show(
@@ -87,7 +87,7 @@ def warn_once() -> None:
         line: str | None = None,  # noqa: ARG001
     ) -> None:
         text = " ".join(str(message).split())
-        # Some tell a value, which is another each time.
+        # Some contain a value, which differs each time.
         key = re.sub(r"\d[\d.e+-]*", "0", text)
         if key not in said:
             said.add(key)
@@ -97,12 +97,12 @@ def warn_once() -> None:
 
 
 def check_arguments(arguments: Sequence[str]) -> None:
-    """Refuse arguments that are no text in the locale's encoding.
+    """Refuse arguments that are not text in the locale's encoding.
 
-    They would end up in files and databases, which hold text alone.
+    They would end up in files and databases, which hold only text.
 
     Raises:
-        InputError: names the first.
+        InputError: names the first such argument.
     """
     for argument in arguments:
         try:

@@ -1,4 +1,4 @@
-"""Whether an encoder has a position for every token of the data, known before anything trains."""
+"""A check before training that an encoder has a position for every token of the data."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from .config import InputSettings, TrainConfig
-from .data import Dataset, Split
-from .encoder import EncoderConfig
+from .encoder_config import EncoderConfig
 from .errors import InputError
+from .examples import Dataset, Split
 from .tasks import TASKS, SplitName
 
 _SHORTEST: int = next(
@@ -26,7 +26,7 @@ class _Longest:
 
     @property
     def positions(self) -> int:
-        """With [CLS], and [SEP] behind each sentence."""
+        """Tokens with [CLS], and with [SEP] after each sentence."""
         return sum(self.pieces) + len(self.pieces) + 1
 
     def __str__(self) -> str:
@@ -46,15 +46,16 @@ def check_positions(
     """Refuse data with a sentence or pair that is too long for an encoder.
 
     Args:
-        dataset: all of it will be encoded.
-        encoder: what is to encode it.
-        configs: whatever may be trained.
-        remedy: what to do; by default to give a ``--max-length`` that surely fits.
+        dataset: the data to encode.
+        encoder: the shape of the encoder.
+        configs: all configurations that may be trained.
+        remedy: the advice in the message; by default to give a ``--max-length`` that certainly
+            fits.
 
     Raises:
-        InputError: the longest does not fit, or joint pairs need a segment that is not there.
+        InputError: the longest does not fit, or joint pairs need a segment that the encoder lacks.
     """
-    # Of many configurations most differ in nothing that counts here.
+    # Most configurations do not differ in what matters here.
     configs = list({(c.pair_encoding, c.train_tasks, c.negatives > 0): c for c in configs}.values())
     has_pairs = any(TASKS[task].is_pair for task in dataset.tasks)
     is_joint = any(config.pair_encoding == "joint" for config in configs)
@@ -76,9 +77,9 @@ def check_positions(
 
 
 def _max_length(found: list[_Longest], positions: int) -> str:
-    """A --max-length with which everything surely fits, in words.
+    """Advice to give a --max-length with which everything certainly fits.
 
-    The greatest where sentences alone decide; uneven pairs might fit with a greater one.
+    It is the largest if single sentences decide; uneven pairs might fit with a larger one.
     """
     for longest in (positions - 2, (positions - 3) // 2):
         cut = (sum(min(n, longest) for n in one.pieces) + len(one.pieces) + 1 for one in found)
@@ -112,7 +113,7 @@ def _longest_of(
     row = int(np.argmax(first + second))
     yield _Longest(where, (int(first[row]), int(second[row])))
     if split.task == "sts" and name == "train" and config.negatives > 0:
-        # A negative takes the first sentence of a pair, and any other sentence of the split.
+        # A negative pairs the first sentence of an example with any other sentence of the split.
         yield from _longest_negative(split, lengths, where)
 
 

@@ -1,4 +1,4 @@
-"""A BERT checkpoint in memory: read from files in the Hugging Face layout, or made up."""
+"""A BERT checkpoint in memory: read from files in the Hugging Face layout, or random."""
 
 import math
 import re
@@ -9,7 +9,7 @@ from typing import Any, get_args
 import numpy as np
 import tokenizers
 
-from .encoder import Activation, EncoderConfig
+from .encoder_config import Activation, EncoderConfig
 from .errors import InputError
 from .files import FindFile, read_json, read_json_list
 from .output import counted
@@ -32,8 +32,8 @@ class Pretrained:
     """A BERT checkpoint as plain arrays, picklable, so Ray's object store maps it zero-copy.
 
     Attributes:
-        name: what it was asked for as.
-        config: the encoder's shape, its layers cut to what is kept.
+        name: the name by which it was requested.
+        config: the encoder's shape, with the number of layers that are kept.
         weights: float32 arrays under the names of Hugging Face's BertModel, the pooler included.
         tokenizer_json: the tokenizer as text; it neither truncates nor pads.
     """
@@ -51,9 +51,9 @@ def read_checkpoint(name: str, find: FindFile, layers: int | None) -> Pretrained
     """Read a checkpoint of ``config.json``, weights and tokenizer.
 
     Args:
-        name: what to call it.
-        find: where its files are.
-        layers: keep the first so many layers; None keeps all.
+        name: the checkpoint's name, for messages.
+        find: finds its files.
+        layers: number of layers to keep, from the first; None keeps all.
 
     Raises:
         InputError: a file is missing, damaged, or not of a BERT that ``Encoder`` can run.
@@ -72,7 +72,7 @@ def read_checkpoint(name: str, find: FindFile, layers: int | None) -> Pretrained
 
 
 def _find_encoder(name: str, find: FindFile) -> FindFile:
-    """Where the encoder's files are: in a sentence-transformers folder perhaps one level down."""
+    """Find the encoder's files, which a sentence-transformers folder may hold one level down."""
     config_file = find("config.json")
     if config_file is not None:
         content = read_json(config_file)
@@ -88,7 +88,7 @@ def _find_encoder(name: str, find: FindFile) -> FindFile:
     kind, path = first.get("type"), first.get("path")
     if not isinstance(kind, str):
         raise InputError(f"{modules_file}: the first module has no type; copy the folder again")
-    # What the module holds, its own config.json says; that of 2019 was named by its model.
+    # The module's own config.json says what it holds. In 2019 a module was named by its model.
     if kind.rpartition(".")[2] not in ("Transformer", "BERT"):
         raise InputError(
             f"{modules_file}: the first module is {kind}, not a Transformer; only BERT is read"
@@ -109,7 +109,7 @@ def _find_encoder(name: str, find: FindFile) -> FindFile:
 def _check_model_type(path: Path, content: dict[str, Any]) -> None:
     model_type = content.get("model_type")
     if model_type is None:
-        # The first BERT checkpoints do not say what they are, but have all of BERT's sizes.
+        # The first BERT checkpoints have no model_type, but all of BERT's sizes.
         missing = [key for key in _SIZES if key not in content]
         architectures = content.get("architectures") or []
         if not isinstance(architectures, list):
@@ -207,7 +207,7 @@ win with without woman word work world would write wrong year yes yet you young 
 
 
 def make_tiny(layers: int | None) -> Pretrained:
-    """A random two-layer encoder that needs no files, for trying things and for tests."""
+    """A random two-layer encoder that needs no files, for tests and for trying things out."""
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     characters = [chr(code) for code in range(ord("!"), ord("~") + 1) if not chr(code).isupper()]
     words = special + characters + ["##" + character for character in characters]

@@ -13,10 +13,10 @@ from .output import counted
 from .tasks import TASKS, SplitName, Task, TaskSpec
 
 MOST_BAD = 0.01
-"""Share of bad rows up to which they are dropped; more makes the file an error."""
+"""Bad rows up to this share of a file are dropped; more are an error."""
 
 MOST_CLASSES = 100
-"""A sentiment label of this or more is a slip, not a class."""
+"""A sentiment label of this or more is an error, not a class."""
 
 _BAD_ROWS_NAMED = 5
 
@@ -24,7 +24,7 @@ _QUOTED = re.compile(r'"((?:[^"]|"")*)" *')
 
 # All ids of a file are stored as wide as the longest.
 _LONGEST_ID = 200
-# What a spreadsheet would reckon with, or run, when it opens the file of predictions.
+# What a spreadsheet would compute or run when it opens the file of predictions.
 _FORMULA = re.compile(r"[=@]|[+-](?![\w.+/=-]*$)")
 
 
@@ -43,10 +43,10 @@ class Table:
         ids: as in the file.
         texts: the prepared sentences of each row, one or two.
         labels: None for a test file.
-        bad: the rows that are left out, by the line of the file where they begin.
+        bad: the rows that are left out, by the line where they begin.
         stray: lines of rows in which a quotation mark opens a field but does not end it; the
             mark is read as text.
-        first_lines: of each label, the line of the first row that has it.
+        first_lines: for each label, the line of the first row that has it.
     """
 
     ids: list[str]
@@ -60,8 +60,8 @@ class Table:
 def prepare_text(task: Task, text: str) -> str:
     """Prepare a sentence as the course does (CS224N default final project, ``datasets.py``).
 
-    Sentiment sentences are stripped. In sentences of pairs ``. ? , '`` stand between blanks and
-    other white space becomes one blank. Lower-casing is left to the tokenizer.
+    Sentiment sentences are stripped. In sentences of pairs, blanks are put around ``. ? , '`` and
+    other white space becomes one blank. The tokenizer does the lower-casing.
     """
     if not TASKS[task].is_pair:
         return text.strip()
@@ -71,17 +71,17 @@ def prepare_text(task: Task, text: str) -> str:
 def read_table(content: bytes, file: str, task: Task, split: SplitName) -> Table:
     """Read tab-separated values with CSV quoting; columns are found by the names in the header.
 
-    A row is one line. What a quotation mark would make of several lines is never a row: either
-    the mark is read as text, where the line has as many fields as the header, or the row is bad.
+    A row is one line. A quoted field is never read across lines: the quotation mark is read as
+    text if the line has as many fields as the header, and otherwise the row is bad.
 
     Args:
-        content: of the file.
+        content: the file's content.
         file: its name, for messages.
-        task: whose columns the file has.
-        split: test files need no labels, and none are read; they alone may be without rows.
+        task: the task whose columns the file has.
+        split: of test files labels are not read; only they may have no rows.
 
     Raises:
-        InputError: not UTF-8 text, a missing column, a label column of text, no rows.
+        InputError: the file is not UTF-8 text, lacks a column or rows, or has text as labels.
     """
     spec = TASKS[task]
     try:
@@ -104,7 +104,7 @@ def read_table(content: bytes, file: str, task: Task, split: SplitName) -> Table
 
 
 def check_bad_rows(file: str, rows: int, bad: list[BadRow], *, strict: bool) -> str | None:
-    """A note that names the bad rows, which were dropped from ``rows`` in all; None without any.
+    """A note that names the bad rows, which were dropped; None if there are none.
 
     Raises:
         InputError: more than 1 % of the rows are bad, or any when ``strict``.
@@ -115,17 +115,17 @@ def check_bad_rows(file: str, rows: int, bad: list[BadRow], *, strict: bool) -> 
     if len(bad) > MOST_BAD * rows:
         raise InputError(
             f"{file}: {len(bad)} of {rows} rows are bad, more than {MOST_BAD:.0%}; "
-            f"the first is {first}; mend the file"
+            f"the first is {first}; fix the file"
         )
     if strict:
-        raise InputError(f"{file}, {first}; mend the row, or leave out --strict to drop it")
+        raise InputError(f"{file}, {first}; fix the row, or leave out --strict to drop it")
     named = "; ".join(f"line {row.line}: {row.reason}" for row in bad[:_BAD_ROWS_NAMED])
     more = f"; and {len(bad) - _BAD_ROWS_NAMED} more" if len(bad) > _BAD_ROWS_NAMED else ""
     return f"{file}: dropped {len(bad)} of {rows} rows ({named}{more})"
 
 
 def check_stray(file: str, rows: int, stray: list[int], *, strict: bool) -> str | None:
-    """A note that names the lines with stray quotation marks; None without any.
+    """A note that names the lines with stray quotation marks; None if there are none.
 
     Raises:
         InputError: there are any, when ``strict``.
@@ -195,7 +195,7 @@ def _find_columns(header: str, spec: TaskSpec, file: str, labelled: bool) -> _Co
 
 
 def _rows(lines: list[str], start: int, columns: _Columns) -> Iterator[_Row]:
-    """The rows of the lines from ``start`` on; blank lines are none."""
+    """The rows from line ``start`` on, without blank lines."""
     at = start
     while at < len(lines):
         row, taken = _row_at(lines, at, columns)
@@ -205,7 +205,7 @@ def _rows(lines: list[str], start: int, columns: _Columns) -> Iterator[_Row]:
 
 
 def _row_at(lines: list[str], at: int, columns: _Columns) -> tuple[_Row, int]:
-    """The row that begins at a line, and how many lines it takes: more than one where it is bad."""
+    """The row that begins at a line, and how many lines it takes: several only if it is bad."""
     line, number = lines[at], at + 1
     if '"' not in line:
         fields = line.split("\t")
@@ -235,10 +235,10 @@ def _wrong_with_fields(fields: list[str], columns: _Columns, stray: bool) -> str
 
 
 def _read_quoted(lines: list[str], at: int, columns: _Columns) -> tuple[list[str] | None, int]:
-    """The fields of a line by the rules of CSV, None where it breaks them, and its lines.
+    """The fields of a line by the rules of CSV (None if it breaks them), and its number of lines.
 
-    The lines are more than one only where together they make one whole row and none but the first
-    is a row by itself: then a field does hold line ends, and the mark that opens it is not stray.
+    It takes several lines only if they make one whole row together and no later one is a row by
+    itself. Then a field really contains line ends, and the mark that opens it is not stray.
     """
 
     def own_lines() -> Iterator[str]:
@@ -301,11 +301,11 @@ def _read_rows(rows: Iterator[_Row], columns: _Columns, spec: TaskSpec, file: st
 
 
 def _wrong_with_id(written: str) -> str | None:
-    """Why an id cannot be put into a file of predictions as it is, in words."""
+    """Why an id cannot be written to a file of predictions, in words; None if it can."""
     if len(written) > _LONGEST_ID:
         return f"an id of {len(written)} characters"
     if not written.isprintable():
-        return f"id {_shown(written)} holds a character that is not to be seen"
+        return f"id {_shown(written)} contains an unprintable character"
     return f"id {_shown(written)} is a formula" if _FORMULA.match(written) else None
 
 

@@ -1,4 +1,4 @@
-"""Report: what a training run says of itself after each dev evaluation."""
+"""Report: the results of a training run at one dev evaluation."""
 
 from typing import Annotated
 
@@ -8,7 +8,7 @@ from .config import Backend
 from .settings import Settings
 from .tasks import Task
 
-# What is read back may have been written by anyone, so numbers have ends.
+# What is read back may have been written by anyone, so numbers have bounds.
 Count = Annotated[int, Field(ge=0, lt=2**62)]
 Seconds = Annotated[float, Field(ge=0, le=1e12)]
 Metric = bool | float | list[list[int]]
@@ -30,23 +30,23 @@ class Report(Settings):
     kept: bool
     """the run keeps this report's checkpoint, until a later one replaces it"""
     metrics: dict[Task, dict[str, Metric]]
-    """what else the dev answers say of each task: F1, confusion, Spearman, ``constant`` answers"""
+    """further metrics of each task's dev answers: F1, confusion, Spearman, ``constant`` answers"""
     losses: dict[Task, float]
-    """mean unweighted training loss of each task since the report before"""
+    """mean unweighted training loss of each task since the previous report"""
     negatives: Count
     """negative pairs seen so far"""
     lr: float
     """learning rate of the encoder's last layer at the last training step"""
     grad_norm: float
-    """mean gradient norm since the report before, before clipping"""
+    """mean gradient norm since the previous report, before clipping"""
     tokens: Count
-    """training tokens since the report before, [CLS] and [SEP] included, no padding"""
+    """training tokens since the previous report, [CLS] and [SEP] included, no padding"""
     train_seconds: Seconds
-    """seconds of training since the report before"""
+    """seconds of training since the previous report"""
     dev_seconds: Seconds
     """seconds of this dev evaluation"""
     linear: Backend = "blas"
-    """what multiplied the matrices of linear layers, on a CPU in fp32"""
+    """the library for matrix products in linear layers, on a CPU in fp32"""
 
     @property
     def tokens_per_second(self) -> float:

@@ -1,7 +1,7 @@
 """Which examples of which task each optimizer step of an epoch sees.
 
-Everything here is a function of the seed and the epoch, so a run that goes on after an
-interruption draws what it would have drawn, and nothing of it needs saving.
+Everything here is a function of the seed and the epoch. So a resumed run draws what it would have
+drawn without the interruption, and nothing needs saving.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from .tasks import TASK_NAMES, Task
 
 
 def generator(seed: int, *purpose: int) -> np.random.Generator:
-    """A random generator of its own for each purpose, given as numbers."""
+    """An independent random generator for each purpose, which is given as numbers."""
     return np.random.default_rng([seed, *purpose])
 
 
@@ -23,7 +23,7 @@ def batches_per_pass(examples: int, batch_size: int) -> int:
 
 
 def steps_per_epoch(sizes: Mapping[Task, int], batch_size: int) -> int:
-    """Steps that it takes to see every example once."""
+    """Steps needed to see every example once."""
     return sum(batches_per_pass(size, batch_size) for size in sizes.values())
 
 
@@ -31,8 +31,8 @@ def task_order(config: TrainConfig, sizes: Mapping[Task, int], epoch: int) -> Se
     """The task of each step of an epoch (from 0).
 
     Every way of sampling takes the same number of steps: ``sequential`` one task after another,
-    ``round_robin`` in turns, ``proportional`` at random with probability size^exponent, where the
-    exponent goes in a straight line from the run's first step to its last (as in Stickland and
+    ``round_robin`` in turn, ``proportional`` at random with probability size^exponent, where the
+    exponent changes linearly from the run's first step to its last (as in Stickland and
     Murray 2019, section 4.1, who lower it with each epoch).
     """
     tasks = list(sizes)
@@ -40,7 +40,7 @@ def task_order(config: TrainConfig, sizes: Mapping[Task, int], epoch: int) -> Se
     if config.sampling == "sequential":
         return [t for t in tasks for _ in range(batches_per_pass(sizes[t], config.batch_size))]
     if config.sampling == "round_robin":
-        first = epoch * steps  # so that the turns go on across epochs
+        first = epoch * steps  # so that the turns continue across epochs
         return [tasks[(first + step) % len(tasks)] for step in range(steps)]
     last = max(1, config.epochs * steps - 1)
     progress = (epoch * steps + np.arange(steps)) / last  # (steps,)

@@ -1,4 +1,4 @@
-"""Settings that validate themselves, and the command line made from them.
+"""Settings that validate themselves, and the command line that is made from them.
 
 A settings class is the only place where a choice is named, checked and explained: its fields
 become command-line options, JSON keys and what a search space may set, with the same checks.
@@ -31,7 +31,7 @@ class Settings(pydantic.BaseModel):
         extra="forbid",
         frozen=True,
         use_attribute_docstrings=True,
-        # A number that is none stays one, where JSON by default would have null.
+        # NaN and infinity are kept in JSON, which would have null by default.
         ser_json_inf_nan="constants",
     )
 
@@ -40,8 +40,8 @@ class Settings(pydantic.BaseModel):
         """Build from a mapping.
 
         Args:
-            values: by the names of the fields.
-            as_options: they were typed as options, so messages name them so: ``--dev-limit``.
+            values: values by field name.
+            as_options: they were typed as options, so messages name them like ``--dev-limit``.
 
         Raises:
             InputError: a name is unknown or a value is refused; the message names the first.
@@ -62,7 +62,7 @@ def _first_problem(
     first, fields = error.errors()[0], settings.model_fields
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     if not first["loc"]:
-        # Of fields that do not go together; it begins with the name of one.
+        # An error about fields that do not go together begins with the name of one.
         name, colon, rest = message.partition(":")
         is_field = as_options and name in fields
         return f"{option_of(name)}{colon}{rest}" if is_field else message
@@ -81,8 +81,8 @@ def _first_problem(
 
 
 def option_of(name: str) -> str:
-    """The option of the command line for a field."""
-    # A name that Python reserves is spelt with an underscore behind it.
+    """The command-line option of a field."""
+    # A field whose name Python reserves ends with an underscore.
     return "--" + name.rstrip("_").replace("_", "-")
 
 
@@ -92,7 +92,7 @@ def _unknown(kind: str, name: str, known: Sequence[str]) -> str:
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:
-    """A hint at the name that looks most like a word; empty where none does."""
+    """A hint at the known name that is most like a word; empty if none is."""
     close = difflib.get_close_matches(word, known, n=1)
     return f"; did you mean '{close[0]}'?" if close else ""
 
@@ -126,7 +126,7 @@ def _expand(value: Any) -> Any:
     return expand_home(str(value)) if isinstance(value, str | Path) else value
 
 
-# Of fields that name a file or folder, if only sometimes.
+# For fields that may name a file or folder.
 PathText = typing.Annotated[str, pydantic.BeforeValidator(_expand)]
 FolderPath = typing.Annotated[Path, pydantic.BeforeValidator(_expand)]
 
@@ -169,7 +169,7 @@ def add_options(
     """Give ``parser`` one option for every field of the settings classes, grouped by class.
 
     Values stay text here: the settings class converts and checks them, so that a wrong value
-    is refused in the same words wherever it comes from.
+    gets the same message wherever it comes from.
     """
     for settings in classes:
         group = parser.add_argument_group((settings.__doc__ or "").splitlines()[0].rstrip("."))
@@ -236,7 +236,7 @@ def from_options(arguments: argparse.Namespace, settings: type[Checked]) -> Chec
 
 
 def this_python() -> str:
-    """How a person at this prompt calls the interpreter that runs the program."""
+    """How the user calls the running interpreter at the current prompt."""
     if (found := shutil.which("python")) and Path(found) == Path(sys.executable):
         return "python"
     running = Path(sys.executable)
@@ -245,7 +245,7 @@ def this_python() -> str:
 
 
 def command_of(module: str) -> str:
-    """How a person at this prompt runs a module of ours that is a command."""
+    """How the user runs one of our modules as a command at the current prompt."""
     return f"{this_python()} -m {module}"
 
 

@@ -11,15 +11,15 @@ TASK_NAMES: tuple[Task, ...] = ("sst", "para", "sts")
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """What is particular to one task.
+    """What distinguishes a task from the others.
 
     Attributes:
-        title: what a person calls the task.
+        title: the task's name in text.
         file_prefix: the start of the names of its files in the course layout.
         sentence_columns: one column for a single sentence, two for a pair.
         label_column: the column of the right answer; test files lack it.
         highest_label: the largest label allowed; None where the data decide (at least 1).
-        whole_labels: labels are whole numbers (classes), not a scale.
+        whole_labels: labels are whole numbers (classes), not on a scale.
         metric: the name of the task score.
         answer_column: the header of the answers in a predictions file, spelt as the course does.
         answer_prefix: the start of the names of its predictions files.

@@ -13,7 +13,7 @@ import safetensors
 import torch
 from torch import Tensor
 
-from .encoder import EncoderConfig
+from .encoder_config import EncoderConfig
 from .errors import InputError
 from .files import FindFile, check_content, read_json, text_of
 
@@ -22,15 +22,15 @@ log = logging.getLogger(__name__)
 # In the order in which transformers looks for them.
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 _INDEX = ".index.json"
-# Of other frameworks; asked for only where there are no weights.
+# Of other frameworks; looked for only if there are no weights.
 _OTHER_FILES = ("tf_model.h5", "flax_model.msgpack", "bert_model.ckpt.index")
 
 _FIRST = "embeddings.word_embeddings.weight"
-# What holds an encoder: a task's model, sentence-transformers.
+# What holds an encoder: a model for a task, or sentence-transformers.
 _HOLDERS = {"bert", "model", "encoder", "auto_model", "0"}
 # What wraps a module, anywhere: DataParallel, torch.compile, FSDP, activation checkpointing.
 _WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
-# Under these a training checkpoint holds the weights beside other things.
+# Keys under which a training checkpoint holds the weights beside other things.
 _STATES = ("state_dict", "model_state_dict", "model", "module")
 
 _SAVE_PLAIN = (
@@ -40,12 +40,12 @@ _SAVE_PLAIN = (
 
 
 def read_weights(name: str, find: FindFile, config: EncoderConfig) -> dict[str, np.ndarray]:
-    """Float32 arrays for the tensors of ``config``; a pooler that is missing is made up.
+    """Float32 arrays for the tensors of ``config``; a missing pooler is drawn at random.
 
     Args:
-        name: what the checkpoint is called.
-        find: where its files are.
-        config: the encoder's shape, its layers cut to what is kept.
+        name: the checkpoint's name, for messages.
+        find: finds its files.
+        config: the encoder's shape, with the number of layers that are kept.
 
     Raises:
         InputError: a file or tensor is missing, damaged, of another shape, or not finite.
@@ -72,7 +72,7 @@ def read_weights(name: str, find: FindFile, config: EncoderConfig) -> dict[str, 
 
 
 def normal(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """BERT's first values: normal with deviation 0.02."""
+    """BERT's initial values: normal with standard deviation 0.02."""
     return (0.02 * random.standard_normal(shape)).astype(np.float32)
 
 
@@ -113,7 +113,7 @@ def _checked(file: Path, name: str, tensor: Tensor, shape: tuple[int, ...]) -> n
     return array
 
 
-# Files. Each stored name leads to the file that holds the tensor, and to a way to read it.
+# Files. Each stored name maps to the file that holds the tensor and a function that reads it.
 
 Stored = dict[str, tuple[Path, Callable[[], Tensor]]]
 
@@ -127,7 +127,7 @@ def _open(name: str, find: FindFile) -> tuple[Path, Stored]:
     for other in _OTHER_FILES:
         if find(other):
             raise InputError(
-                f"encoder '{name}': its weights are in {other} alone, which is not of PyTorch; "
+                f"encoder '{name}': its weights are only in {other}, which is not a PyTorch file; "
                 f"take a checkpoint with {WEIGHT_FILES[0]}"
             )
     raise InputError(
@@ -148,12 +148,12 @@ def _open_file(path: Path) -> Stored:
 
 
 def _open_shards(index: Path, find: FindFile) -> Stored:
-    """Tensors of the files that an index names; each is opened when one of its is asked for."""
+    """Tensors of the files that an index names; a file is opened when one of its is read."""
     table = read_json(index).get("weight_map")
     if not isinstance(table, dict) or not all(isinstance(file, str) for file in table.values()):
         raise InputError(f"{index}: there is no weight_map that gives each tensor its file")
     for file in table.values():
-        # A name, as the index is a stranger's: no way out of the folder.
+        # Only a plain name: the index may come from anyone, and must not lead out of the folder.
         if not re.fullmatch(r"[\w-][\w.-]*\.(safetensors|bin)", file):
             raise InputError(f"{index}: '{file}' is not the name of a shard in its folder")
     opened: dict[str, Stored] = {}
@@ -177,7 +177,7 @@ def _open_shards(index: Path, find: FindFile) -> Stored:
 
 
 def _open_safetensors(path: Path) -> Stored:
-    # Kept open, so that only what is wanted of a large file is read.
+    # Kept open, so that only the needed part of a large file is read.
     file: Any = _in_safetensors(path, partial(safetensors.safe_open, path, framework="pt"))
 
     def read(stored: str) -> Tensor:
@@ -202,7 +202,7 @@ def _open_pickled(path: Path) -> Stored:
         with warnings.catch_warnings(action="ignore"):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged or hostile files raise many kinds
-        # In our words: torch's own advise to load the file all the same.
+        # In our words: torch's message advises to load the file anyway.
         found = re.search(r"Unsupported global: GLOBAL ([\w.]+)", str(error))
         if found:
             raise InputError(
@@ -222,9 +222,9 @@ def _open_pickled(path: Path) -> Stored:
 
 
 def _state_in(content: object) -> dict[str, Tensor]:
-    """The table of tensors in what was loaded: itself, or a part of a training checkpoint.
+    """The table of tensors in what was loaded: all of it, or a part of a training checkpoint.
 
-    The one that holds the word embeddings, as a checkpoint may keep other tensors at its top.
+    A table with the word embeddings comes first, as a checkpoint may keep other tensors at its top.
     """
     if not isinstance(content, dict):
         return {}
@@ -249,7 +249,7 @@ def _is_first(name: str) -> bool:
 
 
 def _plain_names(path: Path, stored: Iterable[str]) -> dict[str, list[str]]:
-    """Stored names by BertModel's, of older, of larger and of wrapped models too."""
+    """Stored names by BertModel's names, for older, larger and wrapped models too."""
     bare = {
         name: ".".join(part for part in name.split(".") if part not in _WRAPPERS) for name in stored
     }
@@ -265,12 +265,12 @@ def _plain_names(path: Path, stored: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _prefix(path: Path, names: list[str]) -> str:
-    """What stands before BertModel's names.
+    """The prefix before BertModel's names.
 
     Raises:
-        InputError: it is not known to mean nothing, or there are several.
+        InputError: it is not a known one, or there are several.
     """
-    # Each once: a tensor that is there twice is no second encoder.
+    # Each once: a tensor that is there twice is not a second encoder.
     found = list(dict.fromkeys(name.removesuffix(_FIRST) for name in names if _is_first(name)))
     known = [prefix for prefix in found if _HOLDERS.issuperset(prefix.split(".")[:-1])]
     if len(known) == 1:

@@ -1,7 +1,7 @@
 """BERT's tokenizer, as the files of a checkpoint describe it.
 
-The reading is that of ``transformers``: settings that ``tokenizer_config.json`` names hold for
-``vocab.txt`` and for ``tokenizer.json``. What no file names stays as ``tokenizer.json`` has it.
+The files are read as ``transformers`` reads them: settings in ``tokenizer_config.json`` apply to
+``vocab.txt`` and to ``tokenizer.json``. What it leaves open stays as ``tokenizer.json`` has it.
 """
 
 import unicodedata
@@ -37,7 +37,7 @@ from .tokenizer_files import (
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt")
 
 _ONE_TOKENIZER = "take all files from one tokenizer"
-# Texts that a normalizer leaves as they are only where it does not do what the setting is about.
+# Texts that a normalizer leaves unchanged only if it does not do what the setting is about.
 _PROBES = {"do_lower_case": "A", "strip_accents": "é", "tokenize_chinese_chars": "x漢y"}
 
 
@@ -45,13 +45,13 @@ def read_tokenizer(name: str, find: FindFile, rows: int) -> Tokenizer:
     """The tokenizer of a checkpoint; it neither truncates nor pads.
 
     Args:
-        name: what the checkpoint is called.
-        find: where its files are.
-        rows: tokens that the encoder knows. A special token that the files name without a number
-            gets the next one, or is left out where the encoder has no row for it.
+        name: the checkpoint's name, for messages.
+        find: finds its files.
+        rows: number of tokens that the encoder knows. A special token that the files name without
+            a number gets the next one, or is left out if the encoder has no row for it.
 
     Raises:
-        InputError: a file is missing or damaged, or it is not a tokenizer that is read here.
+        InputError: a file is missing or damaged, or the kind of tokenizer is not supported.
     """
     settings = read_settings(find)
     class_name = check_class(find, settings)
@@ -80,26 +80,26 @@ def read_tokenizer(name: str, find: FindFile, rows: int) -> Tokenizer:
             "the encoder there"
         )
     model = tokenizer.model
-    # As an added token it would be of no use: the model looks for it among its own.
+    # An added token would not help: the model looks for it among its own words.
     if isinstance(model, models.WordPiece) and model.token_to_id(model.unk_token) is None:
         raise InputError(f"{path}: the vocabulary has no {model.unk_token}")
     if not is_general or _frame(tokenizer) is None:
         _set_frame(str(path), tokenizer, *(name_of(settings, kind) for kind in ("cls", "sep")))
-    # A checkpoint's own cutting and padding, such as MiniLM's to 128, is not for packed tokens.
+    # A checkpoint's own truncation and padding, such as MiniLM's to 128, is not for packed tokens.
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
 
 
 def wordpiece(where: str, vocabulary: dict[str, int]) -> Tokenizer:
-    """BERT's tokenizer over a vocabulary with the usual settings."""
+    """BERT's tokenizer with the default settings, for a vocabulary."""
     tokenizer = _from_vocabulary(where, vocabulary, {}, [], {}, len(vocabulary))
     _set_frame(where, tokenizer, "[CLS]", "[SEP]")
     return tokenizer
 
 
 def check_row(name: str, token: str, number: int, rows: int) -> None:
-    """InputError where an encoder has no row for the number of a token."""
+    """Raise InputError if an encoder has no row for the number of a token."""
     if number >= rows:
         raise InputError(
             f"encoder '{name}': the tokenizer knows {number + 1} tokens, the last '{token}', but "
@@ -108,7 +108,7 @@ def check_row(name: str, token: str, number: int, rows: int) -> None:
 
 
 def frame_ids(tokenizer: Tokenizer) -> tuple[int, int]:
-    """The numbers of the tokens before and after a sentence: [CLS] and [SEP], however named.
+    """The numbers of the tokens before and after a sentence: [CLS] and [SEP] under any name.
 
     Raises:
         InputError: there are no such tokens.
@@ -123,8 +123,8 @@ def frame_ids(tokenizer: Tokenizer) -> tuple[int, int]:
 
 
 def _frame(tokenizer: Tokenizer) -> tuple[int, int] | None:
-    """The token that the tokenizer puts before a sentence and the one after it, if it does."""
-    # Of a copy, as a tokenizer that pads would add more.
+    """The tokens that the tokenizer puts before and after a sentence, if it does."""
+    # Of a copy, as padding would add more tokens.
     copy = Tokenizer.from_str(tokenizer.to_str())
     copy.no_truncation()
     copy.no_padding()
@@ -133,7 +133,7 @@ def _frame(tokenizer: Tokenizer) -> tuple[int, int] | None:
 
 
 def special_names(tokenizer: Tokenizer) -> dict[str, str]:
-    """What tokenizer_config.json calls BERT's special tokens, for a tokenizer that has them."""
+    """BERT's special tokens by their names in tokenizer_config.json, if the tokenizer has them."""
     names = {f"{kind}_token": f"[{kind.upper()}]" for kind in KINDS}
     for kind, number in zip(("cls", "sep"), frame_ids(tokenizer), strict=True):
         names[f"{kind}_token"] = tokenizer.id_to_token(number) or names[f"{kind}_token"]
@@ -179,10 +179,10 @@ def _from_vocabulary(
         if name_of(settings, kind) not in numbers:
             raise InputError(f"{where}: the vocabulary has no {name_of(settings, kind)}")
     unknown = name_of(settings, "unk")
-    # Tokens are added behind the model's words, or they would be pieces of other words. Only the
-    # unknown token must be the model's own.
+    # Tokens are added after the model's words, or they would be pieces of other words. Only the
+    # unknown token must be one of the model's words.
     end = 1 + max([numbers[unknown], *words.values()])
-    # The library numbers by count, so free numbers get texts: no word has a blank in it.
+    # The library numbers by count, so free numbers get a text with a blank, which no word has.
     vocabulary = {texts.get(number, f" {number}"): number for number in range(end)}
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=unknown))
     tokenizer.normalizer = normalizers.BertNormalizer(
@@ -195,7 +195,7 @@ def _from_vocabulary(
     tokenizer.add_tokens([token for text, token in tokens.items() if numbers[text] < end])
     tokenizer.add_tokens(
         [
-            # U+FFFF is no character, so no text has it.
+            # U+FFFF is not a character, so no text contains it.
             tokens.get(texts.get(number, ""), AddedToken(f"\uffff{number}", normalized=False))
             for number in range(end, max(texts) + 1)
         ]
@@ -207,14 +207,14 @@ def _load_json(path: Path) -> Tokenizer:
     check_content(path)
     try:
         return Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises nothing more special
+    except Exception as error:  # the library raises nothing more specific
         raise InputError(f"{path}: not a tokenizer ({error})") from None
 
 
 def _apply_settings(
     path: Path, tokenizer: Tokenizer, settings: dict[str, Any], class_name: str | None
 ) -> None:
-    """What the settings name holds; what they leave open stays as tokenizer.json has it."""
+    """Apply the settings; what they leave open stays as tokenizer.json has it."""
     model = tokenizer.model
     if class_name and not isinstance(model, models.WordPiece):
         raise InputError(
@@ -232,7 +232,7 @@ def _apply_settings(
         for key, value in asked.items():
             setattr(part, NORMALIZING[key], value)
     tokenizer.normalizer = normalizer
-    # One made of other parts says in its own words what it does.
+    # A normalizer made of other parts has no such settings, so its result is checked.
     for key, value in asked.items():
         normal = unicodedata.normalize("NFC", normalizer.normalize_str(_PROBES[key]))
         if value is not None and value != (_PROBES[key] not in normal):
@@ -274,7 +274,7 @@ def _add_numbered(path: Path, tokenizer: Tokenizer, numbered: dict[int, AddedTok
 
 
 def _set_frame(where: str, tokenizer: Tokenizer, cls: str, sep: str) -> None:
-    """Put [CLS] before and [SEP] after a sentence, unless the tokenizer does so."""
+    """Make the tokenizer put [CLS] before and [SEP] after a sentence, unless it does so already."""
     numbers = []
     for token in (cls, sep):
         number = tokenizer.token_to_id(token)

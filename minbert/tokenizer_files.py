@@ -1,6 +1,6 @@
 """What the files of a checkpoint say about its tokenizer: settings, classes, tokens and words.
 
-Each function raises InputError for a file that is damaged or says what is not followed here.
+Each function raises InputError for a file that is damaged or asks for what is not supported.
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ from tokenizers import AddedToken
 from .errors import InputError
 from .files import FindFile, check_content, read_json
 
-# Classes of transformers that are BertTokenizer, without or with "Fast" behind.
+# Classes of transformers that equal BertTokenizer, with or without "Fast" at the end.
 BERT_CLASSES = (
     "BertTokenizer",
     "ConvBertTokenizer",
@@ -24,7 +24,7 @@ GENERAL_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")
 
 KINDS = ("unk", "sep", "pad", "cls", "mask")
 SETTINGS_FILE = "tokenizer_config.json"
-# Settings of BertTokenizer, and what they are called in BertNormalizer.
+# Settings of BertTokenizer, and their names in BertNormalizer.
 NORMALIZING = {
     "do_lower_case": "lowercase",
     "strip_accents": "strip_accents",
@@ -33,7 +33,7 @@ NORMALIZING = {
 
 
 def read_settings(find: FindFile) -> dict[str, Any]:
-    """tokenizer_config.json, with special_tokens_map.json where that is still read."""
+    """tokenizer_config.json, with special_tokens_map.json if that is still read."""
     settings_file = find(SETTINGS_FILE)
     settings = read_json(settings_file) if settings_file else {}
     if "added_tokens_decoder" not in settings and (path := find("special_tokens_map.json")):
@@ -48,7 +48,7 @@ def read_settings(find: FindFile) -> dict[str, Any]:
 
 
 def _check_splitting(where: str, settings: dict[str, Any]) -> None:
-    """Refuse what transformers' tokenizers of today ignore and older ones did not."""
+    """Refuse settings that today's transformers ignores and older versions did not."""
     if settings.get("do_basic_tokenize") is False:
         raise InputError(
             f"{where}: do_basic_tokenize false is not supported; remove it to read the words as "
@@ -66,9 +66,9 @@ def _check_splitting(where: str, settings: dict[str, Any]) -> None:
 
 
 def check_class(find: FindFile, settings: dict[str, Any]) -> str | None:
-    """The tokenizer's class, where the files name it; InputError for one that is not BERT's."""
+    """The tokenizer's class, if the files name it; InputError for one that is not BERT's."""
     found = [(path, settings) for path in [find(SETTINGS_FILE)] if path]
-    # Checkpoints of before tokenizer_config.json name their tokenizer in config.json.
+    # Checkpoints older than tokenizer_config.json name their tokenizer in config.json.
     found += [(path, read_json(path)) for path in [find("config.json")] if path]
     for path, content in found:
         name = content.get("tokenizer_class")
@@ -87,7 +87,7 @@ def check_class(find: FindFile, settings: dict[str, Any]) -> str | None:
         known = (*GENERAL_CLASSES, *BERT_CLASSES, *(f"{known}Fast" for known in BERT_CLASSES))
         if name not in known:
             raise _not_bert(path, f"tokenizer_class {name}")
-        # As in transformers, the class in config.json counts only where the other names none.
+        # As in transformers, the class in config.json counts only if the other names none.
         return str(name)
     return None
 
@@ -136,7 +136,7 @@ def _added_tokens_json(path: Path, special: set[str]) -> list[tuple[int, AddedTo
         try:
             listed.append((number, as_added({"content": text, **flags})))
         except ValueError:
-            raise InputError(f"{path}: {text!r} is no text of a token; remove it") from None
+            raise InputError(f"{path}: {text!r} cannot be the text of a token; remove it") from None
     return listed
 
 
@@ -150,12 +150,12 @@ def _added_tokens_decoder(where: str, content: Any) -> list[tuple[int, AddedToke
 
 
 def as_added(token: Any) -> AddedToken:
-    """A token of a file: a text, which is special, or an object that says what it is.
+    """A token in a file: a text, which makes it special, or an object with text and flags.
 
     Raises:
         KeyError: there is no text.
         TypeError: text or flags are of another type.
-        ValueError: the text is empty, or no Unicode.
+        ValueError: the text is empty, or not valid Unicode.
     """
     if isinstance(token, str):
         token = {"content": token, "special": True}
@@ -170,7 +170,7 @@ def _text_of(token: Any) -> str:
 
 
 def name_of(settings: dict[str, Any], kind: str) -> str:
-    """The text of a token without which there is no BERT: unk, cls or sep."""
+    """The text of a token that every BERT needs: unk, cls or sep."""
     return _text_of(settings.get(f"{kind}_token") or "") or f"[{kind.upper()}]"
 
 
@@ -197,16 +197,16 @@ def named_tokens(settings: dict[str, Any]) -> list[AddedToken]:
 
 
 def read_vocabulary(path: Path) -> dict[str, int]:
-    """One token a line: its number is that of the line, and of a token given twice the last.
+    """One token per line: its number is that of the line, the last one if it occurs twice.
 
-    Only a line feed ends a line: other characters at which texts are split are tokens.
+    Only a line feed ends a line: other separators of lines are tokens.
     """
     check_content(path)
     try:
         lines = path.read_bytes().decode("utf-8-sig").split("\n")
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not readable as text ({error})") from None
-    # As in transformers, blanks behind a token are none of it, the \r of Windows among them.
+    # As in transformers, white space after a token is dropped, such as the \r of Windows.
     stripped = (line.rstrip() for line in lines)
     vocabulary = {token: number for number, token in enumerate(stripped) if token}
     for mark, maker in (("▁", "SentencePiece"), ("Ġ", "byte-level BPE")):

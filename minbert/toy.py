@@ -1,6 +1,6 @@
-"""The generated data set behind the first run and the tests: its own small grammar and words.
+"""The generated data set for the first run and the tests: a small grammar with its own words.
 
-It is made to resemble the real tasks in what is hard about them. Sentiment turns on negation,
+It resembles the real tasks in what makes them hard. Sentiment turns on negation,
 intensifiers and concessions; pairs that say the same share few words, and pairs that share most
 words may differ in who did what to whom; and some labels are noise, as people's are.
 """
@@ -134,7 +134,7 @@ def _judgement(value: int, generator: random.Random) -> str:
     return form.format(subject=generator.choice(_SUBJECTS), opinion=opinion)
 
 
-# Pairs: small events, worded in several ways. A slash parts the words for one and the same thing.
+# Pairs: small events, worded in several ways. A slash separates words for the same thing.
 
 _PEOPLE = _words(
     "doctor/physician child/kid lawyer/attorney farmer/grower teacher/instructor "
@@ -179,7 +179,7 @@ class _Event:
         return self.deed in _DEEDS_TO_PEOPLE
 
 
-# What each part of an event counts for in the similarity of two.
+# The share of each part of an event in the similarity of two.
 _SHARES = {"agent": 0.25, "deed": 0.3, "target": 0.25, "place": 0.2}
 
 
@@ -196,7 +196,7 @@ def _event(generator: random.Random) -> _Event:
 
 
 def _changed(event: _Event, part: str, generator: random.Random) -> _Event:
-    """The same event but for one part."""
+    """The same event with one part changed."""
     choices = {
         "agent": _PEOPLE,
         "deed": _DEEDS_TO_PEOPLE if event.among_people else _DEEDS_TO_THINGS,
@@ -237,7 +237,7 @@ def _paraphrase(generator: random.Random) -> _Example:
 
 
 def _look_alike(event: _Event, generator: random.Random) -> _Event:
-    """Another event, in which much is the same."""
+    """Another event that shares much with this one."""
     turn = generator.random()
     if turn < 0.1 and event.among_people:
         return replace(event, agent=event.target, target=event.agent)

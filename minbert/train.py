@@ -1,14 +1,10 @@
-"""Trainer: trains one configuration and gives a Report after each dev evaluation."""
+"""Trainer: trains one configuration and yields a Report at each dev evaluation."""
 
-import ctypes
 import hashlib
 import math
-import platform
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import cache, partial
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +13,26 @@ import torch
 
 from .batching import Packed, move, pack_sentences
 from .config import Backend, TrainConfig
-from .data import Dataset, Split
 from .encoder import Encoder
 from .errors import InputError
 from .evaluate import autocast, embed_sentences, evaluate
+from .examples import Dataset, Split
 from .hub import Pretrained
 from .linear import check_backend, fastest_backend, use_backend
 from .model import MultitaskModel
 from .negatives import NegativePairs
 from .optim import make_optimizer, schedule_factor
 from .output import counted
+from .process import prepare_process
+from .random_state import RandomState
 from .report import Report
 from .sampling import batch_rows, generator, steps_per_epoch, task_order
 from .tasks import TASKS, Task
 from .weights import kept_index, weighted_score
 
-# Of glibc's malloc.h.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-
 
 class DivergedError(Exception):
-    """Training arrived at numbers that are not finite; the message says where."""
+    """Training produced numbers that are not finite; the message says where."""
 
 
 class Trainer:
@@ -50,14 +45,14 @@ class Trainer:
         config: what to train.
         dataset: all its tasks are scored; those in ``config.train_tasks`` are trained on.
         pretrained: the encoder to start from.
-        device: where to train; by default CUDA if there is any, else the CPU.
-        micro_batch: most examples at once; a larger batch is put together from several, with the
-            same gradient but other dropout masks. By default a whole batch.
-        kept: folder of this machine where trainers keep for each other what takes long and depends
-            on encoder and data alone: which sentences are near each other, for hard negatives.
+        device: where to train; by default CUDA if available, otherwise the CPU.
+        micro_batch: largest number of examples at once; a larger batch is split into several, with
+            the same gradient but other dropout masks. By default a whole batch.
+        kept: folder on this machine where trainers share what takes long to compute and depends
+            only on encoder and data: which sentences are near each other, for hard negatives.
 
     Attributes:
-        linear: what multiplies the matrices of linear layers on a CPU.
+        linear: the library for matrix products in linear layers on a CPU.
         answers: dev answers (examples,) of each task at the last report.
 
     Raises:
@@ -73,55 +68,20 @@ class Trainer:
         micro_batch: int | None = None,
         kept: Path | None = None,
     ):
+        _check_fits(config, dataset, pretrained)
         self.config = config
         self.dataset = dataset
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        missing = [task for task in config.train_tasks if task not in dataset.tasks]
-        if missing:
-            raise InputError(
-                f"train_tasks: the data have no {missing[0]}; they have: {', '.join(dataset.tasks)}"
-            )
-        has_pairs = any(TASKS[task].is_pair for task in dataset.tasks)
-        if config.pair_encoding == "joint" and has_pairs and pretrained.config.segments < 2:
-            raise InputError(
-                f"pair_encoding: encoder '{pretrained.name}' knows one segment only and cannot "
-                "encode pairs jointly; take separate"
-            )
-        for name, weights, tasks in (
-            ("loss_weights", config.loss_weights, config.train_tasks),
-            ("keep_weights", config.weights_to_keep_by, dataset.tasks),
-            ("objective", config.objective, dataset.tasks),
-        ):
-            if sum(map(weights.of, tasks)) == 0:
-                raise InputError(f"{name}: {weights} gives no weight to any of: {', '.join(tasks)}")
-
-        _prepare(self.device.type)
-        self._chance: dict[str, torch.Tensor] = {}
-        self._draws_now = False
-        with self._own_chance():
-            torch.manual_seed(config.seed)
+        self._micro_batch = micro_batch or config.batch_size
+        prepare_process(self.device.type)
+        self._random = RandomState(config.seed, self.device)
+        with self._random.in_use():
             self._make_model(pretrained)
-
-        self._train = {task: dataset.splits[task]["train"] for task in config.train_tasks}
-        self._negatives = self._make_negatives(pretrained, kept)
-        self._sizes = {task: len(split) for task, split in self._train.items()}
-        if self._negatives is not None:
-            self._sizes["sts"] += self._negatives.count
-        self._loss_weights = config.loss_weights.normalised(
-            len(config.train_tasks), config.train_tasks
-        )
-        self.steps_per_epoch = steps_per_epoch(self._sizes, config.batch_size)
-        if self.steps_per_epoch < config.reports_per_epoch:
-            raise InputError(
-                f"reports_per_epoch: an epoch has only "
-                f"{counted(self.steps_per_epoch, 'step')}, "
-                f"too few for {counted(config.reports_per_epoch, 'report')}"
-            )
-        self.steps = config.epochs * self.steps_per_epoch
+        self._choose_examples(pretrained, kept)
+        self._plan_steps()
         self.step = 0
         self.reports: list[Report] = []
         self.answers: dict[Task, np.ndarray] = {}
-        self._micro_batch = micro_batch or config.batch_size
         self._examples = 0
         self._negatives_seen = 0
         self._start_epoch(0)
@@ -138,7 +98,7 @@ class Trainer:
 
     @property
     def tokens_per_second(self) -> float:
-        """Training tokens a second since the last report."""
+        """Training tokens per second since the last report."""
         return self._tokens / self._seconds if self._seconds else 0.0
 
     @property
@@ -159,7 +119,7 @@ class Trainer:
         if self.finished:
             raise RuntimeError("all epochs are trained")
         goal = self._step_of_report(len(self.reports) + 1)
-        with self._own_chance():
+        with self._random.in_use():
             while self.step < goal:
                 self._train_step()
                 if on_step is not None:
@@ -170,12 +130,12 @@ class Trainer:
         return report
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the rest of the run depends on, as tensors and plain values."""
+        """Everything that the rest of the run depends on, as tensors and plain values."""
         return {
             "config": self.config.model_dump_json(),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "chance": self._chance_now(),
+            "chance": self._random.state_dict(),
             "linear": self.linear,
             "step": self.step,
             "examples": self._examples,
@@ -191,17 +151,17 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state of a trainer of the same configuration, data and encoder.
+        """Continue from the state of a trainer of the same configuration, data and encoder.
 
         Raises:
             InputError: the state is of another configuration.
         """
         if TrainConfig.model_validate_json(state["config"]) != self.config:
-            raise InputError("the saved state is of another configuration; train anew")
+            raise InputError("the saved state is of another configuration; train again")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self._chance = dict(state["chance"])
-        # What began with one back-end goes on with it, so that a break changes no bit.
+        self._random.load_state_dict(state["chance"])
+        # A run keeps its back-end, so that an interruption changes no bit.
         self._use_backend(check_backend(state.get("linear", "blas")))
         self.step = state["step"]
         self._examples = state["examples"]
@@ -232,33 +192,24 @@ class Trainer:
         self.linear = backend
         use_backend(self.model, backend)
 
-    @contextmanager
-    def _own_chance(self) -> Iterator[None]:
-        """Draw from this trainer's own random state, and leave the process's as it was.
+    def _choose_examples(self, pretrained: Pretrained, kept: Path | None) -> None:
+        """The examples and negatives of each task trained on, and the weight of its loss."""
+        tasks = self.config.train_tasks
+        self._loss_weights = self.config.loss_weights.normalised(len(tasks), tasks)
+        self._train = {task: self.dataset.splits[task]["train"] for task in tasks}
+        self._negatives = self._make_negatives(pretrained, kept)
+        self._sizes = {task: len(split) for task, split in self._train.items()}
+        if self._negatives is not None:
+            self._sizes["sts"] += self._negatives.count
 
-        So what else is trained in the process, before or in between, changes nothing.
-        """
-        on_cuda = self.device.type == "cuda"
-        with torch.random.fork_rng([self.device] if on_cuda else []):
-            if self._chance:
-                torch.set_rng_state(self._chance["cpu"].cpu())
-            if on_cuda and "cuda" in self._chance:
-                torch.cuda.set_rng_state(self._chance["cuda"].cpu(), self.device)
-            self._draws_now = True
-            try:
-                yield
-            finally:
-                self._chance = self._chance_now()
-                self._draws_now = False
-
-    def _chance_now(self) -> dict[str, torch.Tensor]:
-        """This trainer's random state, also while it draws from it."""
-        if not self._draws_now:
-            return self._chance
-        chance = {"cpu": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            chance["cuda"] = torch.cuda.get_rng_state(self.device)
-        return chance
+    def _plan_steps(self) -> None:
+        self.steps_per_epoch = steps_per_epoch(self._sizes, self.config.batch_size)
+        if self.steps_per_epoch < self.config.reports_per_epoch:
+            raise InputError(
+                f"reports_per_epoch: an epoch has only {counted(self.steps_per_epoch, 'step')}, "
+                f"too few for {counted(self.config.reports_per_epoch, 'report')}"
+            )
+        self.steps = self.config.epochs * self.steps_per_epoch
 
     def _make_negatives(self, pretrained: Pretrained, kept: Path | None) -> NegativePairs | None:
         config = self.config
@@ -274,9 +225,9 @@ class Trainer:
         return NegativePairs(split, config.negatives, embed, kept)
 
     def _hash_of_embeddings(self, pretrained: Pretrained, split: Split) -> str:
-        """Of all that the bits of the untrained encoder's vectors of a split depend on.
+        """A hash of all that the untrained encoder's vectors of a split depend on, to the last bit.
 
-        Who computes matters too: sums in another order differ in their last bits.
+        The hardware and the threads count too: sums in another order differ in their last bits.
         """
         on_cuda = self.device.type == "cuda"
         card = torch.cuda.get_device_name(self.device) if on_cuda else None
@@ -312,7 +263,7 @@ class Trainer:
             self._drawn = self._negatives.draw(generator(self.config.seed, 2, epoch))
 
     def _start_interval(self) -> None:
-        """Forget what has been added up since the last report."""
+        """Reset the sums since the last report."""
         zero = torch.zeros((), device=self.device)
         self._losses = {task: zero.clone() for task in self._sizes}
         self._batches = dict.fromkeys(self._sizes, 0)
@@ -422,35 +373,23 @@ class Trainer:
         )
 
 
-@cache  # once a process
-def _prepare(device: str) -> None:
-    """Set what concerns the whole process."""
-    if device == "cuda":
-        # It makes a plan for every new shape, for up to a second, and ours change with each batch.
-        torch.backends.cuda.enable_cudnn_sdp(False)
-    if device == "cpu":
-        _keep_freed_memory()
-
-
-def _keep_freed_memory() -> None:
-    """Let the C library keep the large blocks that are freed, for the next step to use.
-
-    By default glibc hands them back, and every step waits for the system to clear tens of
-    megabytes again, most of all for the gradient of the word embeddings. Elsewhere than on Linux
-    with glibc nothing is done.
-    """
-    if not _has_glibc():
-        return
-    one_gigabyte = 1 << 30
-    for parameter in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
-        ctypes.CDLL(None).mallopt(parameter, one_gigabyte)
-
-
-def release_freed_memory() -> None:
-    """Hand back what was kept, after what is done once a report and takes more than a step."""
-    if _has_glibc():
-        ctypes.CDLL(None).malloc_trim(0)
-
-
-def _has_glibc() -> bool:
-    return sys.platform == "linux" and platform.libc_ver()[0] == "glibc"
+def _check_fits(config: TrainConfig, dataset: Dataset, pretrained: Pretrained) -> None:
+    """Raise InputError where the data or the encoder lack what the configuration needs."""
+    missing = [task for task in config.train_tasks if task not in dataset.tasks]
+    if missing:
+        raise InputError(
+            f"train_tasks: the data have no {missing[0]}; they have: {', '.join(dataset.tasks)}"
+        )
+    has_pairs = any(TASKS[task].is_pair for task in dataset.tasks)
+    if config.pair_encoding == "joint" and has_pairs and pretrained.config.segments < 2:
+        raise InputError(
+            f"pair_encoding: encoder '{pretrained.name}' knows one segment only and cannot "
+            "encode pairs jointly; take separate"
+        )
+    for name, weights, tasks in (
+        ("loss_weights", config.loss_weights, config.train_tasks),
+        ("keep_weights", config.weights_to_keep_by, dataset.tasks),
+        ("objective", config.objective, dataset.tasks),
+    ):
+        if sum(map(weights.of, tasks)) == 0:
+            raise InputError(f"{name}: {weights} gives no weight to any of: {', '.join(tasks)}")

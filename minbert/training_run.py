@@ -1,9 +1,9 @@
-"""A training run in a folder: started, interrupted, gone on with, finished.
+"""A training run in a folder: started, interrupted, resumed, finished.
 
 The folder holds the saved model that the run keeps (see checkpoint.py) and
 
-    run.json       RunSettings: what was asked for
-    reports.jsonl  one Report a line
+    run.json       RunSettings: the settings of the run
+    reports.jsonl  one Report per line
     state.pt       the trainer's state, until the run is finished
 """
 
@@ -22,11 +22,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from .checkpoint import ModelInfo, load_state, save_model, save_state, write_whole
+from .card import ModelInfo
+from .checkpoint import load_state, save_model, save_state
 from .config import InputSettings, TrainConfig, recipe
-from .data import Dataset, load_dataset
+from .data import load_dataset
 from .errors import InputError
 from .evaluate import evaluate_command
+from .examples import Dataset
+from .files import write_whole
 from .hub import Pretrained, load_pretrained
 from .output import counted
 from .positions import check_positions
@@ -48,7 +51,7 @@ _RUN, _REPORTS, _STATE = "run.json", "reports.jsonl", "state.pt"
 
 
 class RunSettings(Settings):
-    """What a run was asked for."""
+    """The settings of a run."""
 
     recipe: str
     inputs: InputSettings
@@ -61,11 +64,11 @@ class TrainOptions(Settings):
     out: FolderPath
     """folder for the model that the run keeps"""
     recipe: str = "strong"
-    """what is not given otherwise: strong, paper or paper-weighted"""
+    """settings to start from: strong, paper or paper-weighted"""
     resume: bool = False
-    """go on with the interrupted run in --out; other options may be left out"""
+    """resume the interrupted run in --out; other options may be left out"""
     device: str | None = None
-    """cpu or cuda (default: cuda where there is one)"""
+    """cpu or cuda (default: cuda if available)"""
 
 
 class _InterruptedError(Exception):
@@ -77,7 +80,7 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
 
 
 def pick_device(name: str | None) -> torch.device:
-    """The device called ``name``; by default CUDA where there is any.
+    """The device called ``name``; by default CUDA if available.
 
     Raises:
         InputError: there is no such device here.
@@ -112,7 +115,7 @@ def train(arguments: argparse.Namespace) -> int:
     except _InterruptedError:
         folder.save(trainer)
         console.print(
-            f"Stopped at step {trainer.step} of {trainer.steps}. To go on:\n"
+            f"Stopped at step {trainer.step} of {trainer.steps}. To resume:\n"
             f"  {command_of('minbert')} train --resume --out {shlex.quote(str(options.out))}",
             highlight=False,
             soft_wrap=True,
@@ -127,7 +130,7 @@ def train(arguments: argparse.Namespace) -> int:
 
 
 def _settle(options: TrainOptions, arguments: argparse.Namespace) -> RunSettings:
-    """What to run: as asked; with ``--resume`` as recorded, which nothing given may contradict."""
+    """The settings of the run: as given, or with ``--resume`` as recorded and not contradicted."""
     asked_inputs, asked_config = given(arguments, InputSettings), given(arguments, TrainConfig)
     path = options.out / _RUN
     if not options.resume:
@@ -140,16 +143,16 @@ def _settle(options: TrainOptions, arguments: argparse.Namespace) -> RunSettings
         config = TrainConfig.check(changed, as_options=True)
         return RunSettings(recipe=options.recipe, inputs=inputs, config=config)
     if not path.is_file():
-        raise InputError(f"{options.out} holds no run to go on with (there is no {_RUN} in it)")
+        raise InputError(f"{options.out} holds no run to resume (there is no {_RUN} in it)")
     if (options.out / _REPORTS).is_file() and not (options.out / _STATE).exists():
         raise InputError(
-            f"the training in {options.out} is finished, so there is nothing to go on with; use "
-            "the model, or train anew with another --out and the --epochs that you want"
+            f"the training in {options.out} is finished, so there is nothing to resume; use the "
+            "model, or train again with another --out and the --epochs that you want"
         )
     try:
         run = RunSettings.model_validate_json(path.read_bytes())
     except ValueError:
-        raise InputError(f"{path} is damaged; train anew in another folder") from None
+        raise InputError(f"{path} is damaged; train again in another folder") from None
     for recorded, asked in ((run.inputs, asked_inputs), (run.config, asked_config)):
         now = type(recorded).check({**recorded.model_dump(), **asked}, as_options=True)
         for name, value in now:
@@ -157,7 +160,7 @@ def _settle(options: TrainOptions, arguments: argparse.Namespace) -> RunSettings
             if value != before:
                 raise InputError(
                     f"{option_of(name)}: the run in {options.out} has {as_text(before)}, not "
-                    f"{as_text(value)}; leave the option out, or train anew with another --out"
+                    f"{as_text(value)}; leave the option out, or train again with another --out"
                 )
     return run
 
@@ -180,7 +183,7 @@ class _RunFolder:
 
     def restore(self, trainer: Trainer) -> None:
         trainer.load_state_dict(load_state(self.path / _STATE))
-        # The state is saved before the model: a run cut off between the two lacks the model.
+        # The state is saved before the model: a run interrupted in between lacks the model.
         if trainer.at_report and trainer.reports[-1].kept:
             self._save_model(trainer)
 
@@ -191,7 +194,7 @@ class _RunFolder:
         write_whole(self.path / _REPORTS, lines.encode())
 
     def save_report(self, trainer: Trainer, report: Report) -> None:
-        """Save what follows a report: the state, and the model where the run keeps it."""
+        """Save the state after a report, and the model if the run keeps it."""
         self.save(trainer)
         if report.kept:
             self._save_model(trainer)
@@ -214,7 +217,7 @@ class _RunFolder:
 
 @contextmanager
 def _interruptible() -> Iterator[list[bool]]:
-    """Ctrl-C is noted for the end of the running step; a second one ends the program at once."""
+    """Note Ctrl-C for the end of the running step; a second one ends the program at once."""
     asked: list[bool] = []
 
     def note(number: int, _frame: FrameType | None) -> None:

@@ -23,7 +23,7 @@ class Weights(NamedTuple):
         """The weights of ``tasks``, scaled to add up to ``total``.
 
         Raises:
-            ValueError: all of ``tasks`` weigh nothing.
+            ValueError: the weights of all ``tasks`` are 0.
         """
         in_all = sum(self.of(task) for task in tasks)
         if in_all <= 0:
@@ -48,13 +48,13 @@ def kept_index(
 ) -> int:
     """Index of the report whose checkpoint ``rule`` keeps, given the dev scores of all reports.
 
-    - ``any_task``: the report's rule (section 4.1): a checkpoint replaces the kept one when at
+    - ``any_task``: the paper's rule (section 4.1): a checkpoint replaces the kept one when at
       least one task scores higher than it does there.
     - ``weighted``: the highest score under ``keep_weights`` (section 4.5).
     - ``objective``: the highest score under ``objective``.
     - ``last``: the last.
 
-    Of equal checkpoints the first is kept.
+    The first of equal checkpoints is kept.
     """
     if not history:
         raise ValueError("no report to keep")

@@ -12,7 +12,7 @@ from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 
-from minbert.data import Dataset
+from minbert.examples import Dataset
 from minbert.tasks import TASK_NAMES, Task
 
 from .directory import Directory

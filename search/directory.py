@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from minbert.errors import InputError
+from minbert.errors import InputError, first_line
+from minbert.files import write_whole
 
 _SECONDS_TO_CONNECT = 5
 # Without a single byte.
@@ -117,25 +118,16 @@ class LocalDirectory(Directory):
 
     def write(self, name: str, content: bytes) -> None:
         path = self.path / name
-        # Attempts of several workers of this machine may write at once; none follows a link.
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            for may_be_removed in (True, False):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                try:
-                    temporary.unlink(missing_ok=True)
-                    with temporary.open("xb") as file:
-                        file.write(content)
-                    break
-                except FileNotFoundError:
-                    # Removed as empty in between, by the driver.
-                    if not may_be_removed:
-                        raise
-            temporary.replace(path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise
+        for may_be_removed in (True, False):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                # Not waiting for the disk, so that a report costs little.
+                write_whole(path, content, sync=False)
+                return
+            except FileNotFoundError:
+                # Removed as empty in between, by the driver.
+                if not may_be_removed:
+                    raise
 
     def files(self) -> list[str]:
         return [
@@ -214,7 +206,7 @@ class ObjectDirectory(Directory):
                 allow_delayed_open=True,
             )
         except (pyarrow.ArrowException, OSError, ValueError) as error:
-            raise InputError(f"{self.where}: {_first_line(error)}") from None
+            raise InputError(f"{self.where}: {first_line(error)}") from None
         self.address = f"{self.where}?{urlencode(options)}" if options else self.where
 
     def __truediv__(self, name: str) -> "ObjectDirectory":
@@ -252,8 +244,3 @@ class ObjectDirectory(Directory):
         elif kind == self._fs.FileType.Directory:
             with contextlib.suppress(FileNotFoundError):
                 self._system.delete_dir(path)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from minbert.config import InputSettings
-from minbert.data import Dataset, load_dataset
+from minbert.data import load_dataset
+from minbert.examples import Dataset
 from minbert.hub import Pretrained, load_pretrained
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from minbert.data import Dataset
+from minbert.examples import Dataset
 from minbert.settings import Settings, command_of
 
 from .addresses import without_password

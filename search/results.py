@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from minbert.checkpoint import write_whole
+from minbert.files import write_whole
 from minbert.tasks import TASK_NAMES
 
 from .record import GREEK, SearchRecord, TrialRecord

@@ -8,13 +8,13 @@ import contextlib
 import datetime
 import itertools
 import json
-import os
 import shutil
 import sqlite3
 import time
 from pathlib import Path
 
 from minbert.errors import InputError
+from minbert.files import temporary_beside
 from minbert.report import Report
 
 from .record import TrialRecord
@@ -58,9 +58,7 @@ class StudyCopies(Watcher):
     def make(self) -> None:
         """Copy the file as it stands, in place of an earlier copy."""
         copy = copy_of(self._file)
-        temporary = copy.with_name(f".{copy.name}.{os.getpid()}")
-        try:
-            temporary.unlink(missing_ok=True)
+        with temporary_beside(copy) as temporary:
             if self._is_sqlite:
                 with (
                     contextlib.closing(sqlite3.connect(self._file, timeout=60)) as source,
@@ -74,8 +72,6 @@ class StudyCopies(Watcher):
                 self._is_sqlite or is_whole(self._file, is_sqlite=False)
             ):
                 temporary.replace(copy)
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 def is_whole(file: Path, *, is_sqlite: bool) -> bool:
@@ -133,18 +129,16 @@ def put_back(file: Path, *, is_sqlite: bool) -> str | None:
     good, said = last_good(file, is_sqlite=is_sqlite)
     if said is None:
         return None
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
     taken = (file.with_name(f"{file.name}.damaged{n or ''}") for n in itertools.count())
     damaged = next(path for path in taken if not path.exists())
     try:
-        shutil.copyfile(good, temporary)
-        file.replace(damaged)
-        # It is of the damaged file, and would be taken for the copy's.
-        with contextlib.suppress(FileNotFoundError):
-            file.with_name(f"{file.name}-journal").replace(f"{damaged}-journal")
-        temporary.replace(file)
+        with temporary_beside(file) as temporary:
+            shutil.copyfile(good, temporary)
+            file.replace(damaged)
+            # It is of the damaged file, and would be taken for the copy's.
+            with contextlib.suppress(FileNotFoundError):
+                file.with_name(f"{file.name}-journal").replace(f"{damaged}-journal")
+            temporary.replace(file)
     except OSError as error:
         raise InputError(f"{said}, but it cannot be put back: {error.strerror}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
     return said

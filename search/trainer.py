@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from minbert.checkpoint import ModelInfo, save_model
+from minbert.card import ModelInfo
+from minbert.checkpoint import save_model
 from minbert.config import TrainConfig
 from minbert.encoder import Encoder
-from minbert.errors import InputError
+from minbert.errors import InputError, first_line
 from minbert.evaluate import predict, write_predictions
 from minbert.model import MultitaskModel
 from minbert.report import Report
@@ -135,6 +136,7 @@ def load_model(checkpoint: Directory, config: TrainConfig, inputs: LoadedInputs)
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        first = str(error).splitlines()[0]
-        raise InputError(f"{checkpoint}/{WEIGHTS} is of another model: {first}") from None
+        raise InputError(
+            f"{checkpoint}/{WEIGHTS} is of another model: {first_line(error)}"
+        ) from None
     return model.eval()

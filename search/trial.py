@@ -16,8 +16,9 @@ import torch
 from ray import tune
 
 from minbert.errors import DamagedError, InputError, reason_of
+from minbert.process import release_freed_memory
 from minbert.report import Report
-from minbert.train import DivergedError, release_freed_memory
+from minbert.train import DivergedError
 
 from .checkpoints import load_checkpoint, save_checkpoint
 from .directory import open_directory

@@ -9,7 +9,8 @@ import torch
 
 import cluster  # noqa: F401  # before any test imports Ray, whose environment it prepares
 from minbert.config import InputSettings
-from minbert.data import Dataset, load_dataset
+from minbert.data import load_dataset
+from minbert.examples import Dataset
 from minbert.hub import Pretrained, load_pretrained
 
 from .browser import Browser, open_browser, what_is_missing

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import psutil
 
 import cluster
+from minbert.files import write_whole
 from minbert.report import Report
 from minbert.settings import run_command
 from search import run, study_file
@@ -146,9 +147,7 @@ class Gate:
 
 def _note(path: Path, content: Any) -> None:
     """Write a small file that is never seen half written."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(str(content))
-    temporary.replace(path)
+    write_whole(path, str(content).encode(), sync=False)
 
 
 def gated_trial(gate: Gate) -> type:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from minbert.batching import Packed, batches_by_tokens, move, pack, pack_sentences
-from minbert.data import Split
+from minbert.examples import Split
 
 from .copies import Copies
 

@@ -10,7 +10,7 @@ import pytest
 from bench import losses, memory, roofline, seeds, served, trainer
 from bench.served import ROOT, Process, code_of
 from minbert.config import TrainConfig
-from minbert.data import Dataset
+from minbert.examples import Dataset
 from minbert.hub import Pretrained, load_pretrained
 from minbert.train import Trainer
 from search import tuner

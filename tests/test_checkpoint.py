@@ -6,11 +6,12 @@ import torch
 import transformers
 
 from minbert.batching import pack
-from minbert.checkpoint import ModelInfo, load_model, load_state, save_model, save_state
+from minbert.card import ModelInfo
+from minbert.checkpoint import load_model, load_state, save_model, save_state
 from minbert.config import InputSettings, TrainConfig
-from minbert.data import Dataset
 from minbert.errors import InputError
 from minbert.evaluate import predict
+from minbert.examples import Dataset
 from minbert.hub import Pretrained
 from minbert.train import Trainer
 

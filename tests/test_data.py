@@ -15,8 +15,9 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from minbert import data
 from minbert.config import InputSettings
-from minbert.data import Dataset, Split, load_dataset, tokenize_texts
+from minbert.data import load_dataset, tokenize_texts
 from minbert.errors import InputError
+from minbert.examples import Dataset, Split
 from minbert.reading import prepare_text, read_table
 
 WORDS = "[PAD] [UNK] [CLS] [SEP] a dog sees the cat it ' s . ? , who \"".split()  # noqa: SIM905
@@ -285,8 +286,8 @@ def test_what_train_and_dev_share_is_counted_as_the_model_reads_it(
     )
     inputs = InputSettings(data=str(folder), tasks=("sst", "sts"))
     assert load_dataset(inputs, tokenizer, cache=None).notes == (
-        "sst: 1 of 2 dev sentences also stand in train",
-        "sts: 1 of 2 dev pairs also stand in train",
+        "sst: 1 of 2 dev sentences also occur in train",
+        "sts: 1 of 2 dev pairs also occur in train",
     )
 
 
@@ -477,7 +478,8 @@ def test_a_cache_that_cannot_be_written_is_only_noted(
     loaded = read_para(folder, tokenizer, in_the_way / "cache")
     assert len(loaded.splits["para"]["train"]) == 200
     assert [note for note in loaded.notes if "cannot be written" in note] == [
-        f"the cache {in_the_way / 'cache'} cannot be written (Not a directory); going on without"
+        f"the cache {in_the_way / 'cache'} cannot be written (Not a directory); "
+        "continuing without it"
     ]
 
 

@@ -13,7 +13,8 @@ import transformers
 from torch import Tensor
 
 from minbert.batching import Packed, pack_sentences
-from minbert.encoder import Activation, Encoder, EncoderConfig, _layout
+from minbert.encoder import Encoder, _layout
+from minbert.encoder_config import Activation, EncoderConfig
 from minbert.errors import InputError
 from minbert.hub import load_pretrained
 

@@ -7,10 +7,10 @@ import torch
 
 from minbert.batching import pack
 from minbert.config import TrainConfig
-from minbert.data import Dataset
 from minbert.encoder import Encoder
 from minbert.errors import InputError
 from minbert.evaluate import answer, evaluate, grade, write_predictions
+from minbert.examples import Dataset
 from minbert.hub import Pretrained
 from minbert.model import MultitaskModel
 from minbert.tasks import TASK_NAMES

@@ -25,9 +25,9 @@ import safetensors.torch
 from tensorboard.plugin_util import markdown_to_safe_html  # type: ignore[import-untyped]
 
 from bench.synthetic import rising, synthetic_run
-from minbert.data import Dataset
 from minbert.encoder import Encoder
 from minbert.errors import plain
+from minbert.examples import Dataset
 from minbert.hub import Pretrained
 from minbert.model import MultitaskModel
 from minbert.settings import run_command

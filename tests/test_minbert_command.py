@@ -191,7 +191,7 @@ def test_killed_run_goes_on_from_its_last_report(
         ("train --out OUT --optimizer adam", "--optimizer: unknown value 'adam'; did you mean 'r"),
         ("train --out OUT --tasks sts,sst2", "--tasks: unknown value 'sst2'; did you mean 'sst'?"),
         ("train --out OUT --pair-encoding joint", "--para-head: difference needs pair_encoding"),
-        ("train --resume --out OUT", "holds no run to go on with"),
+        ("train --resume --out OUT", "holds no run to resume"),
         ("evaluate --model OUT", "holds no saved model"),
         ("predict --model OUT --text2 x", "--text2 needs --text"),
         ("predict --model OUT", "give --out DIR"),

@@ -4,8 +4,8 @@ import torch
 
 from minbert.batching import pack
 from minbert.config import TrainConfig
-from minbert.data import Dataset
 from minbert.encoder import Encoder
+from minbert.examples import Dataset
 from minbert.hub import Pretrained
 from minbert.model import MultitaskModel
 from minbert.optim import parameter_groups, schedule_factor

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minbert import cache
-from minbert.data import Split
 from minbert.errors import InputError
+from minbert.examples import Split
 from minbert.negatives import NEIGHBOURS, NegativePairs
 
 

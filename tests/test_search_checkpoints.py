@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from minbert.config import InputSettings, TrainConfig
-from minbert.data import Dataset
 from minbert.errors import DamagedError
 from minbert.evaluate import evaluate
+from minbert.examples import Dataset
 from minbert.hub import Pretrained
 from minbert.train import Trainer
 from search.checkpoints import CheckpointStore, load_checkpoint, save_checkpoint

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from minbert.config import RECIPES, InputSettings
-from minbert.data import Dataset
 from minbert.errors import InputError
+from minbert.examples import Dataset
 from minbert.hub import Pretrained
 from search.folder import RunFolder
 from search.inputs import LoadedInputs

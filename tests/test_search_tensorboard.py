@@ -30,8 +30,8 @@ from tensorboard.plugins.hparams import api_pb2, metadata  # type: ignore[import
 
 from bench.simulation import report_of
 from minbert.config import InputSettings
-from minbert.data import Dataset, Split
 from minbert.errors import InputError
+from minbert.examples import Dataset, Split
 from minbert.hub import Pretrained
 from minbert.report import Report
 from minbert.tasks import TASK_NAMES, Task

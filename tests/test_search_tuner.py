@@ -22,9 +22,9 @@ from optuna.trial import TrialState
 from cluster.local import Cluster, Machine, remove_leftovers
 from minbert import train
 from minbert.config import InputSettings
-from minbert.data import Dataset
 from minbert.errors import InputError
 from minbert.evaluate import embed_sentences, evaluate, grade
+from minbert.examples import Dataset
 from minbert.hub import Pretrained
 from minbert.report import Report
 from minbert.train import DivergedError, Trainer

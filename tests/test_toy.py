@@ -9,7 +9,8 @@ import pytest
 
 from minbert import toy
 from minbert.config import InputSettings, TrainConfig
-from minbert.data import Dataset, load_dataset
+from minbert.data import load_dataset
+from minbert.examples import Dataset
 from minbert.hub import Pretrained, load_pretrained
 from minbert.tasks import TASK_NAMES, TASKS, Task
 from minbert.toy import write_toy

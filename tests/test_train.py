@@ -10,9 +10,9 @@ import torch
 
 from minbert import train as train_module
 from minbert.config import TrainConfig
-from minbert.data import Dataset
 from minbert.errors import InputError
 from minbert.evaluate import embed_sentences, grade
+from minbert.examples import Dataset
 from minbert.hub import Pretrained, load_pretrained
 from minbert.model import MultitaskModel
 from minbert.report import Report

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from tokenizers import Tokenizer
 
-from minbert.data import Dataset, Split
+from minbert.examples import Dataset, Split
 from minbert.tasks import TASKS, Task
 
 

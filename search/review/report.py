@@ -16,8 +16,8 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from minbert.card import caveat_of
-from minbert.checkpoint import write_whole
 from minbert.errors import plain
+from minbert.files import write_whole
 from minbert.output import counted
 from minbert.settings import command_of
 from minbert.tasks import TASK_NAMES, TASKS

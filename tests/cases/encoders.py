@@ -10,7 +10,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from minbert.encoder import EncoderConfig
+from minbert.encoder_config import EncoderConfig
 from minbert.errors import InputError
 from minbert.hub import load_pretrained
 

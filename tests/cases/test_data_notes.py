@@ -52,7 +52,7 @@ def notes(
     inputs = InputSettings.check({"data": str(folder), **options})
     found = load_dataset(inputs, tiny.tokenizer(), splits=splits, cache=None).notes
     assert len(set(found)) == len(found)
-    return [note for note in found if "also stand in train" not in note]
+    return [note for note in found if "also occur in train" not in note]
 
 
 def test_good_data_give_no_notes(folder: Path, tiny: Pretrained) -> None:
@@ -243,7 +243,7 @@ def test_ids_that_repeat_or_are_missing_are_noted(folder: Path, tiny: Pretrained
     edit(folder / "ids-sst-dev.csv", with_ids("x" * 60, "x" * 60))
     # Nobody asks for a training example by its id.
     edit(folder / "sts-train.csv", with_ids("", "", "a", "a"))
-    own = "answers are told apart by id, so give each row its own"
+    own = "answers are identified by id, so give each row its own"
     assert notes(folder, tiny) == [
         f"ids-sst-dev.csv: 1 id occurs more than once (in 2 rows, such as '{'x' * 27}...'); {own}",
         f"quora-dev.csv: 3 rows have no id; {own}",
@@ -342,7 +342,7 @@ def test_overlap_is_that_of_texts_as_the_tokenizer_reads_them(
     )
     inputs = InputSettings(data=str(tmp_path), tasks=("sst",))
     found = load_dataset(inputs, tiny.tokenizer(), cache=None).notes
-    assert "sst: 1 of 2 dev sentences also stand in train" in found
+    assert "sst: 1 of 2 dev sentences also occur in train" in found
 
 
 # Names of files

@@ -15,9 +15,10 @@ import transformers
 
 from minbert.__main__ import main as minbert_main
 from minbert.config import InputSettings, TrainConfig
-from minbert.data import Dataset, load_dataset
-from minbert.encoder import EncoderConfig
+from minbert.data import load_dataset
+from minbert.encoder_config import EncoderConfig
 from minbert.errors import InputError
+from minbert.examples import Dataset
 from minbert.hub import load_pretrained
 from minbert.positions import check_positions
 from minbert.train import Trainer
@@ -145,7 +146,7 @@ def test_a_text_in_place_of_weights_is_shown(text: str, file: str, tmp_path: Pat
 
 def test_weights_of_another_framework_are_named(tmp_path: Path) -> None:
     write_encoder(tmp_path, weights=lambda folder, _: write_files(folder, {"tf_model.h5": b"\x89"}))
-    assert "its weights are in tf_model.h5 alone, which is not of PyTorch" in refusal(tmp_path)
+    assert "its weights are only in tf_model.h5, which is not a PyTorch file" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize("file", ["model.pt", "model.fp16.safetensors", "without index"])

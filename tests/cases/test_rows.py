@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minbert.config import InputSettings
-from minbert.data import Dataset, load_dataset
+from minbert.data import load_dataset
 from minbert.errors import InputError
+from minbert.examples import Dataset
 from minbert.hub import Pretrained
 from minbert.reading import Table, read_table
 from minbert.tasks import Task
@@ -191,7 +192,7 @@ def load(folder: Path, tiny: Pretrained, cache: Path, *, strict: bool = False) -
             "-3\tThe",
             "-3\tThe\t",
             "ids-sst-train.csv: dropped 1 of 120 rows (line 5: 5 fields where the header has 4)",
-            "ids-sst-train.csv, line 5: 5 fields where the header has 4; mend the row, or leave "
+            "ids-sst-train.csv, line 5: 5 fields where the header has 4; fix the row, or leave "
             "out --strict to drop it",
         ),
     ],

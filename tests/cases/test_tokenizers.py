@@ -10,7 +10,8 @@ import tokenizers
 import transformers
 from tokenizers import models, normalizers, pre_tokenizers, processors
 
-from minbert.checkpoint import ModelInfo, load_model, save_model
+from minbert.card import ModelInfo
+from minbert.checkpoint import load_model, save_model
 from minbert.config import InputSettings, TrainConfig
 from minbert.data import load_dataset, tokenize_texts
 from minbert.encoder import Encoder
