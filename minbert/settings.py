@@ -5,6 +5,7 @@ become command-line options, JSON keys and what a search space may set, with the
 """
 
 import argparse
+import dataclasses
 import difflib
 import os
 import shlex
@@ -17,6 +18,7 @@ from typing import Any, NoReturn, Self
 
 import pydantic
 from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema, core_schema
 
 from .errors import InputError, plain
 from .output import check_arguments, warn_once, write_in_any_encoding
@@ -78,6 +80,35 @@ def _first_problem(
     verb = "must be " if first["msg"].startswith("Input should be ") else ""
     got = "" if repr(value) in message else f" (got {value!r})"
     return f"{shown}: {verb}{message}{got}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Explained:
+    """What may be given for a text, for the help: in an ``Annotated`` around ``str``.
+
+    Attributes:
+        choices: names, and what each means in a few words.
+    """
+
+    choices: Mapping[str, str]
+
+    def in_words(self) -> str:
+        return "; ".join(f"{name}: {text}" for name, text in self.choices.items())
+
+
+@dataclasses.dataclass(frozen=True)
+class OneOf(Explained):
+    """A text that is one of the names; others are refused as a ``Literal`` refuses them."""
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: pydantic.GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def _check(self, name: str) -> str:
+        if name not in self.choices:
+            raise ValueError(_unknown("value", name, list(self.choices)))
+        return name
 
 
 def option_of(name: str) -> str:
@@ -198,6 +229,10 @@ def _add_option(group: "argparse._ArgumentGroup", name: str, field: FieldInfo) -
         )
         return
     choices = _choices(field.annotation)
+    for explained in field.metadata:
+        if isinstance(explained, Explained):
+            text += f". {explained.in_words()}".replace("%", "%%")
+            choices = list(explained.choices)
     shown = "|".join(choices) or _placeholder(name, field.annotation)
     if not field.is_required() and field.default is not None:
         text += f" (default: {as_text(field.default)})"

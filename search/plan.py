@@ -14,6 +14,7 @@ from minbert.settings import did_you_mean
 from .branches import check_space, explore
 from .points import Grid
 from .record import field_texts
+from .schedule.table import SCHEDULERS
 from .settings import DEFAULT_REPORTS_PER_EPOCH, DEFAULT_TRIALS, StudySettings
 from .spaces import Space, checked_fields
 
@@ -35,7 +36,7 @@ class Plan:
         recipe: name of the recipe.
         base: the recipe under the study's objective, epochs, reports and seed.
         fixed: run first and to their end; the first is the recipe itself.
-        tries: run next, and halved as any other.
+        tries: run next, and scheduled as any other.
         trials: how many there will be, all of these included.
         most_reports: of any configuration of the space.
         grid_points: of ``--sampler grid``; None for other samplers.
@@ -95,11 +96,12 @@ def make_plan(settings: StudySettings, inputs: InputSettings, space: Space) -> P
             f"{len(fixed) + len(tries)} or more"
         )
     most_reports = max(config.epochs * config.reports_per_epoch for config in (base, *configs))
-    if settings.halving != "none" and 1 < settings.first_rung >= most_reports:
+    has_rungs = "grace_period" in SCHEDULERS[settings.scheduler].options
+    if has_rungs and 1 < settings.grace_period >= most_reports:
         raise InputError(
-            f"--first-rung {settings.first_rung}: a trial has only "
+            f"--grace-period {settings.grace_period}: a trial has only "
             f"{counted(most_reports, 'report')}; give "
-            "less, more --reports-per-epoch, or --halving none"
+            "less, more --reports-per-epoch, or --scheduler none"
         )
     return Plan(
         space=space,

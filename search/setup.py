@@ -16,9 +16,13 @@ from minbert.settings import as_text, option_of
 from .directory import join, open_directory
 from .folder import RunFolder
 from .plan import Plan
+from .schedule.table import SCHEDULERS
 from .settings import StudySettings
 from .spaces import built_in_spaces
 from .study import NoStudyError, Study
+
+# Of all schedulers.
+_OPTIONS = tuple(dict.fromkeys(name for row in SCHEDULERS.values() for name in row.options))
 
 
 def make_setup(
@@ -47,7 +51,9 @@ def make_setup(
             "layers": pretrained.config.layers,
             "sha256": _sha256_of(pretrained),
         },
-        **{name: getattr(settings, name) for name in ("halving", "eta", "first_rung", "sampler")},
+        "scheduler": settings.scheduler,
+        **SCHEDULERS[settings.scheduler].options_of(settings),
+        "sampler": settings.sampler,
         "pruner": settings.pruner,
     }
 
@@ -114,7 +120,7 @@ def stored_options(study: Study) -> tuple[dict[str, Any], dict[str, Any]]:
     setup = study.setup
     if not setup:
         return {}, {}
-    same = ("recipe", "objective", "halving", "eta", "first_rung", "sampler", "pruner")
+    same = ("recipe", "objective", "scheduler", *_OPTIONS, "sampler", "pruner")
     stored = {name: setup[name] for name in same if name in setup}
     # With it Optuna unpickles what the study holds, and a pickle is code: it has to be asked for.
     if stored.get("sampler") == "cmaes":

@@ -113,16 +113,16 @@ def test_decisions_of_a_small_search_on_one_slot() -> None:
     assert driver.record.winner is trials[4]
 
 
-@pytest.mark.parametrize("halving", ["promote", "stop", "none"])
-def test_every_trial_ends_in_optunas_terms_too(halving: str) -> None:
+@pytest.mark.parametrize("scheduler", ["asha", "asha-stop", "none"])
+def test_every_trial_ends_in_optunas_terms_too(scheduler: str) -> None:
     storage = InMemoryStorage()
-    driver = open_driver(storage, trials=27, halving=halving)
+    driver = open_driver(storage, trials=27, scheduler=scheduler)
     finish(driver, slots=3)
     told = storage.get_all_trials(0)
     counts = Counter(trial.state for trial in told)
     assert counts[TrialState.RUNNING] == counts[TrialState.WAITING] == 0
     assert counts[TrialState.COMPLETE] >= 1
-    assert (counts[TrialState.PRUNED] > 15) == (halving != "none")
+    assert (counts[TrialState.PRUNED] > 15) == (scheduler != "none")
     for trial, mine in zip(told, driver.study.trials, strict=True):
         assert trial.intermediate_values == {r.step: r.score for r in mine.reports}
         if trial.state == TrialState.PRUNED:
@@ -148,14 +148,14 @@ def test_baseline_is_never_paused_and_comes_first() -> None:
     assert {d.verdict for d in baseline.decisions} == {"continue", "finish"}
 
 
-@given(st.integers(0, 45), st.sampled_from(["promote", "stop", "none"]))
-def test_a_search_that_was_left_goes_on_as_it_would_have(cut: int, halving: str) -> None:
-    whole = open_driver(InMemoryStorage(), trials=9, halving=halving)
+@given(st.integers(0, 45), st.sampled_from(["asha", "asha-stop", "none"]))
+def test_a_search_that_was_left_goes_on_as_it_would_have(cut: int, scheduler: str) -> None:
+    whole = open_driver(InMemoryStorage(), trials=9, scheduler=scheduler)
     finish(whole)
     storage = InMemoryStorage()
     # As a kill leaves it: nobody told the study that the driver went.
-    simulate(open_driver(storage, trials=9, halving=halving), hashed, 1, most=cut)
-    resumed = open_driver(storage, trials=9, halving=halving)
+    simulate(open_driver(storage, trials=9, scheduler=scheduler), hashed, 1, most=cut)
+    resumed = open_driver(storage, trials=9, scheduler=scheduler)
     finish(resumed)
     assert rows(resumed) == rows(whole)
     assert resumed.front.points == whole.front.points
@@ -343,7 +343,7 @@ def test_search_ends_at_its_target_and_can_be_gone_on_with() -> None:
 
 
 def test_search_ends_when_patience_is_out() -> None:
-    driver = open_driver(InMemoryStorage(), trials=30, patience=3, halving="none", epochs=1)
+    driver = open_driver(InMemoryStorage(), trials=30, patience=3, scheduler="none", epochs=1)
     simulate(driver, by_number(0.5, 0.4, 0.6, 0.1, 0.2, 0.3, 0.9), 1)
     assert driver.ended_because == "3 finished trials in a row did not score higher"
     assert len(driver.study.trials) == 6
@@ -351,7 +351,7 @@ def test_search_ends_when_patience_is_out() -> None:
 
 def test_pruner_stops_beside_halving_and_the_record_says_which() -> None:
     driver = open_driver(
-        InMemoryStorage(), trials=9, halving="none", pruner="percentile:percentile=50"
+        InMemoryStorage(), trials=9, scheduler="none", pruner="percentile:percentile=50"
     )
     finish(driver, by_number(0.5, 0.6, 0.7, 0.8, 0.9, 0.1))
     low = driver.study.trials[5]
@@ -361,7 +361,7 @@ def test_pruner_stops_beside_halving_and_the_record_says_which() -> None:
 
 
 def test_patient_pruner_looks_at_the_trials_own_curve() -> None:
-    driver = open_driver(InMemoryStorage(), trials=2, halving="none", pruner="patient:patience=2")
+    driver = open_driver(InMemoryStorage(), trials=2, scheduler="none", pruner="patient:patience=2")
     finish(driver, lambda trial, step: equal_scores(0.5 - 0.01 * step * trial.number))
     assert len(driver.study.trials[1].reports) == 4
 
@@ -443,7 +443,7 @@ def test_a_fixed_list_takes_any_sampler() -> None:
 
 @pytest.mark.parametrize("sampler", ["gp", "cmaes"])
 def test_samplers_that_need_full_trials(sampler: str) -> None:
-    driver = open_driver(InMemoryStorage(), sampler=sampler, halving="none", trials=14, epochs=1)
+    driver = open_driver(InMemoryStorage(), sampler=sampler, scheduler="none", trials=14, epochs=1)
     finish(driver)
     origins = Counter(trial.origin for trial in driver.study.trials)
     # Where the sampler proposes what is known, a point is drawn at random in its place.

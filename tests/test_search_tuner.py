@@ -282,7 +282,7 @@ def test_sentences_close_by_are_looked_for_once_a_machine(
     settings = {"space": str(tmp_path / "hard.py"), "trials": 4, "epochs": 1}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tuner, "MinbertTrial", CountedTrial)
-        done = search(dataset, tiny, tmp_path, TwoSlots(), **settings, halving="none")
+        done = search(dataset, tiny, tmp_path, TwoSlots(), **settings, scheduler="none")
     assert [trial.state for trial in done.driver.study.trials] == ["finished"] * 4
     assert sum(trial.config.negatives > 0 for trial in done.driver.study.trials) > 1
     assert (tmp_path / "embedded").read_text() == "."
@@ -344,7 +344,7 @@ def faulty(
     folder = tmp_path_factory.mktemp("faulty")
     (folder / "faults.py").write_text(FAULTY)
     settings = {"space": str(folder / "faults.py"), "trials": 10, "epochs": 2}
-    settings |= {"halving": "none", "report_timeout": 999, "retries": 1}
+    settings |= {"scheduler": "none", "report_timeout": 999, "retries": 1}
 
     class Impatient(tuner.Attendant):
         """Takes the timeout to be over for the trial that hangs, once it does; for no other."""
