@@ -7,6 +7,7 @@ become command-line options, JSON keys and what a search space may set, with the
 import argparse
 import dataclasses
 import difflib
+import itertools
 import os
 import shlex
 import shutil
@@ -175,7 +176,13 @@ def choose(kind: str, name: str, known: Mapping[str, Value]) -> Value:
 class _Parser(argparse.ArgumentParser):
     """argparse whose errors are one line that says what is known."""
 
+    renamed: Mapping[str, str] = {}
+
     def error(self, message: str) -> NoReturn:
+        rest = message.removeprefix("unrecognized arguments: ")
+        if rest != message and (old := self._renamed_in(rest)) is not None:
+            print(f"error: {old} is now {self.renamed[old]}", file=sys.stderr)
+            sys.exit(2)
         known = [option for action in self._actions for option in action.option_strings]
         unknown = message.removeprefix("unrecognized arguments: ").split()[0] if message else ""
         if message.startswith("unrecognized arguments: "):
@@ -183,15 +190,35 @@ class _Parser(argparse.ArgumentParser):
         print(f"error: {message}; see {self.prog} --help", file=sys.stderr)
         sys.exit(2)
 
+    def _renamed_in(self, arguments: str) -> str | None:
+        """The first of the arguments that has another name now, with its value if that has."""
+        words = arguments.replace("=", " ").split()
+        for option, value in itertools.zip_longest(words, words[1:], fillvalue=""):
+            for old in (f"{option} {value}", option):
+                if old in self.renamed:
+                    return old
+        return None
 
-def make_parser(prog: str, description: str) -> argparse.ArgumentParser:
-    """A parser whose errors are one line, and which accepts no abbreviated options."""
-    return _Parser(
+
+def make_parser(
+    prog: str, description: str, renamed: Mapping[str, str] | None = None
+) -> argparse.ArgumentParser:
+    """A parser whose errors are one line, and which accepts no abbreviated options.
+
+    Args:
+        prog: the command as it is typed.
+        description: for the help.
+        renamed: for an old option, alone (``--eta``) or with a value (``--halving stop``), what
+            is to be given now.
+    """
+    parser = _Parser(
         prog=prog,
         description=description,
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.renamed = renamed or {}
+    return parser
 
 
 def add_options(

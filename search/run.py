@@ -38,7 +38,7 @@ from .review.mistakes import DevTexts
 from .review.reading import Run, read_run
 from .review.server import tensorboard_server
 from .review.terminal import LiveTable, PlainLines
-from .settings import StudySettings
+from .settings import RENAMED, StudySettings
 from .setup import check_setup, extend, find_run, make_setup, settle
 from .spaces import built_in_spaces, load_space
 from .study import Study
@@ -56,7 +56,7 @@ Train many configurations, stop the hopeless ones early, and keep the model that
 
 
 def main() -> int:
-    parser = make_parser("python -m search.run", _DESCRIPTION)
+    parser = make_parser("python -m search.run", _DESCRIPTION, RENAMED)
     parser.add_argument(
         "--list-spaces", action="store_true", help="show what each space varies, and exit"
     )

@@ -25,6 +25,15 @@ DEFAULT_REPORTS_PER_EPOCH = 2
 
 DEFAULT_PRUNER = "median"
 
+# Old options and values of the command line, and what is to be given now.
+RENAMED = {
+    "--halving promote": "--scheduler asha",
+    "--halving stop": "--scheduler asha-stop",
+    "--halving": "--scheduler",
+    "--eta": "--reduction-factor",
+    "--first-rung": "--grace-period",
+}
+
 _UNITS = {"h": 3600, "m": 60, "s": 1}
 _DURATION = re.compile(r"(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s?)?")
 

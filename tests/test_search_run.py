@@ -76,7 +76,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Refuse:
         (["--name", "taken"], "runs/taken is there already; give another --name"),
         (["--address", "ray://head:10001"], "ray job submit"),
         (["--time-budget", "soon"], "error: --time-budget: give a time such as 90s"),
-        (["--sampler", "gp"], "error: --sampler: gp learns from finished trials alone; give --hal"),
+        (["--sampler", "gp"], "error: --sampler: gp learns from finished trials alone; give --sch"),
         (
             ["--sampler", "tep"],
             "error: --sampler: unknown value 'tep'; did you mean 'tpe'?; there are: tpe, gp",
@@ -97,6 +97,18 @@ def refuse(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Refuse:
         ),
         (["--pruner", "none:start=3"], "error: --pruner: got an unexpected keyword argument 'st"),
         (["--pruner", "median:a=b"], "error: --pruner: give numbers, such as median:key=3 (got"),
+        (["--eta", "4"], "error: --eta is now --reduction-factor"),
+        (["--first-rung=2", "--name", "a"], "error: --first-rung is now --grace-period"),
+        (
+            ["--seed", "1", "--halving", "stop"],
+            "--halving stop is now --scheduler asha-stop",
+        ),
+        (["--halving=promote"], "error: --halving promote is now --scheduler asha"),
+        (["--halving", "none"], "error: --halving is now --scheduler"),
+        (
+            ["--scheduler", "promote"],
+            "--scheduler: unknown value 'promote'; there are: asha, asha-stop",
+        ),
         (["--try", "lr"], "--try lr: give fields as lr=2e-5 or loss_weights=.2/.3/.5"),
         (["--try", "lr=-1", "--space", "lr"], "--try lr=-1: lr: must be greater than 0"),
         (
