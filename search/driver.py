@@ -23,7 +23,7 @@ from .front import Front, Point
 from .patience import StorageLostError
 from .plan import FixedTrial, Plan
 from .points import locate
-from .proposals import Proposer, RefusedError
+from .propose.proposals import Proposer, RefusedError
 from .provenance import note_growth
 from .record import (
     Attempt,

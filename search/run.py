@@ -30,7 +30,7 @@ from .lease import lease
 from .messages import INTERRUPTED, finish, introduction
 from .patience import STORAGE_ERRORS, Patience, StorageLostError, told
 from .plan import Plan, make_plan
-from .proposals import trials_to_learn_from
+from .propose.earlier import trials_to_learn_from
 from .provenance import begin_run, end_run, runs_of, sizes
 from .results import save_trial, write_summary, write_table
 from .review.live import LivePage

@@ -14,7 +14,7 @@ from minbert.weights import EQUAL_WEIGHTS
 
 from .addresses import is_server
 from .directory import is_object_store
-from .proposals import NEED_FULL_TRIALS, SamplerName
+from .propose.samplers import SAMPLERS
 from .schedule.pruners import PRUNERS, make_pruner
 from .schedule.table import SCHEDULERS
 
@@ -107,6 +107,17 @@ def _help_of(table: Mapping[str, _Row]) -> dict[str, str]:
     return {name: row.help for name, row in table.items()}
 
 
+def _sampler_help() -> dict[str, str]:
+    """What each sampler does, and what it needs."""
+    texts = _help_of(SAMPLERS)
+    for name, row in SAMPLERS.items():
+        if row.needs_full_trials:
+            texts[name] += ", with --scheduler none only"
+        if row.needs_finite_space:
+            texts[name] += ", for spaces without ranges"
+    return texts
+
+
 class StudySettings(Settings):
     """The search."""
 
@@ -134,8 +145,8 @@ class StudySettings(Settings):
     """report number of the first rung; each next one is --reduction-factor times as far"""
     reduction_factor: Annotated[int, Field(ge=2, le=100)] = 3
     """keep the top 1/N of each rung"""
-    sampler: SamplerName = "tpe"
-    """what proposes: gp and cmaes with --scheduler none only, grid for spaces without ranges"""
+    sampler: Annotated[str, OneOf(_sampler_help())] = "tpe"
+    """what proposes configurations"""
     pruner: Annotated[str, AfterValidator(_known_pruner), Explained(_help_of(PRUNERS))] = (
         DEFAULT_PRUNER
     )
@@ -189,7 +200,8 @@ class StudySettings(Settings):
                 f"out: {self.out.partition('?')[0]} cannot hold the study, which is a file; give "
                 "--storage postgresql://USER@HOST/DATABASE"
             )
-        if self.sampler in NEED_FULL_TRIALS and self.scheduler != "none":
+        needs_full_trials = SAMPLERS[self.sampler].needs_full_trials
+        if needs_full_trials and SCHEDULERS[self.scheduler].ends_trials:
             raise ValueError(
                 f"sampler: {self.sampler} learns from finished trials alone; give --scheduler none"
             )

@@ -16,6 +16,7 @@ from minbert.settings import as_text, option_of
 from .directory import join, open_directory
 from .folder import RunFolder
 from .plan import Plan
+from .propose.samplers import SAMPLERS
 from .schedule.table import SCHEDULERS
 from .settings import StudySettings
 from .spaces import built_in_spaces
@@ -122,8 +123,8 @@ def stored_options(study: Study) -> tuple[dict[str, Any], dict[str, Any]]:
         return {}, {}
     same = ("recipe", "objective", "scheduler", *_OPTIONS, "sampler", "pruner")
     stored = {name: setup[name] for name in same if name in setup}
-    # With it Optuna unpickles what the study holds, and a pickle is code: it has to be asked for.
-    if stored.get("sampler") == "cmaes":
+    # Where Optuna unpickles what the study holds, a pickle is code: it has to be asked for.
+    if any(row.unpickles and stored.get("sampler") == name for name, row in SAMPLERS.items()):
         del stored["sampler"]
     for name in ("seed", "epochs", "reports_per_epoch"):
         stored[name] = setup.get(f"recipe's {name}")
@@ -177,8 +178,9 @@ def settle(
                 )
             if stored and "sampler" not in (stored | given_settings):
                 raise InputError(
-                    "--sampler is required: the study was made with cmaes, which runs what is "
-                    "pickled in the study; give it where you trust whoever made that"
+                    f"--sampler is required: the study was made with {study.setup['sampler']}, "
+                    "which runs what is pickled in the study; give it where you trust whoever "
+                    "made that"
                 )
     return (
         StudySettings.check(stored | given_settings, as_options=True),

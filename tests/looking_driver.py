@@ -18,7 +18,7 @@ from minbert.report import Report
 from search.checkpoints import CheckpointStore, Key
 from search.driver import Driver
 from search.front import Front
-from search.proposals import Proposer
+from search.propose.proposals import Proposer
 from search.record import SearchRecord, State, TrialRecord, Verdict
 from search.schedule.base import Promotion
 from search.schedule.pruners import make_pruner
@@ -202,7 +202,7 @@ class LookingProposer(Proposer):
 
     def _origin(self) -> str:
         known = sum(trial.state in _HAS_SCORE for trial in self._trials())
-        starting = self._name in ("tpe", "gp", "cmaes") and known < self._start
+        starting = self._row.models and known < self._start
         return "random start" if starting else self._name
 
     def _trials(self) -> list[FrozenTrial]:

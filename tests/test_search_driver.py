@@ -22,7 +22,7 @@ from search.checkpoints import CheckpointStore
 from search.directory import LocalDirectory
 from search.driver import Driver, Job
 from search.plan import make_plan
-from search.proposals import trials_to_learn_from
+from search.propose.earlier import trials_to_learn_from
 from search.record import TrialRecord
 from search.settings import StudySettings
 from search.spaces import load_space

@@ -23,11 +23,13 @@ class SchedulerRow:
         load: imports and returns its class, which takes the study, the most reports of any
             configuration, the planned trials, and its options.
         options: names of the settings that it takes.
+        ends_trials: it ends trials before they are fully trained.
     """
 
     help: str
     load: "Callable[[], Callable[..., Scheduler]]"
     options: tuple[str, ...] = ()
+    ends_trials: bool = True
 
     def options_of(self, settings: Settings) -> dict[str, Any]:
         """The values of its options."""
@@ -57,7 +59,7 @@ _RUNGS = ("grace_period", "reduction_factor")
 SCHEDULERS: Mapping[str, SchedulerRow] = {
     "asha": SchedulerRow("pause trials at rungs and promote the best", _asha, _RUNGS),
     "asha-stop": SchedulerRow("stop the lowest at each rung, pause none", _asha_stop, _RUNGS),
-    "none": SchedulerRow("train every trial to its end", _none),
+    "none": SchedulerRow("train every trial to its end", _none, ends_trials=False),
 }
 
 
