@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import TrialState
 
@@ -113,25 +111,6 @@ def test_decisions_of_a_small_search_on_one_slot() -> None:
     assert driver.record.winner is trials[4]
 
 
-@pytest.mark.parametrize("scheduler", ["asha", "asha-stop", "none"])
-def test_every_trial_ends_in_optunas_terms_too(scheduler: str) -> None:
-    storage = InMemoryStorage()
-    driver = open_driver(storage, trials=27, scheduler=scheduler)
-    finish(driver, slots=3)
-    told = storage.get_all_trials(0)
-    counts = Counter(trial.state for trial in told)
-    assert counts[TrialState.RUNNING] == counts[TrialState.WAITING] == 0
-    assert counts[TrialState.COMPLETE] >= 1
-    assert (counts[TrialState.PRUNED] > 15) == (scheduler != "none")
-    for trial, mine in zip(told, driver.study.trials, strict=True):
-        assert trial.intermediate_values == {r.step: r.score for r in mine.reports}
-        if trial.state == TrialState.PRUNED:
-            assert trial.value == mine.reports[-1].score
-        if trial.state == TrialState.COMPLETE:
-            assert trial.value == mine.score
-            assert len(mine.reports) == 9
-
-
 def test_finished_trials_are_told_with_the_score_they_keep() -> None:
     storage = InMemoryStorage()
     driver = open_driver(storage, trials=1, epochs=2)
@@ -146,19 +125,6 @@ def test_baseline_is_never_paused_and_comes_first() -> None:
     baseline = driver.study.trials[0]
     assert (baseline.state, len(baseline.reports)) == ("finished", 9)
     assert {d.verdict for d in baseline.decisions} == {"continue", "finish"}
-
-
-@given(st.integers(0, 45), st.sampled_from(["asha", "asha-stop", "none"]))
-def test_a_search_that_was_left_goes_on_as_it_would_have(cut: int, scheduler: str) -> None:
-    whole = open_driver(InMemoryStorage(), trials=9, scheduler=scheduler)
-    finish(whole)
-    storage = InMemoryStorage()
-    # As a kill leaves it: nobody told the study that the driver went.
-    simulate(open_driver(storage, trials=9, scheduler=scheduler), hashed, 1, most=cut)
-    resumed = open_driver(storage, trials=9, scheduler=scheduler)
-    finish(resumed)
-    assert rows(resumed) == rows(whole)
-    assert resumed.front.points == whole.front.points
 
 
 def test_a_finished_search_is_extended() -> None:
@@ -403,19 +369,6 @@ def test_grid_goes_through_every_point_once_and_then_ends(tmp_path: Path) -> Non
         "batch_size=16",
         *(f"batch_size=8 para_hidden_layers={n}" for n in range(3)),
     ]
-
-
-@pytest.mark.parametrize("sampler", ["qmc", "random", "tpe"])
-def test_samplers_propose_the_same_after_a_restart(sampler: str) -> None:
-    def names(cut: int) -> list[str]:
-        storage = InMemoryStorage()
-        simulate(open_driver(storage, sampler=sampler, trials=14), hashed, 1, most=cut)
-        driver = open_driver(storage, sampler=sampler, trials=14)
-        finish(driver)
-        return [trial.name for trial in driver.study.trials]
-
-    assert names(0) == names(23)
-    assert len(set(names(0))) == 14
 
 
 def test_qmc_goes_through_a_space_that_the_recipe_is_not_in(tmp_path: Path) -> None:
