@@ -108,6 +108,12 @@ def _grid(request: Request) -> "BaseSampler | None":
     return None if point is None else Chosen(point)
 
 
+def _brute_force(request: Request) -> "BaseSampler":
+    from .brute_force import ViewedBruteForce
+
+    return ViewedBruteForce(seed=request.seed)
+
+
 SAMPLERS: Mapping[str, SamplerRow] = {
     "tpe": SamplerRow("tree-structured Parzen estimator", _tpe, models=True, most_modelled=True),
     "gp": SamplerRow("Gaussian process", _gp, models=True, needs_full_trials=True),
@@ -121,5 +127,8 @@ SAMPLERS: Mapping[str, SamplerRow] = {
         _grid,
         needs_finite_space=True,
         enumerates=True,
+    ),
+    "brute-force": SamplerRow(
+        "every point in an order drawn at random", _brute_force, needs_finite_space=True
     ),
 }
