@@ -48,6 +48,12 @@ def _asha_stop() -> "Callable[..., Scheduler]":
     return AshaStop
 
 
+def _pasha() -> "Callable[..., Scheduler]":
+    from .pasha import Pasha
+
+    return Pasha
+
+
 def _none() -> "Callable[..., Scheduler]":
     from .base import RunAll
 
@@ -59,6 +65,7 @@ _RUNGS = ("grace_period", "reduction_factor")
 SCHEDULERS: Mapping[str, SchedulerRow] = {
     "asha": SchedulerRow("pause trials at rungs and promote the best", _asha, _RUNGS),
     "asha-stop": SchedulerRow("stop the lowest at each rung, pause none", _asha_stop, _RUNGS),
+    "pasha": SchedulerRow("as asha, and train longer only while ranks change", _pasha, _RUNGS),
     "none": SchedulerRow("train every trial to its end", _none, ends_trials=False),
 }
 
