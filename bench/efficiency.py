@@ -14,8 +14,8 @@ cross: early scores mislead, as they do in training.
     random       64 configurations, all to their end
     stock Ray    OptunaSearch and ASHAScheduler as they come (η 3, first rung at 1)
     Optuna       TPESampler and MedianPruner as they come
-    promote, stop, none
-                 our driver with each --halving, otherwise as it comes
+    asha, asha-stop, none
+                 our driver with each --scheduler, otherwise as it comes
 """
 
 import argparse
@@ -55,7 +55,7 @@ from .simulation import equal_scores, simulate
 EPOCHS, RANDOM_TRIALS, SLOTS = 27, 64, 4
 MOST = 2 * EPOCHS * RANDOM_TRIALS
 NOISE = 0.004
-METHODS = ("random", "stock Ray", "Optuna", "promote", "stop", "none")
+METHODS = ("random", "stock Ray", "Optuna", "asha", "asha-stop", "none")
 
 SPACE = '''"""Five choices of a training run."""
 
@@ -199,13 +199,13 @@ def optuna_alone(seed: int, target: float) -> int:
     return run_asynchronously(propose, goes_on, seed, target)
 
 
-def ours(halving: str, seed: int, target: float, pruner: str) -> int:
+def ours(scheduler: str, seed: int, target: float, pruner: str) -> int:
     chance = np.random.default_rng([seed, 3])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "curves.py"
         path.write_text(SPACE)
         settings = StudySettings.check(
-            {"space": str(path), "halving": halving, "seed": seed, "trials": 600}
+            {"space": str(path), "scheduler": scheduler, "seed": seed, "trials": 600}
             | {"epochs": EPOCHS, "reports_per_epoch": 1, "pruner": pruner}
         )
         plan = make_plan(settings, InputSettings(), load_space(settings.space))

@@ -108,7 +108,7 @@ def measure(
         For each stage the bytes of each worker by kind; bytes of the weights of a trial.
     """
     settings = StudySettings.check(
-        {"trials": workers, "epochs": 1, "reports_per_epoch": 1, "halving": "none"}
+        {"trials": workers, "epochs": 1, "reports_per_epoch": 1, "scheduler": "none"}
     )
     plan = make_plan(settings, InputSettings(), load_space("weights"))
     with tempfile.TemporaryDirectory() as temporary, ray_cluster(dashboard=False) as machine:

@@ -5,7 +5,9 @@ become command-line options, JSON keys and what a search space may set, with the
 """
 
 import argparse
+import dataclasses
 import difflib
+import itertools
 import os
 import shlex
 import shutil
@@ -17,6 +19,7 @@ from typing import Any, NoReturn, Self
 
 import pydantic
 from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema, core_schema
 
 from .errors import InputError, plain
 from .output import check_arguments, warn_once, write_in_any_encoding
@@ -78,6 +81,35 @@ def _first_problem(
     verb = "must be " if first["msg"].startswith("Input should be ") else ""
     got = "" if repr(value) in message else f" (got {value!r})"
     return f"{shown}: {verb}{message}{got}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Explained:
+    """What may be given for a text, for the help: in an ``Annotated`` around ``str``.
+
+    Attributes:
+        choices: names, and what each means in a few words.
+    """
+
+    choices: Mapping[str, str]
+
+    def in_words(self) -> str:
+        return "; ".join(f"{name}: {text}" for name, text in self.choices.items())
+
+
+@dataclasses.dataclass(frozen=True)
+class OneOf(Explained):
+    """A text that is one of the names; others are refused as a ``Literal`` refuses them."""
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: pydantic.GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def _check(self, name: str) -> str:
+        if name not in self.choices:
+            raise ValueError(_unknown("value", name, list(self.choices)))
+        return name
 
 
 def option_of(name: str) -> str:
@@ -144,7 +176,13 @@ def choose(kind: str, name: str, known: Mapping[str, Value]) -> Value:
 class _Parser(argparse.ArgumentParser):
     """argparse whose errors are one line that says what is known."""
 
+    renamed: Mapping[str, str] = {}
+
     def error(self, message: str) -> NoReturn:
+        rest = message.removeprefix("unrecognized arguments: ")
+        if rest != message and (old := self._renamed_in(rest)) is not None:
+            print(f"error: {old} is now {self.renamed[old]}", file=sys.stderr)
+            sys.exit(2)
         known = [option for action in self._actions for option in action.option_strings]
         unknown = message.removeprefix("unrecognized arguments: ").split()[0] if message else ""
         if message.startswith("unrecognized arguments: "):
@@ -152,15 +190,35 @@ class _Parser(argparse.ArgumentParser):
         print(f"error: {message}; see {self.prog} --help", file=sys.stderr)
         sys.exit(2)
 
+    def _renamed_in(self, arguments: str) -> str | None:
+        """The first of the arguments that has another name now, with its value if that has."""
+        words = arguments.replace("=", " ").split()
+        for option, value in itertools.zip_longest(words, words[1:], fillvalue=""):
+            for old in (f"{option} {value}", option):
+                if old in self.renamed:
+                    return old
+        return None
 
-def make_parser(prog: str, description: str) -> argparse.ArgumentParser:
-    """A parser whose errors are one line, and which accepts no abbreviated options."""
-    return _Parser(
+
+def make_parser(
+    prog: str, description: str, renamed: Mapping[str, str] | None = None
+) -> argparse.ArgumentParser:
+    """A parser whose errors are one line, and which accepts no abbreviated options.
+
+    Args:
+        prog: the command as it is typed.
+        description: for the help.
+        renamed: for an old option, alone (``--eta``) or with a value (``--halving stop``), what
+            is to be given now.
+    """
+    parser = _Parser(
         prog=prog,
         description=description,
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.renamed = renamed or {}
+    return parser
 
 
 def add_options(
@@ -198,6 +256,10 @@ def _add_option(group: "argparse._ArgumentGroup", name: str, field: FieldInfo) -
         )
         return
     choices = _choices(field.annotation)
+    for explained in field.metadata:
+        if isinstance(explained, Explained):
+            text += f". {explained.in_words()}".replace("%", "%%")
+            choices = list(explained.choices)
     shown = "|".join(choices) or _placeholder(name, field.annotation)
     if not field.is_required() and field.default is not None:
         text += f" (default: {as_text(field.default)})"

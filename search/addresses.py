@@ -6,9 +6,6 @@ It is a file of SQLite (``sqlite:///PATH``), an Optuna journal (a path), or a da
 import re
 from pathlib import Path
 
-import sqlalchemy.exc
-from sqlalchemy.engine import URL, make_url
-
 from minbert.errors import InputError
 
 SQLITE_HEAD = b"SQLite format 3\0"
@@ -16,6 +13,8 @@ SQLITE_HEAD = b"SQLite format 3\0"
 
 def sqlite_url(path: Path) -> str:
     """The URL of a file of SQLite; characters with a meaning in a URL are escaped."""
+    from sqlalchemy.engine import URL
+
     return URL.create("sqlite", database=str(path)).render_as_string()
 
 
@@ -36,6 +35,10 @@ def file_of(storage: str) -> Path | None:
     """
     if not is_sqlite(storage):
         return None if "://" in storage else Path(storage)
+    # Settings need the rest of this file, and SQLAlchemy takes a while to import.
+    import sqlalchemy.exc
+    from sqlalchemy.engine import make_url
+
     path, question_mark, options = storage.partition("?")
     if question_mark and not all("=" in option for option in options.split("&")):
         raise InputError(

@@ -22,9 +22,8 @@ from .front import Front
 from .patience import StorageLostError
 from .plan import FixedTrial, Plan
 from .points import locate
-from .proposals import Proposer, RefusedError
+from .propose.proposals import Proposer, RefusedError
 from .provenance import note_growth
-from .pruning import Pruning
 from .record import (
     Attempt,
     Decision,
@@ -34,7 +33,8 @@ from .record import (
     field_texts,
 )
 from .retention import Retention, keeps
-from .rungs import Rungs
+from .schedule.pruning import Pruning
+from .schedule.table import make_scheduler
 from .settings import StudySettings
 from .standings import LiveRecord
 from .study import Study
@@ -161,7 +161,13 @@ class Driver:
             elif same.origin != "--try":
                 self.tell(f"--try {wanted.name} is trial {same.number} already")
         self.record.planned = max(self.record.planned, len(self.study.trials))
-        self._rungs = Rungs(self.study, self.settings, self.plan.most_reports, self.record.planned)
+        self._scheduler = make_scheduler(
+            self.settings,
+            self.settings.scheduler,
+            self.study,
+            self.plan.most_reports,
+            self.record.planned,
+        )
         self._retention.scan()
         self._retention.tidy()
         self._check_whether_to_end()
@@ -237,8 +243,8 @@ class Driver:
         return self._job(trial, attempt)
 
     def _promote(self) -> Job | None:
-        """The best trial of the highest rung that has one to promote."""
-        found = self._rungs.promotable()
+        """The paused trial that the scheduler lets continue, if there is one."""
+        found = self._scheduler.promotable()
         if found is None:
             return None
         trial, step, reason = found
@@ -288,8 +294,7 @@ class Driver:
 
     def _job(self, trial: TrialRecord, attempt: Attempt) -> Job:
         state = self._store.latest_state(trial.number)
-        pauses = self.settings.halving == "promote" and not trial.fixed
-        return Job(trial, attempt, state, self._rungs.steps if pauses else ())
+        return Job(trial, attempt, state, self._scheduler.pause_steps(trial))
 
     @property
     def backlog(self) -> int:
@@ -373,7 +378,7 @@ class Driver:
             self._tell_ended(trial)
         elif verdict == "pause":
             self._tell_set_aside(trial, reason)
-        for hopeless, why in self._rungs.hopeless(report.step):
+        for hopeless, why in self._scheduler.hopeless(report.step):
             self._end_paused(hopeless, why)
         self._retention.tidy()
         self._check_whether_to_end()
@@ -403,7 +408,7 @@ class Driver:
             return "finish", "all epochs are trained"
         if trial.fixed:
             return "continue", "runs to its end"
-        verdict, reason = self._rungs.halve(trial, report)
+        verdict, reason = self._scheduler.verdict(trial, report)
         pruned = self._pruning.says(trial, report.step, report.score)
         if pruned is not None and verdict != "stop":
             return "prune", f"{pruned}; {reason}" if reason else pruned

@@ -66,8 +66,8 @@ def introduction(
     for number, experiment in enumerate(plan.space.experiments, start=1):
         if experiment.name == plan.fixed[0].name:
             yield f"          number {number} of the list is the recipe itself, so it is trial 0"
-    if plan.grid_points is not None and plan.grid_points > plan.trials - len(plan.fixed):
-        yield f"          the grid has {plan.grid_points} points; the first of them are tried"
+    if plan.points is not None and plan.points > (proposed := plan.trials - len(plan.fixed)):
+        yield f"          the space has {plan.points} points; {proposed} of them are tried"
     there = hardware_of(machines)
     gpus = f", {counted(there['gpus'], 'GPU')}" if there["gpus"] else ", no GPU"
     where = f" on {there['machines']} machines" if there["machines"] > 1 else ""

@@ -13,7 +13,9 @@ from minbert.settings import did_you_mean
 
 from .branches import check_space, explore
 from .points import Grid
+from .propose.samplers import SAMPLERS
 from .record import field_texts
+from .schedule.table import SCHEDULERS
 from .settings import DEFAULT_REPORTS_PER_EPOCH, DEFAULT_TRIALS, StudySettings
 from .spaces import Space, checked_fields
 
@@ -35,10 +37,10 @@ class Plan:
         recipe: name of the recipe.
         base: the recipe under the study's objective, epochs, reports and seed.
         fixed: run first and to their end; the first is the recipe itself.
-        tries: run next, and halved as any other.
+        tries: run next, and scheduled as any other.
         trials: how many there will be, all of these included.
         most_reports: of any configuration of the space.
-        grid_points: of ``--sampler grid``; None for other samplers.
+        points: of the space, where the sampler needs a finite one; None for other samplers.
         configs: what may be proposed, over the branches of the space, and all that is given.
         earlier: trials of an earlier search, for the sampler to learn from.
     """
@@ -51,7 +53,7 @@ class Plan:
     trials: int
     most_reports: int
     configs: tuple[TrainConfig, ...]
-    grid_points: int | None = None
+    points: int | None = None
     earlier: tuple[FrozenTrial, ...] = ()
 
 
@@ -95,11 +97,13 @@ def make_plan(settings: StudySettings, inputs: InputSettings, space: Space) -> P
             f"{len(fixed) + len(tries)} or more"
         )
     most_reports = max(config.epochs * config.reports_per_epoch for config in (base, *configs))
-    if settings.halving != "none" and 1 < settings.first_rung >= most_reports:
+    needs_grid = SAMPLERS[settings.sampler].needs_finite_space and not is_list
+    has_rungs = "grace_period" in SCHEDULERS[settings.scheduler].options
+    if has_rungs and 1 < settings.grace_period >= most_reports:
         raise InputError(
-            f"--first-rung {settings.first_rung}: a trial has only "
+            f"--grace-period {settings.grace_period}: a trial has only "
             f"{counted(most_reports, 'report')}; give "
-            "less, more --reports-per-epoch, or --halving none"
+            "less, more --reports-per-epoch, or --scheduler none"
         )
     return Plan(
         space=space,
@@ -110,7 +114,7 @@ def make_plan(settings: StudySettings, inputs: InputSettings, space: Space) -> P
         trials=trials,
         most_reports=most_reports,
         # A space without a grid is refused here, before anything runs.
-        grid_points=Grid(space).size if settings.sampler == "grid" and not is_list else None,
+        points=Grid(space, settings.sampler).size if needs_grid else None,
         configs=(base, *configs, *(trial.config for trial in (*fixed, *tries))),
     )
 

@@ -84,6 +84,10 @@ class Grid:
 
     A point at which the space's function fails is one of them, for its trial to say so.
 
+    Args:
+        space: with a function.
+        sampler: that needs the grid, for messages.
+
     Raises:
         InputError: a parameter is continuous, or there are too many points.
 
@@ -91,8 +95,8 @@ class Grid:
         size: how many points there are.
     """
 
-    def __init__(self, space: Space):
-        self._space = space
+    def __init__(self, space: Space, sampler: str = "grid"):
+        self._space, self._sampler = space, sampler
         self._branches = explore(space)
         for name, distributions in self._branches.seen.items():
             for distribution in distributions:
@@ -124,8 +128,8 @@ class Grid:
                 in_all = len(visited)
         if in_all > LARGEST_GRID:
             raise InputError(
-                f"--sampler grid: the space {self._space.name} has {shown} points, too many to "
-                "try; give it steps or fewer choices, or take another sampler"
+                f"--sampler {self._sampler}: the space {self._space.name} has {shown} points, too "
+                "many to try; give it steps or fewer choices, or take another sampler"
             )
         return in_all
 
@@ -158,7 +162,7 @@ class Grid:
             if self._space.name in built_in_spaces():
                 remedy = "take another --sampler, or a space file of your own with steps"
             raise InputError(
-                f"--sampler grid: {'loss_weights' if weights else name} of space "
-                f"{self._space.name} can have any value in a range, and a grid tries each value; "
-                f"{remedy}"
+                f"--sampler {self._sampler}: {'loss_weights' if weights else name} of space "
+                f"{self._space.name} can have any value in a range, and this sampler tries each "
+                f"value; {remedy}"
             )

@@ -14,12 +14,13 @@ from minbert.settings import Settings
 from minbert.tasks import TASK_NAMES, Task
 from minbert.weights import Weights
 
-# waiting: in the queue; paused: at a rung; finished: all its epochs; stopped: by halving or
-# pruning; cut short: the search ended first, and may be gone on with.
+# waiting: in the queue; paused: at a rung; finished: all its epochs; stopped: by the
+# scheduler or the pruner; cut short: the search ended first, and may be gone on with.
 State = Literal["waiting", "running", "paused", "finished", "stopped", "failed", "cut short"]
 
-# continue: train on; promote: go on from a rung at once; pause: wait at a rung; stop: halving
-# ends it; prune: Optuna's pruner ends it; finish: all epochs are trained; fail: no number came.
+# continue: train on; promote: go on from a rung at once; pause: wait at a rung; stop: the
+# scheduler ends it; prune: Optuna's pruner ends it; finish: all epochs are trained; fail: no number
+# came.
 Verdict = Literal["continue", "promote", "pause", "stop", "prune", "finish", "fail"]
 
 OVER: tuple[State, ...] = ("finished", "stopped", "failed")

@@ -11,7 +11,7 @@ from minbert.settings import add_options, given, make_parser, run_command
 from .branches import describe
 from .messages import INTERRUPTED, finish
 from .session import Session
-from .settings import StudySettings
+from .settings import RENAMED, StudySettings
 from .spaces import built_in_spaces, load_space
 
 _DESCRIPTION = """\
@@ -24,7 +24,7 @@ Train many configurations, stop the hopeless ones early, and keep the model that
 
 
 def main() -> int:
-    parser = make_parser("python -m search.run", _DESCRIPTION)
+    parser = make_parser("python -m search.run", _DESCRIPTION, RENAMED)
     parser.add_argument(
         "--list-spaces", action="store_true", help="show what each space varies, and exit"
     )

@@ -26,7 +26,7 @@ from .lease import lease
 from .messages import introduction
 from .patience import STORAGE_ERRORS, Patience, StorageLostError, told
 from .plan import Plan, make_plan
-from .proposals import trials_to_learn_from
+from .propose.earlier import trials_to_learn_from
 from .provenance import begin_run, end_run, runs_of, sizes
 from .record import SearchRecord, TrialRecord
 from .results import table_of, write_summary, write_table

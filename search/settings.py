@@ -2,27 +2,37 @@
 
 import argparse
 import re
-from typing import Annotated, Any, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Protocol, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from minbert.config import TaskWeights
 from minbert.errors import InputError
-from minbert.settings import PathText, Settings, expand_home
+from minbert.settings import Explained, OneOf, PathText, Settings, expand_home
 from minbert.weights import EQUAL_WEIGHTS
 
 from .addresses import is_server
 from .directory import is_object_store
-from .halving import HalvingMode
-from .proposals import NEED_FULL_TRIALS, SamplerName
-from .pruning import make_pruner
+from .propose.samplers import SAMPLERS
+from .schedule.pruners import PRUNERS, make_pruner
+from .schedule.table import SCHEDULERS
 
 # So many trials of the default space on the default data fit into six minutes on two cores.
 DEFAULT_TRIALS = 10
-# Without a report within an epoch, halving could not stop a short trial early.
+# Without a report within an epoch, the scheduler could not stop a short trial early.
 DEFAULT_REPORTS_PER_EPOCH = 2
 
 DEFAULT_PRUNER = "median"
+
+# Old options and values of the command line, and what is to be given now.
+RENAMED = {
+    "--halving promote": "--scheduler asha",
+    "--halving stop": "--scheduler asha-stop",
+    "--halving": "--scheduler",
+    "--eta": "--reduction-factor",
+    "--first-rung": "--grace-period",
+}
 
 _UNITS = {"h": 3600, "m": 60, "s": 1}
 _DURATION = re.compile(r"(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s?)?")
@@ -86,6 +96,28 @@ def _folder_name(name: str) -> str:
     return name
 
 
+class _Row(Protocol):
+    """A row of a table of choices."""
+
+    @property
+    def help(self) -> str: ...
+
+
+def _help_of(table: Mapping[str, _Row]) -> dict[str, str]:
+    return {name: row.help for name, row in table.items()}
+
+
+def _sampler_help() -> dict[str, str]:
+    """What each sampler does, and what it needs."""
+    texts = _help_of(SAMPLERS)
+    for name, row in SAMPLERS.items():
+        if row.needs_full_trials:
+            texts[name] += ", with --scheduler none only"
+        if row.needs_finite_space:
+            texts[name] += ", for spaces without ranges"
+    return texts
+
+
 class StudySettings(Settings):
     """The search."""
 
@@ -107,17 +139,19 @@ class StudySettings(Settings):
     """CPU cores for each trial"""
     gpus_per_trial: Annotated[float, Field(ge=0)] | None = None
     """GPUs for each trial; trials share one below 1 (default: 0.25 where there are GPUs)"""
-    halving: HalvingMode = "promote"
-    """pause trials at rungs and promote the best; or stop the low at once; or train all"""
-    eta: Annotated[int, Field(ge=2, le=100)] = 3
-    """of the trials at a rung one in this many goes on"""
-    first_rung: Annotated[int, Field(ge=1)] = 1
-    """report of the first rung; each next one is --eta times as far"""
-    sampler: SamplerName = "tpe"
-    """what proposes: gp and cmaes with --halving none only, grid for spaces without ranges"""
-    pruner: Annotated[str, AfterValidator(_known_pruner)] = DEFAULT_PRUNER
-    """Optuna pruner beside halving: median, percentile, patient, threshold, or none; options as
-    in percentile:percentile=50,n_min_trials=8"""
+    scheduler: Annotated[str, OneOf(_help_of(SCHEDULERS))] = "asha"
+    """which trials are trained on"""
+    grace_period: Annotated[int, Field(ge=1)] = 1
+    """report number of the first rung; each next one is --reduction-factor times as far"""
+    reduction_factor: Annotated[int, Field(ge=2, le=100)] = 3
+    """keep the top 1/N of each rung"""
+    sampler: Annotated[str, OneOf(_sampler_help())] = "tpe"
+    """what proposes configurations"""
+    pruner: Annotated[str, AfterValidator(_known_pruner), Explained(_help_of(PRUNERS))] = (
+        DEFAULT_PRUNER
+    )
+    """Optuna pruner beside the scheduler; options as in
+    percentile:percentile=50,n_min_trials=8"""
     try_: tuple[str, ...] = ()
     """configuration to try first, such as lr=2e-5 or loss_weights=.2/.3/.5; may be given again"""
     start_from: PathText | None = None
@@ -166,8 +200,9 @@ class StudySettings(Settings):
                 f"out: {self.out.partition('?')[0]} cannot hold the study, which is a file; give "
                 "--storage postgresql://USER@HOST/DATABASE"
             )
-        if self.sampler in NEED_FULL_TRIALS and self.halving != "none":
+        needs_full_trials = SAMPLERS[self.sampler].needs_full_trials
+        if needs_full_trials and SCHEDULERS[self.scheduler].ends_trials:
             raise ValueError(
-                f"sampler: {self.sampler} learns from finished trials alone; give --halving none"
+                f"sampler: {self.sampler} learns from finished trials alone; give --scheduler none"
             )
         return self

@@ -16,9 +16,14 @@ from .directory import join, open_directory
 from .folder import RunFolder
 from .inputs import LoadedInputs
 from .plan import Plan
+from .propose.samplers import SAMPLERS
+from .schedule.table import SCHEDULERS
 from .settings import StudySettings
 from .spaces import built_in_spaces
 from .study import NoStudyError, Study
+
+# Of all schedulers.
+_OPTIONS = tuple(dict.fromkeys(name for row in SCHEDULERS.values() for name in row.options))
 
 
 def make_setup(settings: StudySettings, plan: Plan, loaded: LoadedInputs) -> dict[str, Any]:
@@ -41,7 +46,9 @@ def make_setup(settings: StudySettings, plan: Plan, loaded: LoadedInputs) -> dic
             "layers": pretrained.config.layers,
             "sha256": _sha256_of(pretrained),
         },
-        **{name: getattr(settings, name) for name in ("halving", "eta", "first_rung", "sampler")},
+        "scheduler": settings.scheduler,
+        **SCHEDULERS[settings.scheduler].options_of(settings),
+        "sampler": settings.sampler,
         "pruner": settings.pruner,
     }
 
@@ -108,10 +115,10 @@ def stored_options(study: Study) -> tuple[dict[str, Any], dict[str, Any]]:
     setup = study.setup
     if not setup:
         return {}, {}
-    same = ("recipe", "objective", "halving", "eta", "first_rung", "sampler", "pruner")
+    same = ("recipe", "objective", "scheduler", *_OPTIONS, "sampler", "pruner")
     stored = {name: setup[name] for name in same if name in setup}
-    # With it Optuna unpickles what the study holds, and a pickle is code: it has to be asked for.
-    if stored.get("sampler") == "cmaes":
+    # Where Optuna unpickles what the study holds, a pickle is code: it has to be asked for.
+    if any(row.unpickles and stored.get("sampler") == name for name, row in SAMPLERS.items()):
         del stored["sampler"]
     for name in ("seed", "epochs", "reports_per_epoch"):
         stored[name] = setup.get(f"recipe's {name}")
@@ -165,8 +172,9 @@ def settle(
                 )
             if stored and "sampler" not in (stored | given_settings):
                 raise InputError(
-                    "--sampler is required: the study was made with cmaes, which runs what is "
-                    "pickled in the study; give it where you trust whoever made that"
+                    f"--sampler is required: the study was made with {study.setup['sampler']}, "
+                    "which runs what is pickled in the study; give it where you trust whoever "
+                    "made that"
                 )
     return (
         StudySettings.check(stored | given_settings, as_options=True),

@@ -46,6 +46,32 @@ _OPTUNA_STATES: dict[State, TrialState] = {
 }
 _SETUP = "setup"
 
+# Of what is stored of a study. A study of another format is refused.
+FORMAT = 2
+
+
+def _check_format(noted: Mapping[str, Any]) -> None:
+    """Refuse a study that another version of the program wrote; InputError says which.
+
+    Args:
+        noted: the study's attributes; without a setup it was not completed, and is of no format.
+    """
+    setup = noted.get(_SETUP)
+    if not setup:
+        return
+    found = setup.get("format", 1)
+    if found == FORMAT:
+        return
+    try:
+        version = f", version {noted['runs'][-1]['versions']['minbert-search']}"
+    except (LookupError, TypeError):
+        version = ""
+    age = "a newer" if isinstance(found, int) and found > FORMAT else "an older"
+    raise InputError(
+        f"the study was made by {age} version of the program (format {found}{version}), and this "
+        f"one reads format {FORMAT}; finish it with that version, or start a new run"
+    )
+
 
 class NoStudyError(InputError):
     """There is no such study."""
@@ -71,7 +97,9 @@ class Study:
     ):
         self._storage = storage
         self._id = study_id
-        self.setup: dict[str, Any] = storage.get_study_user_attrs(study_id).get(_SETUP, {})
+        noted = storage.get_study_user_attrs(study_id)
+        self.setup: dict[str, Any] = noted.get(_SETUP, {})
+        _check_format(noted)
         self._frozen: list[FrozenTrial] = storage.get_all_trials(study_id)
         self.trials = [record_of(number, frozen) for number, frozen in enumerate(self._frozen)]
         self.patience, self.guard = patience, guard
@@ -133,8 +161,8 @@ class Study:
     def complete(self, setup: dict[str, Any]) -> None:
         """Write down what the study is made with, unless that was done before a kill came."""
         if not self.setup:
-            self._storage.set_study_user_attr(self._id, _SETUP, setup)
-            self.setup = setup
+            self.setup = {"format": FORMAT, **setup}
+            self._storage.set_study_user_attr(self._id, _SETUP, self.setup)
 
     def delete(self) -> None:
         """Remove the study from its storage."""

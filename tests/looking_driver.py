@@ -17,11 +17,12 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from minbert.report import Report
 from search.checkpoints import Key
 from search.driver import Driver
-from search.halving import _ordinal, plan_rungs
-from search.proposals import Proposer
-from search.pruning import make_pruner
+from search.propose.proposals import Proposer
 from search.record import SearchRecord, State, TrialRecord, Verdict
 from search.retention import Retention
+from search.schedule.base import Promotion
+from search.schedule.pruners import make_pruner
+from search.schedule.rung import _ordinal, plan_rungs
 from search.settings import StudySettings
 from search.study import Study
 
@@ -73,22 +74,22 @@ class LookingRungs:
     def __init__(self, study: Study, settings: StudySettings, most_reports: int, planned: int):
         self._trials, self._settings = study.trials, settings
         self._places: dict[int, int] = {}
-        if settings.halving != "none":
+        if settings.scheduler != "none":
             fixed = sum(trial.fixed for trial in study.trials)
             self._places = plan_rungs(
-                settings.first_rung, settings.eta, most_reports, planned, fixed
+                settings.grace_period, settings.reduction_factor, most_reports, planned, fixed
             )
 
-    @property
-    def steps(self) -> tuple[int, ...]:
-        return tuple(self._places)
+    def pause_steps(self, trial: TrialRecord) -> tuple[int, ...]:
+        pauses = self._settings.scheduler == "asha" and not trial.fixed
+        return tuple(self._places) if pauses else ()
 
-    def halve(self, trial: TrialRecord, report: Report) -> tuple[Verdict, str]:
+    def verdict(self, trial: TrialRecord, report: Report) -> tuple[Verdict, str]:
         if report.step not in self._places:
             return "continue", ""
         rung = self.at(report.step, {trial.number: report.score})
         reason = self._standing(report.step, rung, trial.number)
-        if self._settings.halving == "stop":
+        if self._settings.scheduler == "asha-stop":
             return ("continue" if rung.goes_on_at_once(trial.number) else "stop"), reason
         higher = [step for step in self._places if step > report.step]
         if rung.promotable() == trial.number and all(
@@ -97,16 +98,16 @@ class LookingRungs:
             return "promote", reason
         return "pause", reason
 
-    def promotable(self) -> tuple[TrialRecord, int, str] | None:
+    def promotable(self) -> Promotion | None:
         for step in reversed(self._places):
             rung = self.at(step)
             number = rung.promotable()
             if number is not None:
-                return self._trials[number], step, self._standing(step, rung, number)
+                return Promotion(self._trials[number], step, self._standing(step, rung, number))
         return None
 
     def hopeless(self, step: int) -> list[tuple[TrialRecord, str]]:
-        if step not in self._places or self._settings.halving != "promote":
+        if step not in self._places or self._settings.scheduler != "asha":
             return []
         rung = self.at(step)
         most = max(self._places[step], len(rung.scores))
@@ -127,7 +128,7 @@ class LookingRungs:
         return LookingRung(
             scores={trial.number: trial.reports[step - 1].score for trial in there}
             | (coming or {}),
-            factor=self._settings.eta,
+            factor=self._settings.reduction_factor,
             fixed={trial.number for trial in there if trial.fixed},
             gone_on={trial.number for trial in moving if trial.went_on_from(step)},
             over={t.number for t in moving if t.is_over and not t.went_on_from(step)},
@@ -201,7 +202,7 @@ class LookingProposer(Proposer):
 
     def _origin(self) -> str:
         known = sum(trial.state in _HAS_SCORE for trial in self._trials())
-        starting = self._name in ("tpe", "gp", "cmaes") and known < self._start
+        starting = self._row.models and known < self._start
         return "random start" if starting else self._name
 
     def _trials(self) -> list[FrozenTrial]:
@@ -256,7 +257,7 @@ class LookingDriver(Driver):
         )
         super().open()
         self._put(
-            _rungs=LookingRungs(
+            _scheduler=LookingRungs(
                 self.study, self.settings, self.plan.most_reports, self.record.planned
             )
         )

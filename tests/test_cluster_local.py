@@ -128,7 +128,7 @@ def copy_of_ours(folder: Path) -> Path:
     return ours
 
 
-OPTIONS = ("--encoder", "tiny", "--epochs", "2", "--halving", "none", "--pruner", "none")
+OPTIONS = ("--encoder", "tiny", "--epochs", "2", "--scheduler", "none", "--pruner", "none")
 
 
 def test_a_search_uses_all_nodes_and_only_the_driver_reads_the_data(

@@ -80,7 +80,7 @@ def test_a_search_brings_up_the_machines_it_needs(
 ) -> None:
     address, environment = scaled
     options = ["--data", str(course_folder), "--trials", "6", "--encoder", "tiny", "--epochs", "2"]
-    options += ["--halving", "none", "--pruner", "none", "--address", address]
+    options += ["--scheduler", "none", "--pruner", "none", "--address", address]
     # There is nothing yet to see whether there will be GPUs.
     with search(tmp_path / "n", *options, environment=environment) as one:
         status, text = one.end()

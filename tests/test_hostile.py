@@ -32,12 +32,15 @@ from minbert.hub import Pretrained
 from minbert.model import MultitaskModel
 from minbert.settings import run_command
 from search import export
+from search import run as search_run
 from search.checkpoints import save_checkpoint
 from search.folder import RunFolder
 from search.optuna_storage import open_storage
 from search.record import TrialRecord
 from search.review import __main__ as review
 from search.review.reading import read_run
+
+from .in_process import run_in_process
 
 REVIEWS: tuple[tuple[str, ...], ...] = (
     *((), ("--trial", "0"), ("--trial", "1"), ("--compare", "0", "1"), ("--keep-rules",)),
@@ -325,6 +328,32 @@ def test_what_is_damaged_is_named(
     text = told(review.main, run)
     assert words in text
     assert text.startswith("error: ") == bool(words)
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (1, "made by an older version of the program (format 1, version 0.0.9)"),
+        (None, "made by an older version of the program (format 1, version 0.0.9)"),
+        (3, "made by a newer version of the program (format 3, version 0.0.9)"),
+    ],
+)
+def test_a_study_of_another_format_is_refused_by_each_command(
+    found: int | None, words: str, run: Path, told: Told
+) -> None:
+    change(run, "setup", lambda setup: {
+        name: value for name, value in (setup | {"format": found}).items() if value is not None
+    })  # fmt: skip
+    change(run, "runs", lambda runs: [runs[0] | {"versions": {"minbert-search": "0.0.9"}}])
+    # What is in an old study is not looked at.
+    change(run, "trial", lambda _: {}, trial=1)
+    resume = ("--resume", "--out", str(run.parent), "--name", run.name)
+    code, out, resumed = run_in_process(search_run.main, *resume)
+    assert (code, out, resumed.count("\n")) == (2, "", 1)
+    for text in (*told.all(run), resumed):
+        assert text.startswith("error: the study was ")
+        assert words in text
+        assert "finish it with that version, or start a new run" in text
 
 
 class Tags(HTMLParser):

@@ -19,13 +19,14 @@ from search.checkpoints import CheckpointStore
 from search.directory import LocalDirectory
 from search.driver import Driver, Job
 from search.failures import FailureKind
-from search.halving import Rung
 from search.modelled import Modelled
+from search.ordered import percentile
 from search.plan import make_plan
-from search.pruning import Pruning, percentile
 from search.record import SearchRecord, State
 from search.retention import Retention
-from search.rungs import Rungs
+from search.schedule.pruning import Pruning
+from search.schedule.rung import Rung
+from search.schedule.table import make_scheduler
 from search.settings import StudySettings
 from search.spaces import load_space
 from search.standings import LiveRecord
@@ -55,8 +56,8 @@ events = st.one_of(
 searches = st.fixed_dictionaries(
     {
         "trials": st.integers(1, 20),
-        "eta": st.integers(2, 3),
-        "halving": st.sampled_from(["promote", "promote", "stop", "none"]),
+        "reduction_factor": st.integers(2, 3),
+        "scheduler": st.sampled_from(["asha", "asha", "asha-stop", "none"]),
         "pruner": st.sampled_from(
             [
                 *("none", "median", "median:n_min_trials=1", "patient:patience=1"),
@@ -199,9 +200,10 @@ def _assert_equal_to_made_anew(driver: Driver) -> None:
     pure = SearchRecord(planned, study.trials)
     assert driver.record.ranked == pure.ranked
     assert driver.record.best(*ALIVE) is pure.best(*ALIVE) is driver.record.winner
-    anew = Rungs(study, driver.settings, plan.most_reports, driver.record.planned)
-    for step, rung in driver._rungs._rungs.items():
-        assert repr(_in_order(rung)) == repr(_in_order(anew._rungs[step]))
+    name = driver.settings.scheduler
+    anew = make_scheduler(driver.settings, name, study, plan.most_reports, planned)
+    for step, rung in getattr(driver._scheduler, "_rungs", {}).items():
+        assert repr(_in_order(rung)) == repr(_in_order(vars(anew)["_rungs"][step]))
     pruning = Pruning(study, driver.settings.pruner)
     assert {s: v for s, v in driver._pruning._scores.items() if v} == pruning._scores
     looking = LookingPruning(study, driver.settings.pruner)

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import TrialState
 
@@ -22,7 +20,7 @@ from search.checkpoints import CheckpointStore
 from search.directory import LocalDirectory
 from search.driver import Driver, Job
 from search.plan import make_plan
-from search.proposals import trials_to_learn_from
+from search.propose.earlier import trials_to_learn_from
 from search.record import TrialRecord
 from search.settings import StudySettings
 from search.spaces import load_space
@@ -113,25 +111,6 @@ def test_decisions_of_a_small_search_on_one_slot() -> None:
     assert driver.record.winner is trials[4]
 
 
-@pytest.mark.parametrize("halving", ["promote", "stop", "none"])
-def test_every_trial_ends_in_optunas_terms_too(halving: str) -> None:
-    storage = InMemoryStorage()
-    driver = open_driver(storage, trials=27, halving=halving)
-    finish(driver, slots=3)
-    told = storage.get_all_trials(0)
-    counts = Counter(trial.state for trial in told)
-    assert counts[TrialState.RUNNING] == counts[TrialState.WAITING] == 0
-    assert counts[TrialState.COMPLETE] >= 1
-    assert (counts[TrialState.PRUNED] > 15) == (halving != "none")
-    for trial, mine in zip(told, driver.study.trials, strict=True):
-        assert trial.intermediate_values == {r.step: r.score for r in mine.reports}
-        if trial.state == TrialState.PRUNED:
-            assert trial.value == mine.reports[-1].score
-        if trial.state == TrialState.COMPLETE:
-            assert trial.value == mine.score
-            assert len(mine.reports) == 9
-
-
 def test_finished_trials_are_told_with_the_score_they_keep() -> None:
     storage = InMemoryStorage()
     driver = open_driver(storage, trials=1, epochs=2)
@@ -146,19 +125,6 @@ def test_baseline_is_never_paused_and_comes_first() -> None:
     baseline = driver.study.trials[0]
     assert (baseline.state, len(baseline.reports)) == ("finished", 9)
     assert {d.verdict for d in baseline.decisions} == {"continue", "finish"}
-
-
-@given(st.integers(0, 45), st.sampled_from(["promote", "stop", "none"]))
-def test_a_search_that_was_left_goes_on_as_it_would_have(cut: int, halving: str) -> None:
-    whole = open_driver(InMemoryStorage(), trials=9, halving=halving)
-    finish(whole)
-    storage = InMemoryStorage()
-    # As a kill leaves it: nobody told the study that the driver went.
-    simulate(open_driver(storage, trials=9, halving=halving), hashed, 1, most=cut)
-    resumed = open_driver(storage, trials=9, halving=halving)
-    finish(resumed)
-    assert rows(resumed) == rows(whole)
-    assert resumed.front.points == whole.front.points
 
 
 def test_a_finished_search_is_extended() -> None:
@@ -343,7 +309,7 @@ def test_search_ends_at_its_target_and_can_be_gone_on_with() -> None:
 
 
 def test_search_ends_when_patience_is_out() -> None:
-    driver = open_driver(InMemoryStorage(), trials=30, patience=3, halving="none", epochs=1)
+    driver = open_driver(InMemoryStorage(), trials=30, patience=3, scheduler="none", epochs=1)
     simulate(driver, by_number(0.5, 0.4, 0.6, 0.1, 0.2, 0.3, 0.9), 1)
     assert driver.ended_because == "3 finished trials in a row did not score higher"
     assert len(driver.study.trials) == 6
@@ -351,7 +317,7 @@ def test_search_ends_when_patience_is_out() -> None:
 
 def test_pruner_stops_beside_halving_and_the_record_says_which() -> None:
     driver = open_driver(
-        InMemoryStorage(), trials=9, halving="none", pruner="percentile:percentile=50"
+        InMemoryStorage(), trials=9, scheduler="none", pruner="percentile:percentile=50"
     )
     finish(driver, by_number(0.5, 0.6, 0.7, 0.8, 0.9, 0.1))
     low = driver.study.trials[5]
@@ -361,7 +327,7 @@ def test_pruner_stops_beside_halving_and_the_record_says_which() -> None:
 
 
 def test_patient_pruner_looks_at_the_trials_own_curve() -> None:
-    driver = open_driver(InMemoryStorage(), trials=2, halving="none", pruner="patient:patience=2")
+    driver = open_driver(InMemoryStorage(), trials=2, scheduler="none", pruner="patient:patience=2")
     finish(driver, lambda trial, step: equal_scores(0.5 - 0.01 * step * trial.number))
     assert len(driver.study.trials[1].reports) == 4
 
@@ -405,19 +371,6 @@ def test_grid_goes_through_every_point_once_and_then_ends(tmp_path: Path) -> Non
     ]
 
 
-@pytest.mark.parametrize("sampler", ["qmc", "random", "tpe"])
-def test_samplers_propose_the_same_after_a_restart(sampler: str) -> None:
-    def names(cut: int) -> list[str]:
-        storage = InMemoryStorage()
-        simulate(open_driver(storage, sampler=sampler, trials=14), hashed, 1, most=cut)
-        driver = open_driver(storage, sampler=sampler, trials=14)
-        finish(driver)
-        return [trial.name for trial in driver.study.trials]
-
-    assert names(0) == names(23)
-    assert len(set(names(0))) == 14
-
-
 def test_qmc_goes_through_a_space_that_the_recipe_is_not_in(tmp_path: Path) -> None:
     (tmp_path / "s.py").write_text(
         "def space(trial):\n"
@@ -443,7 +396,7 @@ def test_a_fixed_list_takes_any_sampler() -> None:
 
 @pytest.mark.parametrize("sampler", ["gp", "cmaes"])
 def test_samplers_that_need_full_trials(sampler: str) -> None:
-    driver = open_driver(InMemoryStorage(), sampler=sampler, halving="none", trials=14, epochs=1)
+    driver = open_driver(InMemoryStorage(), sampler=sampler, scheduler="none", trials=14, epochs=1)
     finish(driver)
     origins = Counter(trial.origin for trial in driver.study.trials)
     # Where the sampler proposes what is known, a point is drawn at random in its place.

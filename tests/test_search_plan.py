@@ -1,5 +1,7 @@
 """Settings of a search, and what they make it run."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,13 @@ from .inline import OneCore
 def plan_for(inputs: InputSettings | None = None, **settings: object) -> Plan:
     checked = StudySettings.check(settings)
     return make_plan(checked, inputs or InputSettings(), load_space(checked.space))
+
+
+def test_settings_import_nothing_that_takes_time() -> None:
+    heavy = ("optuna", "psutil", "pyarrow", "ray", "sqlalchemy", "torch")
+    code = "import sys, search.settings; search.settings.StudySettings(); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) & set(heavy) == set()
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Refuse:
         (["--name", "taken"], "runs/taken is there already; give another --name"),
         (["--address", "ray://head:10001"], "ray job submit"),
         (["--time-budget", "soon"], "error: --time-budget: give a time such as 90s"),
-        (["--sampler", "gp"], "error: --sampler: gp learns from finished trials alone; give --hal"),
+        (["--sampler", "gp"], "error: --sampler: gp learns from finished trials alone; give --sch"),
         (
             ["--sampler", "tep"],
             "error: --sampler: unknown value 'tep'; did you mean 'tpe'?; there are: tpe, gp",
@@ -97,6 +97,18 @@ def refuse(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Refuse:
         ),
         (["--pruner", "none:start=3"], "error: --pruner: got an unexpected keyword argument 'st"),
         (["--pruner", "median:a=b"], "error: --pruner: give numbers, such as median:key=3 (got"),
+        (["--eta", "4"], "error: --eta is now --reduction-factor"),
+        (["--first-rung=2", "--name", "a"], "error: --first-rung is now --grace-period"),
+        (
+            ["--seed", "1", "--halving", "stop"],
+            "--halving stop is now --scheduler asha-stop",
+        ),
+        (["--halving=promote"], "error: --halving promote is now --scheduler asha"),
+        (["--halving", "none"], "error: --halving is now --scheduler"),
+        (
+            ["--scheduler", "promote"],
+            "--scheduler: unknown value 'promote'; there are: asha, asha-stop",
+        ),
         (["--try", "lr"], "--try lr: give fields as lr=2e-5 or loss_weights=.2/.3/.5"),
         (["--try", "lr=-1", "--space", "lr"], "--try lr=-1: lr: must be greater than 0"),
         (
@@ -206,7 +218,7 @@ def test_of_two_tasks_nothing_is_said_of_the_third(
     course_folder: Path,
 ) -> None:
     made = ["--data", course_folder, "--encoder", "tiny", "--layers", "1", "--tasks", "sst,sts"]
-    made += ["--trials", "2", "--epochs", "1", "--halving", "none", "--out", tmp_path]
+    made += ["--trials", "2", "--epochs", "1", "--scheduler", "none", "--out", tmp_path]
     code, text = said(run.main, *made, "--name", "two")
     assert code == 0
     assert ", 1 layer\n" in text
@@ -478,10 +490,10 @@ def test_what_changed_since_the_study_was_made_is_told_without_hashes() -> None:
 
 
 def test_a_sampler_that_unpickles_is_not_taken_because_a_folder_says_so() -> None:
-    setup = {"recipe": "strong", "sampler": "cmaes", "halving": "none"}
+    setup = {"recipe": "strong", "sampler": "cmaes", "scheduler": "none"}
     study = Study.create(InMemoryStorage(), "s", setup)
     assert stored_options(study)[0].get("sampler") is None
-    assert stored_options(study)[0]["halving"] == "none"
+    assert stored_options(study)[0]["scheduler"] == "none"
 
 
 def test_resume_needs_no_more_than_the_name(finished: tuple[Path, str], tmp_path: Path) -> None:
@@ -498,7 +510,10 @@ def test_resume_needs_no_more_than_the_name(finished: tuple[Path, str], tmp_path
         # The built-in one is not as it was.
         ({"file of the space": "0"}, "the space file has changed since the study was made"),
         # Optuna would unpickle what the study holds.
-        ({"sampler": "cmaes", "halving": "none"}, "--sampler is required: the study was made with"),
+        (
+            {"sampler": "cmaes", "scheduler": "none"},
+            "--sampler is required: the study was made with",
+        ),
     ):
         study._storage.set_study_user_attr(study._id, "setup", {**study.setup, **changed})
         code, text = said(run.main, *name)
@@ -506,7 +521,7 @@ def test_resume_needs_no_more_than_the_name(finished: tuple[Path, str], tmp_path
         assert text.startswith(f"error: {words}")
     # What is not given is taken from the study, for what is checked together too.
     code, text = said(run.main, *name, "--sampler", "cmaes")
-    assert "--halving" not in text
+    assert "--scheduler" not in text
 
 
 def test_second_driver_is_refused(finished: tuple[Path, str], course_folder: Path) -> None:

@@ -23,7 +23,7 @@ from search.lease import Lease, lease
 from search.optuna_storage import open_storage
 from search.patience import StorageLostError
 from search.record import Decision, TrialRecord, Verdict
-from search.study import Study
+from search.study import FORMAT, Study
 
 CONFIG = TrainConfig.check({"epochs": 4, "lr": 3e-5, "loss_weights": (1, 2, 1)})
 
@@ -70,7 +70,7 @@ def test_what_is_written_is_read_back(storage: BaseStorage) -> None:
     study.note("planned", 5)
 
     again = Study.load(storage, "s")
-    assert again.setup == {"objective": [1.0, 1.0, 1.0]}
+    assert again.setup == {"format": FORMAT, "objective": [1.0, 1.0, 1.0]}
     assert again.noted("planned") == 5
     assert again.next_order() == 7
     for trial, read in zip(study.trials, again.trials, strict=True):

@@ -441,7 +441,7 @@ def test_sentences_of_strangers_are_shown_as_they_are(text: str) -> None:
 def test_a_trials_text_says_what_it_is_and_what_became_of_it(
     search: Callable[..., Search],
 ) -> None:
-    one = search(trials=4, halving="none").go().end()
+    one = search(trials=4, scheduler="none").go().end()
     lines = shown(text_of(one.folder / run_name(one.trials[1]))).splitlines()
     trial = one.trials[1]
     assert lines[:2] == ["Trial 1", "finished: all epochs are trained"]

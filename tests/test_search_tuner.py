@@ -286,7 +286,7 @@ def test_sentences_close_by_are_looked_for_once_a_machine(
     class CountedHere(CountedTrainer):
         marks = tmp_path
 
-    done = search(dataset, tiny, tmp_path, TwoSlots(), CountedHere, **settings, halving="none")
+    done = search(dataset, tiny, tmp_path, TwoSlots(), CountedHere, **settings, scheduler="none")
     assert [trial.state for trial in done.driver.study.trials] == ["finished"] * 4
     assert sum(trial.config.negatives > 0 for trial in done.driver.study.trials) > 1
     assert (tmp_path / "embedded").read_text() == "."
@@ -340,7 +340,7 @@ def faulty(
     folder = tmp_path_factory.mktemp("faulty")
     (folder / "faults.py").write_text(FAULTY)
     settings = {"space": str(folder / "faults.py"), "trials": 10, "epochs": 2}
-    settings |= {"halving": "none", "report_timeout": 999, "retries": 1}
+    settings |= {"scheduler": "none", "report_timeout": 999, "retries": 1}
 
     class FaultyHere(FaultyTrainer):
         marks = folder

@@ -39,7 +39,7 @@ _COLOURS: dict[State, str] = {
 _MARKS: dict[Verdict, tuple[str, str, str]] = {
     "promote": ("promoted", "triangle-up", "#16a34a"),
     "pause": ("paused at a rung", "line-ns-open", "#7c3aed"),
-    "stop": ("stopped by halving", "x-thin-open", "#b91c1c"),
+    "stop": ("stopped by the scheduler", "x-thin-open", "#b91c1c"),
     "prune": ("stopped by the pruner", "diamond-open", "#b91c1c"),
     "fail": ("failed", "star", "#dc2626"),
 }

@@ -57,8 +57,8 @@ def hidden_in_words(record: SearchRecord, weights: Weights) -> str:
     if not found.stopped:
         return "Every trial was trained to its end."
     text = (
-        f"{counted(found.stopped, 'trial')} stopped before the end of training; halving and "
-        f"pruning go by the study's objective {objective}. "
+        f"{counted(found.stopped, 'trial')} stopped before the end of training; scheduler "
+        f"and pruner go by the study's objective {objective}. "
     )
     if found.most_gain is None:
         return text + "None went on from there to its end, so what they might reach is unknown."

@@ -35,6 +35,8 @@ def storage_in(folder: Path) -> BaseStorage:
 
 def searched(space: str, storage: BaseStorage, **settings: Any) -> Driver:
     """A search over a space, to its end."""
-    driver = open_driver(storage, space=space, epochs=1, halving="none", pruner="none", **settings)
+    driver = open_driver(
+        storage, space=space, epochs=1, scheduler="none", pruner="none", **settings
+    )
     finish(driver)
     return driver

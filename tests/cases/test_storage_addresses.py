@@ -43,7 +43,7 @@ def test_a_run_of_any_name_is_made_found_and_copied(tmp_path: Path, name: str) -
     assert {path.name for path in (tmp_path / name).iterdir()} >= {"study.db", "study.db.copy"}
     assert [path.name for path in tmp_path.iterdir()] == [name]
     study = RunFolder(tmp_path / name).load_study()
-    assert study.setup == {"recipe": "strong"}
+    assert study.setup["recipe"] == "strong"
     study.close()
     # As optuna-dashboard opens what it is given, but that Optuna takes braces for its own.
     url = sqlite_url(tmp_path / name / "study.db").replace("{", "{{").replace("}", "}}")
@@ -114,7 +114,7 @@ def test_a_file_of_sqlite_without_its_scheme_is_told_how_to_be_named(
 def test_a_bare_file_name_is_a_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Study.create(open_storage("mine.db"), "a", {"recipe": "strong"}).close()
-    assert Study.load(open_storage("mine.db"), "a").setup == {"recipe": "strong"}
+    assert Study.load(open_storage("mine.db"), "a").setup["recipe"] == "strong"
 
 
 def test_braces_in_a_password_are_no_place_to_fill_in() -> None:

@@ -15,7 +15,7 @@ from .searches import Row, rows, rows_of, search, tell, whys, without_faults
 
 # Four trials of six reports, with a state after each; its number decides a trial's configuration.
 OPTIONS = (
-    *("--space", "lr", "--sampler", "random", "--halving", "none", "--pruner", "none"),
+    *("--space", "lr", "--sampler", "random", "--scheduler", "none", "--pruner", "none"),
     *("--encoder", "tiny", "--epochs", "3", "--reports-per-epoch", "2", "--state-every", "0.001s"),
     *("--trials", "4"),
 )

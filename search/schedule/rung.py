@@ -1,21 +1,13 @@
-"""Asynchronous successive halving (ASHA), as pure functions of the scores at each rung.
+"""A rung of successive halving: the scores at one step, and who of the trials may continue.
 
-Li et al. 2018, "A System for Massively Parallel Hyperparameter Tuning" (arXiv 1810.05934).
-``promote`` is its Algorithm 2: every trial pauses at a rung, and whenever a slot is free the best
-of those in the top 1/η of a rung goes on. ``stop`` never pauses: a trial goes on at once or never.
-Ours differs in two ways. Trials that must run to their end (the baseline, fixed lists) are among
-the scores of a rung but take none of its places, and of a rung of n never more than ⌊n/η⌋ are
-promoted, where the paper's rule can promote more as later trials push earlier ones from the top.
+All of it is a pure function of the scores and of how each trial stands.
 """
 
 import math
 from bisect import bisect_left, insort
 from collections.abc import Collection, Mapping
-from typing import Literal
 
-from .ordered import discard
-
-HalvingMode = Literal["promote", "stop", "none"]
+from ..ordered import discard
 
 
 def plan_rungs(first: int, factor: int, last: int, trials: int, fixed: int) -> dict[int, int]:

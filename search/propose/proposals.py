@@ -1,48 +1,29 @@
-"""Optuna's samplers: what configuration to try next, as a function of the record.
-
-The sampler sees the study through a view in which a paused trial is PRUNED with its last score.
-Were it RUNNING, as it is in the study, TPE would take it for one that has no score yet: it would
-never leave its random start, and its constant liar would count promising trials as bad ones.
-"""
+"""Optuna's samplers: what configuration to try next, as a function of the record."""
 
 import contextlib
 import itertools
 import warnings
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.samplers import (
-    BaseSampler,
-    CmaEsSampler,
-    GPSampler,
-    QMCSampler,
-    RandomSampler,
-    TPESampler,
-)
-from optuna.storages import InMemoryStorage
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.trial import FrozenTrial, TrialState
 
 from minbert.config import TrainConfig
 from minbert.errors import InputError, reason_of
-from minbert.tasks import Task
-from minbert.weights import Weights, weighted_score
 
-from .branches import Chosen, explore
-from .modelled import Modelled
-from .points import Grid
-from .record import State, TrialRecord
-from .space_trial import are_compatible, described
-from .spaces import Fields, Space, checked_fields
-from .study import Study
-
-SamplerName = Literal["tpe", "gp", "cmaes", "qmc", "random", "grid"]
-
-# They model finished trials alone, so that a search that stops most of them would starve them.
-NEED_FULL_TRIALS: tuple[SamplerName, ...] = ("gp", "cmaes")
+from ..branches import Chosen, explore
+from ..modelled import Modelled
+from ..points import Grid
+from ..space_trial import are_compatible, described
+from ..spaces import Fields, Space, checked_fields
+from ..study import Study
+from .samplers import SAMPLERS, Request
+from .view import Lens, View
 
 # So often the sampler may propose what is known before points are drawn at random; after so many
 # of these a finite space is searched for a point that is left.
@@ -86,85 +67,6 @@ class RefusedError(InputError):
         self.params, self.distributions = params, distributions
 
 
-class _View(InMemoryStorage):
-    """A storage for asking, in which all trials but the one that is asked come from elsewhere."""
-
-    def __init__(self, trials: Callable[[], list[FrozenTrial]]):
-        super().__init__()
-        self._seen = trials
-
-    def get_all_trials(
-        self,
-        study_id: int,  # noqa: ARG002
-        deepcopy: bool = True,  # noqa: ARG002
-        states: Container[TrialState] | None = None,
-    ) -> list[FrozenTrial]:
-        if states == (TrialState.WAITING,):
-            # What waits is the driver's to begin, and nothing that Optuna should take up.
-            return []
-        return [trial for trial in self._seen() if states is None or trial.state in states]
-
-    def set_size(self, study_id: int, size: int) -> None:
-        """Hold so many trials, as the next one that is asked for has this number."""
-        trials = self._studies[study_id].trials
-        while len(trials) > size:
-            del self._trial_id_to_study_id_and_number[trials.pop()._trial_id]
-        while len(trials) < size:
-            self.create_new_trial(study_id)
-
-
-class Lens:
-    """The study's trials as FrozenTrials, those in some states shown as in another.
-
-    Args:
-        study: the record, which this follows.
-        states: a trial in one of these that has a report is shown
-        shown_as: in this state, with its last score.
-        shown_to: is given each trial as it is shown from now on.
-    """
-
-    def __init__(
-        self,
-        study: Study,
-        states: Container[State],
-        shown_as: TrialState,
-        shown_to: Callable[[FrozenTrial], None] = lambda _: None,
-    ):
-        self._study, self._states, self._shown_as = study, states, shown_as
-        self._shown_to = shown_to
-        self._made: list[FrozenTrial] = []
-        # Numbers of trials that changed since they were shown; many samplers never look.
-        self._changed: set[int] = set()
-        study.follow(lambda trial: self._changed.add(trial.number))
-
-    def trials(self) -> list[FrozenTrial]:
-        for number in sorted(self._changed):
-            shown = self._show(self._study.trials[number])
-            self._made[number : number + 1] = [shown]
-            self._shown_to(shown)
-        self._changed.clear()
-        return self._made
-
-    def _show(self, trial: TrialRecord) -> FrozenTrial:
-        frozen = self._study.frozen(trial)
-        if trial.state not in self._states or not trial.reports:
-            return frozen
-        return _shown(frozen, self._shown_as, trial.reports[-1].score)
-
-
-def _shown(frozen: FrozenTrial, state: TrialState, value: float) -> FrozenTrial:
-    shown = create_trial(
-        state=state,
-        value=value,
-        params=frozen.params,
-        distributions=frozen.distributions,
-        system_attrs=frozen.system_attrs,
-        intermediate_values=dict(frozen.intermediate_values),
-    )
-    shown.number, shown._trial_id = frozen.number, frozen._trial_id
-    return shown
-
-
 class Proposer:
     """Asks a sampler for configurations.
 
@@ -185,14 +87,16 @@ class Proposer:
         study: Study,
         space: Space,
         base: TrainConfig,
-        sampler: SamplerName,
+        sampler: str,
         seed: int,
         start: int,
         earlier: Sequence[FrozenTrial] = (),
     ):
         self._study, self._space, self._base = study, space, base
         self._name, self._seed, self._start = sampler, seed, start
-        self._grid = Grid(space) if sampler == "grid" and space.function else None
+        self._row = SAMPLERS[sampler]
+        needs_grid = self._row.needs_finite_space and space.function
+        self._grid = Grid(space, sampler) if needs_grid else None
         self._parameters = explore(space).parameters
         self._distributions = self._distributions_in_study()
         # Of the study's first so many trials: how many the sampler proposed, the configurations,
@@ -204,7 +108,7 @@ class Proposer:
         for trial in earlier:
             self._modelled.put(trial)
         self._lens = Lens(study, ("paused", "cut short"), TrialState.PRUNED, self._modelled.put)
-        self._view = _View(self._to_learn_from)
+        self._view = View(self._to_learn_from)
         self._optuna = optuna.create_study(storage=self._view, direction="maximize")
 
     def propose(self) -> Proposal | None:
@@ -220,7 +124,7 @@ class Proposer:
         own = _seed(self._seed, number)
         self._count()
         place = self._proposed
-        for again in itertools.count() if self._grid else range(_MOST_REPEATS):
+        for again in itertools.count() if self._row.enumerates else range(_MOST_REPEATS):
             seed = _seed(self._seed, number, again) if again else own
             sampler = self._sampler(place + again, seed)
             if sampler is None:
@@ -262,15 +166,20 @@ class Proposer:
         return None
 
     def _sampler(self, place: int, seed: int) -> BaseSampler | None:
-        if self._grid is not None:
-            point = self._grid.point(place)
-            return None if point is None else Chosen(point)
-        if self._name == "qmc":
-            return _PlacedQMC(self._seed, place, self._parameters)
-        return _sampler(self._name, seed, self._start)
+        request = Request(
+            seed=seed,
+            search_seed=self._seed,
+            place=place,
+            start=self._start,
+            parameters=self._parameters,
+            grid=self._grid,
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return self._row.make(request)
 
     def _origin(self) -> str:
-        if self._name not in ("tpe", "gp", "cmaes"):
+        if not self._row.models:
             return self._name
         known = (trial for trial in self._trials() if trial.state in _HAS_SCORE)
         is_enough = len(list(itertools.islice(known, self._start))) == self._start
@@ -339,7 +248,7 @@ class Proposer:
 
     def _to_learn_from(self) -> list[FrozenTrial]:
         trials = self._trials()
-        return self._modelled.trials() if self._name == "tpe" else trials
+        return self._modelled.trials() if self._row.most_modelled else trials
 
 
 def _as_key(params: dict[str, Any]) -> str:
@@ -348,85 +257,3 @@ def _as_key(params: dict[str, Any]) -> str:
 
 def _seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
-
-
-class _PlacedQMC(QMCSampler):
-    """A point of the sequence by its place, which the stock sampler keeps in the study instead.
-
-    The sequence is over all parameters of the space, where the stock sampler takes those of the
-    first trial, which need not lie in the space.
-    """
-
-    def __init__(self, seed: int, place: int, parameters: dict[str, BaseDistribution]):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            super().__init__(seed=seed, scramble=True, warn_independent_sampling=False)
-        self._place, self._parameters = place, parameters
-
-    def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, BaseDistribution]:  # noqa: ARG002
-        return self._parameters
-
-    def _find_sample_id(self, study: Any, search_space: Any) -> int:  # noqa: ARG002
-        return self._place
-
-
-def _sampler(name: SamplerName, seed: int, start: int) -> BaseSampler:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        if name == "tpe":
-            return TPESampler(
-                seed=seed,
-                multivariate=True,
-                # Parameters that only some configurations have are modelled where they appear.
-                group=True,
-                # Trials that run at the same time spread out.
-                constant_liar=True,
-                n_startup_trials=start,
-            )
-        if name == "gp":
-            return GPSampler(seed=seed, n_startup_trials=start)
-        if name == "cmaes":
-            return CmaEsSampler(seed=seed, n_startup_trials=start)
-        return RandomSampler(seed=seed)
-
-
-def trials_to_learn_from(
-    study: Study, space: Space, objective: Weights, tasks: Sequence[Task]
-) -> list[FrozenTrial]:
-    """Trials of an earlier study whose parameters are all of this space, scored by its objective.
-
-    Args:
-        study: the earlier one.
-        space: what is searched now.
-        objective: by which trials are compared now.
-        tasks: that are scored now; trials that scored others are left out.
-    """
-    parameters = explore(space).parameters
-    found = []
-    for trial in study.trials:
-        frozen = study.frozen(trial)
-        if trial.kept is None or not frozen.params or trial.state == "failed":
-            continue
-        if not all(
-            name in parameters and are_compatible(parameters[name], distribution)
-            for name, distribution in frozen.distributions.items()
-        ):
-            continue
-        if set(trial.kept.scores) != set(tasks):
-            continue
-        scores = [weighted_score(report.scores, objective) for report in trial.reports]
-        finished = trial.state == "finished"
-        value = weighted_score(trial.kept.scores, objective) if finished else scores[-1]
-        found.append(
-            create_trial(
-                state=TrialState.COMPLETE if finished else TrialState.PRUNED,
-                value=value,
-                params=frozen.params,
-                distributions=frozen.distributions,
-                intermediate_values=dict(enumerate(scores, start=1)),
-            )
-        )
-    for number, frozen in enumerate(found):
-        # Apart from the numbers of this study's trials.
-        frozen.number = number - len(found)
-    return found

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.halving import Rung, plan_rungs
+from search.schedule.rung import Rung, plan_rungs
 
 scores = st.floats(0, 1) | st.just(math.nan)
 

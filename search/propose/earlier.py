@@ -1,0 +1,55 @@
+"""Trials of an earlier search, for a sampler to learn from."""
+
+from collections.abc import Sequence
+
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from minbert.tasks import Task
+from minbert.weights import Weights, weighted_score
+
+from ..branches import explore
+from ..space_trial import are_compatible
+from ..spaces import Space
+from ..study import Study
+
+
+def trials_to_learn_from(
+    study: Study, space: Space, objective: Weights, tasks: Sequence[Task]
+) -> list[FrozenTrial]:
+    """Trials of an earlier study whose parameters are all of this space, scored by its objective.
+
+    Args:
+        study: the earlier one.
+        space: what is searched now.
+        objective: by which trials are compared now.
+        tasks: that are scored now; trials that scored others are left out.
+    """
+    parameters = explore(space).parameters
+    found = []
+    for trial in study.trials:
+        frozen = study.frozen(trial)
+        if trial.kept is None or not frozen.params or trial.state == "failed":
+            continue
+        if not all(
+            name in parameters and are_compatible(parameters[name], distribution)
+            for name, distribution in frozen.distributions.items()
+        ):
+            continue
+        if set(trial.kept.scores) != set(tasks):
+            continue
+        scores = [weighted_score(report.scores, objective) for report in trial.reports]
+        finished = trial.state == "finished"
+        value = weighted_score(trial.kept.scores, objective) if finished else scores[-1]
+        found.append(
+            create_trial(
+                state=TrialState.COMPLETE if finished else TrialState.PRUNED,
+                value=value,
+                params=frozen.params,
+                distributions=frozen.distributions,
+                intermediate_values=dict(enumerate(scores, start=1)),
+            )
+        )
+    for number, frozen in enumerate(found):
+        # Apart from the numbers of this study's trials.
+        frozen.number = number - len(found)
+    return found

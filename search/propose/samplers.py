@@ -1,0 +1,134 @@
+"""The samplers by name, one row each; Optuna is imported where one is made.
+
+The option's choices and help, what a sampler is refused with, and how ``Proposer`` asks it come
+from its row.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.samplers import BaseSampler
+
+    from ..points import Grid
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a sampler may depend on beside the study: with it, it is a function of the record.
+
+    Attributes:
+        seed: of this proposal alone.
+        search_seed: of the search.
+        place: how many of the study's trials the sampler proposed, counting attempts at this one.
+        start: trials with a score before the sampler models them.
+        parameters: of the space, over all of its branches.
+        grid: the points of a finite space, for samplers that need one.
+    """
+
+    seed: int
+    search_seed: int
+    place: int
+    start: int
+    parameters: "dict[str, BaseDistribution]"
+    grid: "Grid | None"
+
+
+@dataclass(frozen=True)
+class SamplerRow:
+    """A sampler to choose.
+
+    Attributes:
+        help: what it does, in a few words.
+        make: its factory; None says that it has proposed all there is.
+        models: it models the trials with a score, after a random start.
+        most_modelled: it is shown what ``Modelled`` chooses of many trials, not all of them.
+        needs_full_trials: it learns from finished trials alone.
+        needs_finite_space: each parameter must have a list of values.
+        enumerates: it goes from point to point, and is asked until ``make`` returns None.
+        unpickles: Optuna unpickles what it stores in the study, so that a folder alone does not
+            decide to use it.
+    """
+
+    help: str
+    make: "Callable[[Request], BaseSampler | None]"
+    models: bool = False
+    most_modelled: bool = False
+    needs_full_trials: bool = False
+    needs_finite_space: bool = False
+    enumerates: bool = False
+    unpickles: bool = False
+
+
+def _tpe(request: Request) -> "BaseSampler":
+    from optuna.samplers import TPESampler
+
+    return TPESampler(
+        seed=request.seed,
+        multivariate=True,
+        # Parameters that only some configurations have are modelled where they appear.
+        group=True,
+        # Trials that run at the same time spread out.
+        constant_liar=True,
+        n_startup_trials=request.start,
+    )
+
+
+def _gp(request: Request) -> "BaseSampler":
+    from optuna.samplers import GPSampler
+
+    return GPSampler(seed=request.seed, n_startup_trials=request.start)
+
+
+def _cmaes(request: Request) -> "BaseSampler":
+    from optuna.samplers import CmaEsSampler
+
+    return CmaEsSampler(seed=request.seed, n_startup_trials=request.start)
+
+
+def _qmc(request: Request) -> "BaseSampler":
+    from .qmc import PlacedQMC
+
+    return PlacedQMC(request.search_seed, request.place, request.parameters)
+
+
+def _random(request: Request) -> "BaseSampler":
+    from optuna.samplers import RandomSampler
+
+    return RandomSampler(seed=request.seed)
+
+
+def _grid(request: Request) -> "BaseSampler | None":
+    from ..branches import Chosen
+
+    assert request.grid is not None
+    point = request.grid.point(request.place)
+    return None if point is None else Chosen(point)
+
+
+def _brute_force(request: Request) -> "BaseSampler":
+    from .brute_force import ViewedBruteForce
+
+    return ViewedBruteForce(seed=request.seed)
+
+
+SAMPLERS: Mapping[str, SamplerRow] = {
+    "tpe": SamplerRow("tree-structured Parzen estimator", _tpe, models=True, most_modelled=True),
+    "gp": SamplerRow("Gaussian process", _gp, models=True, needs_full_trials=True),
+    "cmaes": SamplerRow(
+        "evolution strategy (CMA-ES)", _cmaes, models=True, needs_full_trials=True, unpickles=True
+    ),
+    "qmc": SamplerRow("quasi-random sequence", _qmc),
+    "random": SamplerRow("independent random points", _random),
+    "grid": SamplerRow(
+        "every point in order",
+        _grid,
+        needs_finite_space=True,
+        enumerates=True,
+    ),
+    "brute-force": SamplerRow(
+        "every point in an order drawn at random", _brute_force, needs_finite_space=True
+    ),
+}

@@ -1,0 +1,93 @@
+"""The study as samplers see it.
+
+A paused trial is shown as PRUNED with its last score. Were it RUNNING, as it is in the study, TPE
+would take it for one that has no score yet: it would never leave its random start, and its constant
+liar would count promising trials as bad ones.
+"""
+
+from collections.abc import Callable, Container
+
+from optuna.storages import InMemoryStorage
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from ..record import State, TrialRecord
+from ..study import Study
+
+
+class View(InMemoryStorage):
+    """A storage for asking, in which all trials but the one that is asked come from elsewhere."""
+
+    def __init__(self, trials: Callable[[], list[FrozenTrial]]):
+        super().__init__()
+        self._seen = trials
+
+    def get_all_trials(
+        self,
+        study_id: int,  # noqa: ARG002
+        deepcopy: bool = True,  # noqa: ARG002
+        states: Container[TrialState] | None = None,
+    ) -> list[FrozenTrial]:
+        if states == (TrialState.WAITING,):
+            # What waits is the driver's to begin, and nothing that Optuna should take up.
+            return []
+        return [trial for trial in self._seen() if states is None or trial.state in states]
+
+    def set_size(self, study_id: int, size: int) -> None:
+        """Hold so many trials, as the next one that is asked for has this number."""
+        trials = self._studies[study_id].trials
+        while len(trials) > size:
+            del self._trial_id_to_study_id_and_number[trials.pop()._trial_id]
+        while len(trials) < size:
+            self.create_new_trial(study_id)
+
+
+class Lens:
+    """The study's trials as FrozenTrials, those in some states shown as in another.
+
+    Args:
+        study: the record, which this follows.
+        states: a trial in one of these that has a report is shown
+        shown_as: in this state, with its last score.
+        shown_to: is given each trial as it is shown from now on.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        states: Container[State],
+        shown_as: TrialState,
+        shown_to: Callable[[FrozenTrial], None] = lambda _: None,
+    ):
+        self._study, self._states, self._shown_as = study, states, shown_as
+        self._shown_to = shown_to
+        self._made: list[FrozenTrial] = []
+        # Numbers of trials that changed since they were shown; many samplers never look.
+        self._changed: set[int] = set()
+        study.follow(lambda trial: self._changed.add(trial.number))
+
+    def trials(self) -> list[FrozenTrial]:
+        for number in sorted(self._changed):
+            shown = self._show(self._study.trials[number])
+            self._made[number : number + 1] = [shown]
+            self._shown_to(shown)
+        self._changed.clear()
+        return self._made
+
+    def _show(self, trial: TrialRecord) -> FrozenTrial:
+        frozen = self._study.frozen(trial)
+        if trial.state not in self._states or not trial.reports:
+            return frozen
+        return _shown(frozen, self._shown_as, trial.reports[-1].score)
+
+
+def _shown(frozen: FrozenTrial, state: TrialState, value: float) -> FrozenTrial:
+    shown = create_trial(
+        state=state,
+        value=value,
+        params=frozen.params,
+        distributions=frozen.distributions,
+        system_attrs=frozen.system_attrs,
+        intermediate_values=dict(frozen.intermediate_values),
+    )
+    shown.number, shown._trial_id = frozen.number, frozen._trial_id
+    return shown

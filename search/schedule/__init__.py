@@ -1,0 +1,1 @@
+"""Schedulers and pruners: which trials are trained on, and which end early."""

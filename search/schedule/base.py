@@ -1,0 +1,66 @@
+"""What a scheduler is to the driver, and the scheduler that trains every trial to its end."""
+
+from typing import NamedTuple, Protocol
+
+from minbert.report import Report
+
+from ..record import TrialRecord, Verdict
+from ..study import Study
+
+
+class Promotion(NamedTuple):
+    """A paused trial that may continue.
+
+    Attributes:
+        step: report number of the rung that it is promoted from.
+        reason: in words, such as ``rung 1: 1st of 3, 1 goes on``.
+    """
+
+    trial: TrialRecord
+    step: int
+    reason: str
+
+
+class Scheduler(Protocol):
+    """Decides which trials are trained on.
+
+    Everything it answers is a function of the study's record: an object made from the record
+    answers as one that followed the search from its beginning. Fixed trials are never asked
+    about, as they run to their end; neither is a report without a finite score, nor a last one.
+    """
+
+    def pause_steps(self, trial: TrialRecord) -> tuple[int, ...]:
+        """Report numbers after which the trial may pause, so that its state is saved there."""
+
+    def verdict(self, trial: TrialRecord, report: Report) -> tuple[Verdict, str]:
+        """What to do after a report that is not recorded yet, and why in words.
+
+        Returns:
+            ``continue``, ``promote``, ``pause`` or ``stop``; the reason is empty where the
+            scheduler decides nothing at this step.
+        """
+
+    def promotable(self) -> Promotion | None:
+        """The paused trial to continue next; None where there is none."""
+
+    def hopeless(self, step: int) -> list[tuple[TrialRecord, str]]:
+        """The trials paused at a step that can never be promoted any more, and why in words."""
+
+
+class RunAll:
+    """Trains every trial to its end."""
+
+    def __init__(self, study: Study, most_reports: int, planned: int):
+        pass
+
+    def pause_steps(self, trial: TrialRecord) -> tuple[int, ...]:  # noqa: ARG002
+        return ()
+
+    def verdict(self, trial: TrialRecord, report: Report) -> tuple[Verdict, str]:  # noqa: ARG002
+        return "continue", ""
+
+    def promotable(self) -> Promotion | None:
+        return None
+
+    def hopeless(self, step: int) -> list[tuple[TrialRecord, str]]:  # noqa: ARG002
+        return []
