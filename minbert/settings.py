@@ -173,10 +173,19 @@ def choose(kind: str, name: str, known: Mapping[str, Value]) -> Value:
     return known[name]
 
 
+# The usage of a command with more would be a screen of names without a word on them.
+_MOST_OPTIONS_IN_USAGE = 20
+
+
 class _Parser(argparse.ArgumentParser):
     """argparse whose errors are one line that says what is known."""
 
     renamed: Mapping[str, str] = {}
+
+    def format_help(self) -> str:
+        if len(self._actions) > _MOST_OPTIONS_IN_USAGE:
+            self.usage = "%(prog)s [options]"
+        return super().format_help()
 
     def error(self, message: str) -> NoReturn:
         rest = message.removeprefix("unrecognized arguments: ")
@@ -222,18 +231,33 @@ def make_parser(
 
 
 def add_options(
-    parser: argparse.ArgumentParser, *classes: type[Settings], skip: Sequence[str] = ()
+    parser: argparse.ArgumentParser,
+    *classes: type[Settings],
+    skip: Sequence[str] = (),
+    groups: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
-    """Give ``parser`` one option for every field of the settings classes, grouped by class.
+    """Give ``parser`` one option for every field of the settings classes.
 
     Values stay text here: the settings class converts and checks them, so that a wrong value
     gets the same message wherever it comes from.
+
+    Args:
+        parser: gets the options.
+        classes: the settings.
+        skip: fields without an option.
+        groups: the fields of each group of the help, by its title; by default a group a class.
     """
-    for settings in classes:
-        group = parser.add_argument_group((settings.__doc__ or "").splitlines()[0].rstrip("."))
-        for name, field in settings.model_fields.items():
+    fields = {name: field for each in classes for name, field in each.model_fields.items()}
+    if groups is None:
+        groups = {
+            (each.__doc__ or "").splitlines()[0].rstrip("."): list(each.model_fields)
+            for each in classes
+        }
+    for title, names in groups.items():
+        group = parser.add_argument_group(title)
+        for name in names:
             if name not in skip:
-                _add_option(group, name, field)
+                _add_option(group, name, fields[name])
 
 
 def _add_option(group: "argparse._ArgumentGroup", name: str, field: FieldInfo) -> None:
@@ -241,9 +265,17 @@ def _add_option(group: "argparse._ArgumentGroup", name: str, field: FieldInfo) -
     # A percent sign is argparse's own in help texts.
     text = (field.description or "").replace("%", "%%")
     if field.annotation is bool:
-        group.add_argument(
-            option, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text
-        )
+        # The help shows the one that changes something; the other overrides a stored option.
+        for flag, value in ((option, True), (f"--no-{option[2:]}", False)):
+            shown = text if value else f"do not {text}"
+            group.add_argument(
+                flag,
+                dest=name,
+                action="store_const",
+                const=value,
+                default=argparse.SUPPRESS,
+                help=argparse.SUPPRESS if value is field.default else shown,
+            )
         return
     if field.annotation == tuple[str, ...]:
         group.add_argument(
@@ -260,7 +292,7 @@ def _add_option(group: "argparse._ArgumentGroup", name: str, field: FieldInfo) -
         if isinstance(explained, Explained):
             text += f". {explained.in_words()}".replace("%", "%%")
             choices = list(explained.choices)
-    shown = "|".join(choices) or _placeholder(name, field.annotation)
+    shown = "|".join(choices) or _placeholder(name, field)
     if not field.is_required() and field.default is not None:
         text += f" (default: {as_text(field.default)})"
     group.add_argument(option, metavar=shown, default=argparse.SUPPRESS, help=text)
@@ -272,11 +304,26 @@ def _choices(annotation: Any) -> list[str]:
     return [choice for part in typing.get_args(annotation) for choice in _choices(part)]
 
 
-def _placeholder(name: str, annotation: Any) -> str:
-    """N for a number, otherwise the field's own name."""
-    parts = {annotation, *typing.get_args(annotation)}
-    parts |= {part for nested in parts for part in typing.get_args(nested)}
-    return "N" if parts & {int, float} else name.upper()
+@dataclasses.dataclass(frozen=True)
+class Placeholder:
+    """Stands for the value of an option in the help."""
+
+    text: str
+
+
+def _placeholder(name: str, field: FieldInfo) -> str:
+    """The field's placeholder; without one, N for a number and the field's own name for others."""
+    parts = [field.annotation, *field.metadata, *_parts(field.annotation)]
+    for part in parts:
+        if isinstance(part, Placeholder):
+            return part.text
+    return "N" if int in parts or float in parts else name.upper()
+
+
+def _parts(annotation: Any) -> list[Any]:
+    """All that a type is made of, such as ``float`` and its metadata in ``Annotated`` of it."""
+    parts = typing.get_args(annotation)
+    return [inner for part in parts for inner in (part, *_parts(part))]
 
 
 def as_text(value: Any) -> str:
