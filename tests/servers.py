@@ -22,7 +22,7 @@ from typing import IO, Any, Self
 
 import sqlalchemy
 
-from .waiting import PATIENCE, wait_for
+from testkit.waiting import PATIENCE, wait_for
 
 _HOST = "127.0.0.1"
 _BUCKET = "minbert"

@@ -24,7 +24,6 @@ import pytest
 import safetensors.torch
 from tensorboard.plugin_util import markdown_to_safe_html  # type: ignore[import-untyped]
 
-from bench.synthetic import rising, synthetic_run
 from minbert.data import Dataset
 from minbert.encoder import Encoder
 from minbert.errors import plain
@@ -38,6 +37,7 @@ from search.optuna_storage import open_storage
 from search.record import TrialRecord
 from search.review import __main__ as review
 from search.review.reading import read_run
+from testkit.synthetic import rising, synthetic_run
 
 REVIEWS: tuple[tuple[str, ...], ...] = (
     *((), ("--trial", "0"), ("--trial", "1"), ("--compare", "0", "1"), ("--keep-rules",)),

@@ -14,11 +14,11 @@ from minbert.settings import command_of
 from search.review.reading import read_run
 from search.review.server import tensorboard_server
 from search.review.tensorboard import run_name
+from testkit.browser import Browser
+from testkit.waiting import wait_for
 
-from .browser import Browser
 from .faults.searches import Search, search
 from .gate import Gate
-from .waiting import wait_for
 
 TRIALS = 4
 

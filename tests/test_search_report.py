@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.synthetic import rising, synthetic_run
 from minbert.config import RECIPES, InputSettings, TrainConfig
 from minbert.settings import add_options, command_of, make_parser
 from minbert.settings import given as given_options
@@ -32,11 +31,12 @@ from search.review.timeline import make_timeline
 from search.review.triangle import regions
 from search.spaces import load_space
 from search.weighting import rank
+from testkit.browser import Browser
+from testkit.synthetic import rising, synthetic_run
+from testkit.waiting import wait_for
 
-from .browser import Browser
 from .in_process import run_in_process
 from .test_search_review import report, trial
-from .waiting import wait_for
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from optuna.storages._rdb import models
 from optuna.trial import TrialState
 
-from bench.simulation import equal_scores, report_of
 from minbert.config import TrainConfig
 from minbert.errors import InputError
 from search import lease as lease_module
@@ -24,6 +23,7 @@ from search.optuna_storage import open_storage
 from search.patience import StorageLostError
 from search.record import Decision, TrialRecord, Verdict
 from search.study import Study
+from testkit.simulation import equal_scores, report_of
 
 CONFIG = TrainConfig.check({"epochs": 4, "lr": 3e-5, "loss_weights": (1, 2, 1)})
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from bench.synthetic import rising, synthetic_run
 from minbert.errors import InputError
 from search.addresses import file_of
 from search.folder import RunFolder
@@ -17,6 +16,7 @@ from search.optuna_storage import open_storage
 from search.review import __main__ as review
 from search.study import Study
 from search.study_file import StudyCopies, copy_of, last_good, put_back
+from testkit.synthetic import rising, synthetic_run
 
 from .in_process import run_in_process
 

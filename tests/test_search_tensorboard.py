@@ -28,7 +28,6 @@ from tensorboard.plugin_util import (  # type: ignore[import-untyped]
 )
 from tensorboard.plugins.hparams import api_pb2, metadata  # type: ignore[import-untyped]
 
-from bench.simulation import report_of
 from minbert.config import InputSettings
 from minbert.data import Dataset, Split
 from minbert.errors import InputError
@@ -50,9 +49,9 @@ from search.review.trial_text import escaped, trial_text
 from search.settings import StudySettings
 from search.spaces import load_space
 from search.study import Study
-
-from .browser import Browser
-from .waiting import PATIENCE, wait_for
+from testkit.browser import Browser
+from testkit.simulation import report_of
+from testkit.waiting import PATIENCE, wait_for
 
 SPACE = """\
 from spaces.weights import suggest_weights

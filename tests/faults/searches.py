@@ -28,9 +28,9 @@ from search.plan import make_plan
 from search.settings import StudySettings
 from search.spaces import load_space
 from search.study import Study
+from testkit.waiting import PATIENCE, wait_for
 
 from ..gate import Gate, Slots
-from ..waiting import PATIENCE, wait_for
 from .nodes import ROOT
 
 Row = tuple[Any, ...]

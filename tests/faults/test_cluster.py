@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from testkit.waiting import wait_for
+
 from ..gate import Gate
-from ..waiting import wait_for
 from .nodes import Nodes, ray_nodes
 from .searches import Row, rows, rows_of, search, tell, whys, without_faults
 
