@@ -3,15 +3,39 @@
 It is a file of SQLite (``sqlite:///PATH``), an Optuna journal (a path), or a database server.
 """
 
+import argparse
 import re
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy.exc
 from sqlalchemy.engine import URL, make_url
 
 from minbert.errors import InputError
+from minbert.settings import expand_home
 
 SQLITE_HEAD = b"SQLite format 3\0"
+
+_SQLITE_SCHEME = "sqlite:///"
+
+
+def expand_storage(storage: str) -> str:
+    """Replace ``~`` before a path by the home folder.
+
+    Raises:
+        ValueError: there is no such user.
+    """
+    if storage.startswith(f"{_SQLITE_SCHEME}~"):
+        return _SQLITE_SCHEME + expand_home(storage.removeprefix(_SQLITE_SCHEME))
+    return expand_home(storage)
+
+
+def storage_option(text: str) -> str:
+    """``--storage`` of commands whose options are argparse's alone."""
+    try:
+        return expand_storage(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def sqlite_url(path: Path) -> str:
@@ -23,9 +47,14 @@ def is_sqlite(storage: str) -> bool:
     return re.match(r"sqlite(\+\w+)?:", storage) is not None
 
 
+def is_url(storage: str) -> bool:
+    """Whether it is the URL of a database; otherwise it is the path of a journal."""
+    return "://" in storage
+
+
 def is_server(storage: str) -> bool:
     """Whether it is a database server, which several machines reach."""
-    return "://" in storage and not is_sqlite(storage)
+    return is_url(storage) and not is_sqlite(storage)
 
 
 def file_of(storage: str) -> Path | None:
@@ -35,7 +64,7 @@ def file_of(storage: str) -> Path | None:
         InputError: a URL of SQLite that names no file, or holds what it would not be read as.
     """
     if not is_sqlite(storage):
-        return None if "://" in storage else Path(storage)
+        return None if is_url(storage) else Path(storage)
     path, question_mark, options = storage.partition("?")
     if question_mark and not all("=" in option for option in options.split("&")):
         raise InputError(
@@ -58,9 +87,28 @@ def head_of(path: Path) -> bytes:
         return file.read(len(SQLITE_HEAD))
 
 
+def lasting(storage: str) -> str:
+    """What a run's folder can keep: a URL without its password, a file by its full path."""
+    return without_password(storage) if is_url(storage) else str(Path(storage).resolve())
+
+
+def engine_options(storage: str) -> dict[str, Any]:
+    """Options of SQLAlchemy's ``create_engine`` for the database at a URL."""
+    if is_sqlite(storage):
+        # A reader, such as optuna-dashboard, may hold the file for a moment.
+        return {"connect_args": {"timeout": 60}}
+    if storage.startswith("postgresql"):
+        # The server may have restarted since a connection was last used, or be gone.
+        return {
+            "pool_pre_ping": True,
+            "connect_args": {"connect_timeout": 10, "tcp_user_timeout": 10_000},
+        }
+    return {}
+
+
 def without_password(url: str) -> str:
     """A database URL that can be shown and stored; any other text as it is."""
-    if "://" not in url:
+    if not is_url(url):
         return url
     # As SQLAlchemy reads it: a password may hold all but @, and someone may not know even that.
     url = re.sub(r"(?s)^([^:]*://[^:/@]*:)[^@]*@(?:[^?]*@)?", r"\1***@", url)

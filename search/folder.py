@@ -23,19 +23,16 @@ from pathlib import Path
 
 from minbert.errors import InputError, reason_of
 
-from .addresses import SQLITE_HEAD, file_of, head_of, is_sqlite, sqlite_url, without_password
+from .addresses import is_url, lasting, sqlite_url, without_password
 from .answers import DevAnswers
 from .checkpoints import CheckpointStore
 from .directory import LocalDirectory, join, open_directory
 from .lease import is_leased
 from .optuna_storage import open_storage
 from .study import NoStudyError, Study
-from .study_file import StudyCopies, copy_of, last_good, put_back
+from .study_file import StudyCopies, StudyFile, study_file
 
 _ABOUT = "run.json"
-# At the end of a journal of SQLite that names another file, which SQLite would then remove. Only
-# transactions over several databases need one, and we make none.
-_NAMES_A_FILE = bytes.fromhex("d9d505f920a163d7")
 
 
 class RunFolder:
@@ -88,7 +85,7 @@ class RunFolder:
     def arguments(self) -> str:
         """What commands on this run are to be given, for a shell."""
         words = [self.directory.address if self.is_remote else str(self.path)]
-        if self._storage is not None and "://" in self._storage:
+        if self._storage is not None and is_url(self._storage):
             words += ["--storage", without_password(self._storage)]
         return shlex.join(words)
 
@@ -99,7 +96,7 @@ class RunFolder:
     def create(self) -> None:
         """Make the folder; InputError if it is there already or cannot be made."""
         there = InputError(f"{self} is there already; give another --name, or --resume")
-        about = {"storage": None if self._storage is None else _lasting(self._storage)}
+        about = {"storage": None if self._storage is None else lasting(self._storage)}
         try:
             if isinstance(self.directory, LocalDirectory):
                 self.path.mkdir(parents=True)
@@ -161,7 +158,7 @@ class RunFolder:
             return sqlite_url(self.path.resolve() / "study.db")
         if not isinstance(where, str) or "\0" in where:
             raise _damaged(name)
-        if "://" in where:
+        if is_url(where):
             shown = without_password(where)
             secret = ", and its password in place of ***" if "***" in shown else ""
             raise InputError(
@@ -184,8 +181,8 @@ class RunFolder:
                 it cannot be read.
         """
         file = self._study_file()
-        if file is not None and file[0].is_file():
-            said = put_back(file[0], is_sqlite=file[1])
+        if file is not None and file.path.is_file():
+            said = file.put_back()
             if said is not None:
                 tell(f"{said}; what was recorded since then is made again")
         try:
@@ -201,39 +198,31 @@ class RunFolder:
         """The study of the run; NoStudyError where there is none."""
         where, file = self.storage(), self._study_file()
         if file is not None:
-            path, in_sqlite = file
-            if not path.is_file():
+            if not file.path.is_file():
                 raise NoStudyError(
-                    f"{path} is missing, so there is nothing to go on with or to show"
+                    f"{file.path} is missing, so there is nothing to go on with or to show"
                 )
-            good, self.problem = last_good(path, is_sqlite=in_sqlite)
-            if good != path:
-                where = sqlite_url(good) if in_sqlite else str(good)
-            if in_sqlite and _head_of(good) not in (b"", SQLITE_HEAD):
-                raise InputError(f"{good} is no SQLite database")
+            good, self.problem = file.last_good()
+            if good is not file:
+                where = good.storage
+            good.check_kind()
         return Study.load(open_storage(where), self.name)
 
-    def _study_file(self) -> tuple[Path, bool] | None:
-        """The study's file, and whether it is a database; None for a database server.
+    def _study_file(self) -> StudyFile | None:
+        """The study's file, checked; None for a database server.
 
         Raises:
             InputError: reading it, or its copy, could do harm elsewhere.
         """
-        where = self.storage()
-        path = file_of(where)
-        if path is None:
-            return None
-        if is_sqlite(where):
-            for each in (path, copy_of(path)):
-                if each.is_file():
-                    _check_sqlite(each, may_be_link=self._storage is not None)
-        return path, is_sqlite(where)
+        file = study_file(self.storage())
+        if file is not None:
+            file.check(may_be_link=self._storage is not None)
+        return file
 
     def copies(self) -> list[StudyCopies]:
         """The watcher that copies the study's file, where it is one."""
-        where = self.storage()
-        file = file_of(where)
-        return [] if file is None else [StudyCopies(file, is_sqlite=is_sqlite(where))]
+        file = study_file(self.storage())
+        return [] if file is None else [StudyCopies(file)]
 
     def store(self) -> CheckpointStore:
         return CheckpointStore(self.checkpoints)
@@ -275,35 +264,3 @@ class RunFolder:
 
 def _damaged(name: str) -> InputError:
     return InputError(f"{name} is damaged; name the study's place with --storage")
-
-
-def _head_of(path: Path) -> bytes:
-    try:
-        return head_of(path)
-    except OSError as error:
-        raise InputError(f"the study cannot be read: {reason_of(error)}") from None
-
-
-def _check_sqlite(path: Path, *, may_be_link: bool) -> None:
-    """Refuse files with which SQLite would do harm elsewhere; InputError says which.
-
-    Args:
-        path: of the database, which is there.
-        may_be_link: somebody named it, rather than a folder that may be a stranger's.
-    """
-    journal = path.with_name(f"{path.name}-journal")
-    if path.is_symlink() and not may_be_link:
-        raise InputError(f"{path} is a link; name where it leads with --storage sqlite:///PATH")
-    try:
-        is_hostile = journal.is_file() and journal.read_bytes().endswith(_NAMES_A_FILE)
-    except OSError as error:
-        raise InputError(f"the study cannot be read: {reason_of(error)}") from None
-    if is_hostile:
-        raise InputError(f"{journal} is none of ours: SQLite would remove another file for it")
-
-
-def _lasting(storage: str) -> str:
-    """A storage as the folder can note it: a URL without its password, a file by its full path."""
-    if "://" not in storage:
-        return str(Path(storage).resolve())
-    return without_password(storage)

@@ -15,7 +15,7 @@ from optuna.storages.journal._file import get_lock_file
 
 from minbert.errors import InputError, reason_of
 
-from .addresses import SQLITE_HEAD, file_of, head_of, is_sqlite, sqlite_url
+from .addresses import SQLITE_HEAD, engine_options, file_of, head_of, is_sqlite, sqlite_url
 
 
 def open_storage(where: str) -> BaseStorage:
@@ -40,19 +40,10 @@ def open_storage(where: str) -> BaseStorage:
         # Of a file that is no journal, or a damaged one; there are many kinds.
         except Exception as error:
             raise InputError(f"--storage {where}: not a journal ({reason_of(error)})") from None
-    options: dict[str, Any] = {}
-    if is_sqlite(where):
-        # A reader, such as optuna-dashboard, may hold the file for a moment.
-        options = {"connect_args": {"timeout": 60}}
-    elif where.startswith("postgresql"):
-        # The server may have been started anew since a connection was used last, or be gone.
-        options = {
-            "pool_pre_ping": True,
-            "connect_args": {"connect_timeout": 10, "tcp_user_timeout": 10_000},
-        }
     try:
         # Optuna fills in {SCHEMA_VERSION}, so that braces of a path or a password are doubled.
-        return _Database(where.replace("{", "{{").replace("}", "}}"), engine_kwargs=options)
+        url = where.replace("{", "{{").replace("}", "}}")
+        return _Database(url, engine_kwargs=engine_options(where))
     except ImportError as error:
         raise InputError(f"--storage: {error}; install the driver of that database") from None
     # Of a wrong URL, of an unreachable or a damaged database; the drivers have many kinds.

@@ -12,13 +12,13 @@ from minbert.config import InputSettings, TaskWeights, recipe
 from minbert.errors import InputError, reason_of
 from minbert.settings import path_option
 from minbert.weights import Weights
+from search.addresses import storage_option
 from search.answers import DevAnswers
 from search.checkpoints import CheckpointStore
 from search.folder import RunFolder
 from search.noise import Noise, noise_of
 from search.provenance import DriverRun, resume_command, runs_of
 from search.record import OVER, Moment, SearchRecord, TrialRecord
-from search.settings import storage_option
 from search.study import Study
 
 _OUT_OF_TIME, _INTERRUPTED = "the time was up", "it was interrupted"
