@@ -137,7 +137,7 @@ class RunFolder:
         if self.is_remote:
             self.directory.remove()
 
-    def storage(self) -> str:
+    def storage_address(self) -> str:
         """Database URL or journal file of the study.
 
         Raises:
@@ -167,7 +167,7 @@ class RunFolder:
         return where
 
     def create_study(self, setup: dict[str, object]) -> Study:
-        return Study.create(open_storage(self.storage()), self.name, setup)
+        return Study.create(open_storage(self.storage_address()), self.name, setup)
 
     def open_study(self, setup: dict[str, object], tell: Callable[[str], None]) -> Study:
         """The study of the run, made where a kill came before it was, for the one driver.
@@ -196,7 +196,7 @@ class RunFolder:
 
     def load_study(self) -> Study:
         """The study of the run; NoStudyError where there is none."""
-        where, file = self.storage(), self._study_file()
+        where, file = self.storage_address(), self._study_file()
         if file is not None:
             if not file.path.is_file():
                 raise NoStudyError(
@@ -214,17 +214,17 @@ class RunFolder:
         Raises:
             InputError: reading it, or its copy, could do harm elsewhere.
         """
-        file = study_file(self.storage())
+        file = study_file(self.storage_address())
         if file is not None:
             file.check(may_be_link=self._storage is not None)
         return file
 
     def copies(self) -> list[StudyCopies]:
         """The watcher that copies the study's file, where it is one."""
-        file = study_file(self.storage())
+        file = study_file(self.storage_address())
         return [] if file is None else [StudyCopies(file)]
 
-    def store(self) -> CheckpointStore:
+    def checkpoint_store(self) -> CheckpointStore:
         return CheckpointStore(self.checkpoints)
 
     def is_held(self, study: Study) -> bool:

@@ -130,13 +130,17 @@ def run_search(settings: StudySettings, inputs: InputSettings, console: Console)
             check_setup(study, setup)
             if settings.resume:
                 plan = extend(plan, settings, study)
-            held = stack.enter_context(lease(study)) if is_server(folder.storage()) else None
+            held = (
+                stack.enter_context(lease(study)) if is_server(folder.storage_address()) else None
+            )
             # Read again what another driver may have written up to now.
             study = folder.load_study()
             study.patience = Patience(settings.storage_patience, tell)
             if held is not None:
                 study.guard = held.check
-            driver = Driver(study, plan, settings, folder.store(), folder.answers, tell=tell)
+            driver = Driver(
+                study, plan, settings, folder.checkpoint_store(), folder.answers, tell=tell
+            )
             if held is not None:
                 held.on_lost = driver.give_up
             return _run(settings, inputs, plan, driver, dataset, pretrained, folder, console)

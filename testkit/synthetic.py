@@ -98,7 +98,7 @@ def synthetic_run(
     storage = InMemoryStorage()
     setup = make_setup(checked, inputs, plan, dataset, encoder)
     study = Study.create(storage, folder.name, setup)
-    driver = Driver(study, plan, checked, folder.store(), folder.answers)
+    driver = Driver(study, plan, checked, folder.checkpoint_store(), folder.answers)
     study.note("planned", plan.trials)
     machine: Any = SimpleNamespace(machines=lambda: [Machine(4, 0.0)])
     begin_run(study, dataset, machine, slots=4)
@@ -123,7 +123,7 @@ def synthetic_run(
     optuna.copy_study(
         from_study_name=folder.name,
         from_storage=storage,
-        to_storage=open_storage(folder.storage()),
+        to_storage=open_storage(folder.storage_address()),
     )
     return folder
 

@@ -48,7 +48,10 @@ def optuna_dashboard(seen: Search, tmp_path_factory: pytest.TempPathFactory) -> 
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     log = tmp_path_factory.mktemp("optuna") / "log"
-    command = [str(Path(sys.executable).with_name("optuna-dashboard")), seen.folder.storage()]
+    command = [
+        str(Path(sys.executable).with_name("optuna-dashboard")),
+        seen.folder.storage_address(),
+    ]
     with log.open("w") as output:
         process = subprocess.Popen(
             [*command, "--port", str(port)], stdout=output, stderr=subprocess.STDOUT

@@ -393,8 +393,8 @@ def test_passwords_are_not_stored(tmp_path: Path) -> None:
     folder.create()
     assert "secret" not in (tmp_path / "run" / "run.json").read_text()
     with pytest.raises(InputError, match=r"--storage 'postgresql://me:\*\*\*@host.* password in"):
-        RunFolder(tmp_path / "run").storage()
-    assert RunFolder(tmp_path / "run", url).storage() == url
+        RunFolder(tmp_path / "run").storage_address()
+    assert RunFolder(tmp_path / "run", url).storage_address() == url
     # As SQLAlchemy takes them apart, and as people write them.
     for secret in ("sec/ret", "sec#ret", "sec?ret", "sec@ret", "sec:ret", "sec\nret"):
         shown = without_password(f"mysql+pymysql://me:{secret}@host/db?charset=utf8")

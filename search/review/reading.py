@@ -183,7 +183,7 @@ def read_run(
         for trial in study.trials:
             if trial.state == "cut short" and study.is_running(trial):
                 trial.state = "running"
-    store = folder.store()
+    store = folder.checkpoint_store()
     store.scan(study.recorded(), sweep=False)
     run = Run(
         folder=folder,

@@ -39,7 +39,7 @@ def test_a_run_of_any_name_is_made_found_and_copied(tmp_path: Path, name: str) -
     folder = RunFolder(tmp_path / name)
     folder.create()
     folder.create_study({"recipe": "strong"}).close()
-    file = study_file(folder.storage())
+    file = study_file(folder.storage_address())
     assert file is not None
     file.make_copy()
     assert {path.name for path in (tmp_path / name).iterdir()} >= {"study.db", "study.db.copy"}
