@@ -1,11 +1,10 @@
 """The model card: what a saved model is, how it was made, and what its scores are worth."""
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .config import InputSettings
-from .errors import plain
+from .errors import escape_markdown
 from .output import counted
 from .tasks import TASKS
 
@@ -25,9 +24,8 @@ def caveat_of(inputs: InputSettings) -> str | None:
 
 
 def _escaped(text: str) -> str:
-    """Text that Markdown and HTML leave as it is, on one line."""
-    line = plain(text).replace("\n", " ")
-    return re.sub(r"[^\w .,/-]|_", lambda match: f"&#{ord(match[0])};", line)
+    # Names and paths stand within a line, where these three mean nothing.
+    return escape_markdown(text, literal="./-")
 
 
 def model_card(info: "ModelInfo") -> str:

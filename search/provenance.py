@@ -9,12 +9,15 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
 
 from minbert.data import Dataset
 from minbert.settings import Settings, command_of
 
 from .addresses import without_password
+from .record import Moment
 from .study import Study
 
 if TYPE_CHECKING:
@@ -25,25 +28,42 @@ _RUNS = "runs"
 _TYPED = ("python", "-m", "search.run")
 
 
+class Hardware(Settings):
+    """What the cluster had when it had most slots, and the driver's processor."""
+
+    machines: int
+    cpus: int | float
+    gpus: int | float
+    processor: str
+
+
+class DataSummary(Settings):
+    """The data that a run of the driver read."""
+
+    name: str
+    sizes: dict[str, dict[str, int]]
+    """examples by task and split"""
+    notes: list[str]
+    """on dropped, repeated and truncated rows"""
+
+
 class DriverRun(Settings):
     """One run of the driver on a study; a study that is resumed has several."""
 
-    at: float
+    at: Moment
     """seconds since the epoch"""
-    until: float | None = None
+    until: Moment | None = None
     """seconds since the epoch; None while it runs, and after a kill"""
-    slots: int
+    slots: Annotated[int, Field(ge=0, lt=10_000)]
     """trials at once; the most of them where machines came and went"""
     command: str
     """as it was typed, without a password"""
     versions: dict[str, str]
     """of Python and of the packages that the numbers depend on"""
-    hardware: dict[str, Any]
-    """machines, cpus, gpus of the cluster when it had most slots, and the driver's processor"""
+    hardware: Hardware
     out_of_time: bool = False
     """it ended as its time was up"""
-    data: dict[str, Any]
-    """name, examples by task and split, and notes on dropped, doubled and cut rows"""
+    data: DataSummary
 
 
 def begin_run(study: Study, dataset: Dataset, machines: "Cluster", slots: int) -> None:

@@ -310,7 +310,7 @@ def _train(
         "data": {"files": dataset.files, "sizes": sizes(dataset), "notes": dataset.notes},
         "encoder": pretrained.name,
         "layers": pretrained.config.layers,
-        "hardware": runs_of(driver.study)[-1].hardware,
+        "hardware": runs_of(driver.study)[-1].hardware.model_dump(),
         "seconds": round(seconds, 1),
         "front": [
             {"trial": trial, "report": step}

@@ -19,6 +19,7 @@ from testkit.waiting import wait_for
 
 from .faults.searches import Search, search
 from .gate import Gate
+from .servers import free_port
 
 TRIALS = 4
 
@@ -44,9 +45,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory, gate: Gate) -> Iterator[Searc
 def optuna_dashboard(seen: Search, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of optuna-dashboard on the study's storage, as the README has it."""
     seen.wait_for_words(r"report 1/")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     log = tmp_path_factory.mktemp("optuna") / "log"
     command = [
         str(Path(sys.executable).with_name("optuna-dashboard")),

@@ -19,7 +19,14 @@ from minbert.settings import given as given_options
 from minbert.weights import Weights, weighted_score
 from search.branches import explore
 from search.folder import RunFolder
-from search.provenance import DriverRun, command_line, resume_command, runs_of
+from search.provenance import (
+    DataSummary,
+    DriverRun,
+    Hardware,
+    command_line,
+    resume_command,
+    runs_of,
+)
 from search.record import Attempt, Decision, Failure, SearchRecord, TrialRecord
 from search.rerun import train_command, train_options
 from search.review import __main__ as review
@@ -289,9 +296,10 @@ def decided(verdict: Any, attempt: int, at: float) -> Decision:
 
 
 def driver_run(at: float, until: float | None, slots: int = 2) -> DriverRun:
-    nothing: dict[str, Any] = {}
+    hardware = Hardware(machines=1, cpus=2, gpus=0, processor="")
+    data = DataSummary(name="", sizes={}, notes=[])
     return DriverRun(
-        at=at, until=until, slots=slots, command="", versions={}, hardware=nothing, data=nothing
+        at=at, until=until, slots=slots, command="", versions={}, hardware=hardware, data=data
     )
 
 

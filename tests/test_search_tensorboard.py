@@ -30,7 +30,7 @@ from tensorboard.plugins.hparams import api_pb2, metadata  # type: ignore[import
 
 from minbert.config import InputSettings
 from minbert.data import Dataset, Split
-from minbert.errors import InputError
+from minbert.errors import InputError, escape_markdown
 from minbert.hub import Pretrained
 from minbert.report import Report
 from minbert.tasks import TASK_NAMES, Task
@@ -45,7 +45,7 @@ from search.review.mistakes import DevTexts, Mistake, mean_overlaps, word_overla
 from search.review.server import tensorboard_server
 from search.review.study_picture import study_picture
 from search.review.tensorboard import TensorBoardLog, domain_of, run_name
-from search.review.trial_text import escaped, trial_text
+from search.review.trial_text import trial_text
 from search.settings import StudySettings
 from search.spaces import load_space
 from search.study import Study
@@ -428,11 +428,12 @@ def shown(markdown: str) -> str:
 )
 def test_sentences_of_strangers_are_shown_as_they_are(text: str) -> None:
     one_line = " ".join(text.replace("\x00", " ").split())
-    page = markdown_to_safe_html(f"| head | other |\n| --- | --- |\n| {escaped(text)} | end |")
+    cell = escape_markdown(text)
+    page = markdown_to_safe_html(f"| head | other |\n| --- | --- |\n| {cell} | end |")
     cells = re.findall(r"<td>(.*?)</td>", page, re.DOTALL)
     assert [html.unescape(cell) for cell in cells] == [one_line, "end"]
     assert "<" not in cells[0]
-    paragraph = markdown_to_safe_html(f"### {escaped(text)}\n\n- {escaped(text)}")
+    paragraph = markdown_to_safe_html(f"### {cell}\n\n- {cell}")
     assert html.unescape(re.findall(r"<li>(.*?)</li>", paragraph)[0]) == one_line
 
 

@@ -14,7 +14,7 @@ from minbert.weights import Weights
 from search.folder import RunFolder
 from search.patience import told
 from search.results import strict_json, trial_as_json
-from search.weighting import KEEP_RULES, hidden, rank, replay
+from search.weighting import KEEP_RULES, hidden, rank, replays
 
 from .reading import Run, add_run_options, parse_weights, read_run, trial_of
 from .terminal import PlainConsole, outcome, trials_table
@@ -135,11 +135,9 @@ def _as_json(run: Run, weights: Weights | None) -> dict[str, Any]:
         ],
         "stopped_that_could_come_above": [trial.number for trial, _ in found.could],
         "keep_rules": [
-            {"trial": trial.number} | {rule: {"report": kept.step, "score": kept.score}}
-            for trial in record.trials
-            if trial.reports and trial.state != "failed"
-            for rule in KEEP_RULES
-            for kept in [replay(trial, rule)]
+            {"trial": row.trial.number} | {rule: {"report": kept.step, "score": kept.score}}
+            for row in replays(record.trials)
+            for rule, kept in zip(KEEP_RULES, row.kept, strict=True)
         ],
         "trials": [trial_as_json(trial) for trial in record.trials],
     }

@@ -18,7 +18,7 @@ from search.checkpoints import CheckpointStore
 from search.folder import RunFolder
 from search.noise import Noise, noise_of
 from search.provenance import DriverRun, resume_command, runs_of
-from search.record import OVER, Moment, SearchRecord, TrialRecord
+from search.record import OVER, SearchRecord, TrialRecord
 from search.study import Study
 
 _OUT_OF_TIME, _INTERRUPTED = "the time was up", "it was interrupted"
@@ -41,26 +41,6 @@ class _Setup(BaseModel, extra="allow"):
     inputs: InputSettings
     data_files: dict[str, str] = Field(alias="data files")
     encoder: _Encoder
-
-
-class _Hardware(BaseModel):
-    machines: int
-    cpus: int | float
-    gpus: float
-    processor: str
-
-
-class _Data(BaseModel):
-    sizes: dict[str, dict[str, int]]
-    notes: list[str]
-
-
-class _Run(BaseModel):
-    at: Moment
-    until: Moment | None
-    slots: Annotated[int, Field(ge=0, lt=10_000)]
-    hardware: _Hardware
-    data: _Data
 
 
 class _Noted(BaseModel):
@@ -213,8 +193,6 @@ def _noted(folder: RunFolder, study: Study) -> tuple[_Noted, list[DriverRun]]:
         )
         recipe(noted.setup.recipe)
         driver_runs = runs_of(study)
-        for run in driver_runs:
-            _Run.model_validate(run.model_dump())
         scored = {frozenset(report.scores) for trial in study.trials for report in trial.reports}
         if scored - {frozenset(noted.setup.inputs.tasks)}:
             raise ValueError("a report scores other tasks than the study has")

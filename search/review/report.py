@@ -27,7 +27,7 @@ from search.record import GREEK, SearchRecord, TrialRecord, field_texts
 from search.rerun import train_command, train_options
 from search.results import strict_json
 from search.spaces import built_in_spaces, load_space
-from search.weighting import KEEP_RULES, replay
+from search.weighting import KEEP_RULES, replays
 
 from . import figures
 from .experiments import ExperimentRow, experiment_rows
@@ -102,7 +102,7 @@ def page(run: Run) -> str:
         hidden=hidden_in_words(record, run.objective),
         keep_rules=_keep_rules(record),
         facts=_facts(run),
-        data_notes=run.driver_runs[-1].data["notes"] if run.driver_runs else [],
+        data_notes=run.driver_runs[-1].data.notes if run.driver_runs else [],
         data_files=list(run.setup["data files"].items()),
         setup=_setup(run),
         runs=[command_here(each) for each in run.driver_runs],
@@ -255,25 +255,24 @@ def _experiments(run: Run) -> list[ExperimentRow]:
 
 
 def _keep_rules(record: SearchRecord) -> dict[str, Any] | None:
-    trials = [trial for trial in record.ranked if trial.reports and trial.state != "failed"]
-    if not trials or not any(len(trial.reports) > 1 for trial in trials):
+    rows = replays(record.ranked)
+    if not any(len(row.trial.reports) > 1 for row in rows):
         return None
-    rows: list[dict[str, Any]] = []
-    differences: list[float] = []
-    for trial in trials:
-        kept = [replay(trial, rule) for rule in KEEP_RULES]
-        differences.append(kept[1].score - kept[0].score)
-        cells = [text for one in kept for text in (f"{one.epoch:.2f}", f"{one.score:.3f}")]
-        name = textwrap.shorten(f"{trial.number} {trial.name}", _LONGEST_NAME, placeholder=" …")
-        rows.append({"trial": name, "cells": cells})
-        rows[-1]["cells"] += [f"{differences[-1]:+.3f}"]
-    above, below = sum(d > 0 for d in differences), sum(d < 0 for d in differences)
+    above, below = (sum(sign * row.difference > 0 for row in rows) for sign in (1, -1))
     summary = ""
     if len(rows) > _MOST_KEEP_RULES:
         summary = f"The first {_MOST_KEEP_RULES} of {len(rows)} trials are shown. "
     return {
         "rules": KEEP_RULES,
-        "rows": rows[:_MOST_KEEP_RULES],
+        "rows": [
+            {
+                "trial": textwrap.shorten(
+                    f"{row.trial.number} {row.trial.name}", _LONGEST_NAME, placeholder=" …"
+                ),
+                "cells": row.cells,
+            }
+            for row in rows[:_MOST_KEEP_RULES]
+        ],
         "summary": f"{summary}The {KEEP_RULES[1]} rule scores above the {KEEP_RULES[0]} rule in "
         f"{counted(above, 'trial')}, below it in {below}, and the same in "
         f"{len(rows) - above - below}.",
@@ -291,13 +290,13 @@ def _facts(run: Run) -> list[tuple[str, str]]:
             ("trials at once", str(last.slots)),
             (
                 "hardware",
-                f"{counted(hardware['machines'], 'machine')}, "
-                f"{counted(hardware['cpus'], 'CPU')}, {counted(hardware['gpus'], 'GPU')}; "
-                f"the driver has {hardware['processor']}",
+                f"{counted(hardware.machines, 'machine')}, "
+                f"{counted(hardware.cpus, 'CPU')}, {counted(hardware.gpus, 'GPU')}; "
+                f"the driver has {hardware.processor}",
             ),
             *((f"{name} version", version) for name, version in last.versions.items()),
         ]
-        for task, by_split in last.data["sizes"].items():
+        for task, by_split in last.data.sizes.items():
             counts = ", ".join(f"{size:,} {split}" for split, size in by_split.items())
             facts.append((f"{task} examples", counts))
     return facts

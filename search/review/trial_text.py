@@ -1,11 +1,11 @@
 """What there is to say of a trial, in words, for TensorBoard's Text tab."""
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from minbert.errors import escape_markdown
 from minbert.tasks import TASKS, Task
 from search.record import TrialRecord, field_texts
 
@@ -42,14 +42,8 @@ def trial_text(
     return "\n\n".join(parts)
 
 
-def escaped(text: str) -> str:
-    """Text that markdown and HTML leave as it is, on one line; it may come from anyone."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return re.sub(r"[^\w ,]|_", lambda match: f"&#{ord(match[0])};", line)
-
-
 def _standing(trial: TrialRecord, departures: Mapping[str, Any]) -> Iterator[str]:
-    why = f": {escaped(trial.why)}" if trial.why else ""
+    why = f": {escape_markdown(trial.why)}" if trial.why else ""
     yield f"**{trial.state}**{why}"
     kept = trial.kept
     if kept is None:
@@ -60,7 +54,7 @@ def _standing(trial: TrialRecord, departures: Mapping[str, Any]) -> Iterator[str
             f"It keeps the checkpoint of report {kept.step} of {trial.reports_in_all}: "
             f"score {kept.score:.3f} ({scores})."
         )
-    origin = f" ({escaped(trial.origin)})" if trial.origin else ""
+    origin = f" ({escape_markdown(trial.origin)})" if trial.origin else ""
     if departures:
         fields = _fields(departures, trial.config.train_tasks)
         yield f"Where it departs from the recipe{origin}: {fields}"
@@ -69,22 +63,22 @@ def _standing(trial: TrialRecord, departures: Mapping[str, Any]) -> Iterator[str
 
 
 def _fields(fields: Mapping[str, Any], tasks: Sequence[Task]) -> str:
-    return ", ".join(map(escaped, field_texts(fields, tasks)))
+    return ", ".join(map(escape_markdown, field_texts(fields, tasks)))
 
 
 def _history(trial: TrialRecord) -> Iterator[str]:
     """Attempts, each with the decisions on its reports that say something new."""
     said = None
     for attempt in trial.attempts:
-        more = f": {escaped(attempt.reason)}" if attempt.reason else ""
+        more = f": {escape_markdown(attempt.reason)}" if attempt.reason else ""
         batch = f", {attempt.micro_batch} examples at once" if attempt.micro_batch else ""
         machine = trial.machine_of(attempt.number)
-        on = f" on {escaped(machine)}" if machine else ""
+        on = f" on {escape_markdown(machine)}" if machine else ""
         yield f"Attempt {attempt.number}{on}, {attempt.why}{batch}{more}"
         for step, decision in enumerate(trial.decisions, start=1):
             new = (decision.verdict, decision.reason)
             if decision.attempt == attempt.number and decision.reason and new != said:
-                yield f"Report {step}, {decision.verdict}: {escaped(decision.reason)}"
+                yield f"Report {step}, {decision.verdict}: {escape_markdown(decision.reason)}"
                 said = new
 
 
@@ -109,7 +103,7 @@ def _mistakes(task: Task, texts: DevTexts, answers: np.ndarray) -> Iterator[str]
 
 
 def _row(task: Task, mistake: Mistake) -> list[str]:
-    cells = [*map(escaped, mistake.sentences)]
+    cells = [*map(escape_markdown, mistake.sentences)]
     cells += [_value(task, mistake.label), _value(task, mistake.answer)]
     return cells if mistake.overlap is None else [*cells, _share(mistake.overlap)]
 

@@ -9,7 +9,7 @@ from minbert.output import counted
 from minbert.settings import command_of
 from minbert.weights import Weights
 from search.record import SearchRecord
-from search.weighting import KEEP_RULES, hidden, rank, replay
+from search.weighting import KEEP_RULES, hidden, rank, replays
 
 from .reading import Run
 
@@ -89,12 +89,7 @@ def keep_rules_table(record: SearchRecord) -> Table:
         table.add_column(f"{rule}: epoch", justify="right")
         table.add_column("score", justify="right")
     table.add_column("difference", justify="right")
-    for trial in record.ranked:
-        if not trial.reports or trial.state == "failed":
-            continue
-        kept = [replay(trial, rule) for rule in KEEP_RULES]
-        cells = [text for one in kept for text in (f"{one.epoch:.2f}", f"{one.score:.3f}")]
-        name = Text(trial.name, no_wrap=True, overflow="ellipsis")
-        difference = f"{kept[1].score - kept[0].score:+.3f}"
-        table.add_row(str(trial.number), name, *cells, difference)
+    for row in replays(record.ranked):
+        name = Text(row.trial.name, no_wrap=True, overflow="ellipsis")
+        table.add_row(str(row.trial.number), name, *row.cells)
     return table
