@@ -4,7 +4,11 @@ from typing import Any
 
 import optuna
 
+from minbert.config import TrainConfig
+
 from . import negatives, optimizer, weights
+
+SHOWN = weights.SHOWN
 
 
 def space(trial: optuna.Trial) -> dict[str, Any]:
@@ -20,6 +24,10 @@ def space(trial: optuna.Trial) -> dict[str, Any]:
         "batch_size": trial.suggest_categorical("batch_size", [16, 32, 64]),
         "dropout": trial.suggest_float("dropout", 0.0, 0.3),
     }
+
+
+def at(config: TrainConfig) -> dict[str, Any]:
+    return {**weights.at(config), **optimizer.at(config)}
 
 
 def _model(trial: optuna.Trial) -> dict[str, Any]:

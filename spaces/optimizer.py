@@ -4,6 +4,8 @@ from typing import Any
 
 import optuna
 
+from minbert.config import TrainConfig
+
 
 def space(trial: optuna.Trial) -> dict[str, Any]:
     if trial.suggest_categorical("optimizer", ["adamw", "radam"]) == "adamw":
@@ -21,3 +23,8 @@ def space(trial: optuna.Trial) -> dict[str, Any]:
         "weight_decay": trial.suggest_float("radam_weight_decay", 1e-4, 0.1, log=True),
         "warmup": 0.0,
     }
+
+
+def at(config: TrainConfig) -> dict[str, Any]:
+    fields = ("lr", "weight_decay", "warmup")
+    return {f"{config.optimizer}_{name}": getattr(config, name) for name in fields}

@@ -1,21 +1,8 @@
 """The course report's eight experiments as a fixed list: not random, none is ever stopped."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
-
-class Experiment(NamedTuple):
-    """One row of the report's table.
-
-    Attributes:
-        name: what a person calls it.
-        changes: TrainConfig fields that differ from the recipe.
-        finding: what the report's text says of this step; empty where it says nothing.
-    """
-
-    name: str
-    changes: dict[str, Any]
-    finding: str = ""
-
+from . import Experiment
 
 RECIPE = "paper"
 

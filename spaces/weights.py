@@ -5,14 +5,20 @@ from typing import Any
 
 import optuna
 
+from minbert.config import TrainConfig
 from minbert.weights import Weights
 
-# The two numbers that the sampler sees in place of the three weights. People never see them.
+# The sampler sees these two numbers in place of the three weights; people see the weights.
 UNIT_SQUARE = ("u", "v")
+SHOWN = dict.fromkeys(UNIT_SQUARE, ("loss_weights", "α, β, γ ≥ 0 with α + β + γ = 1, uniform"))
 
 
 def space(trial: optuna.Trial) -> dict[str, Any]:
     return {"loss_weights": suggest_weights(trial)}
+
+
+def at(config: TrainConfig) -> dict[str, Any]:
+    return dict(zip(UNIT_SQUARE, unit_square_at(config.loss_weights), strict=True))
 
 
 def suggest_weights(trial: optuna.Trial) -> Weights:

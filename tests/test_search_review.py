@@ -15,7 +15,8 @@ from search.record import Attempt, Decision, SearchRecord, State, TrialRecord, V
 from search.results import write_summary, write_table
 from search.review.experiments import experiment_rows, experiments_table
 from search.review.terminal import LiveTable, PlainLines, outcome, trials_table
-from spaces.paper import EXPERIMENTS, Experiment
+from spaces import Experiment
+from spaces.paper import EXPERIMENTS
 
 
 def report(step: int, sst: float, para: float, sts: float, *, kept: bool = True) -> Report:

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from minbert.tasks import TASK_NAMES, Task
 from search.record import TrialRecord
-from spaces.paper import Experiment
+from spaces import Experiment
 
 
 @dataclass(frozen=True)
