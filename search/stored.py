@@ -1,11 +1,16 @@
-"""A trial as a storage holds it, checked: whoever can write there could have written anything."""
+"""A trial as a storage holds it: how it is written, and how it is read.
+
+What is read is checked, because whoever can write to the storage could have written anything.
+"""
 
 import math
+import time
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import pydantic
-from optuna.trial import FrozenTrial
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from minbert.config import TrainConfig
 from minbert.errors import InputError, reason_of
@@ -13,6 +18,16 @@ from minbert.report import Report
 from minbert.settings import Settings
 
 from .record import ENDS, Attempt, Decision, Failure, Moment, State, TrialRecord
+
+OPTUNA_STATES: dict[State, TrialState] = {
+    "waiting": TrialState.WAITING,
+    "cut short": TrialState.WAITING,
+    "running": TrialState.RUNNING,
+    "paused": TrialState.RUNNING,
+    "finished": TrialState.COMPLETE,
+    "stopped": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+}
 
 
 class _About(Settings):
@@ -39,6 +54,60 @@ def report_key(step: int) -> str:
 
 def attempt_key(number: int) -> str:
     return f"attempt:{number}"
+
+
+def next_attempt(
+    trial: TrialRecord,
+    why: Any,
+    *,
+    reason: str = "",
+    rung: int | None = None,
+    micro_batch: int | None = None,
+) -> Attempt:
+    """The attempt that would follow those of a trial, begun now."""
+    return Attempt(
+        number=len(trial.attempts) + 1,
+        why=why,
+        reason=reason,
+        rung=rung,
+        micro_batch=micro_batch,
+        at=time.time(),
+    )
+
+
+def frozen_of(
+    trial: TrialRecord,
+    params: Mapping[str, Any],
+    distributions: Mapping[str, BaseDistribution],
+    system_attrs: Mapping[str, Any],
+) -> FrozenTrial:
+    """What Optuna is to store of a new trial.
+
+    Args:
+        trial: without reports.
+        params: of the space, where it is one of its points.
+        distributions: of the parameters.
+        system_attrs: what the sampler noted.
+    """
+    about = {
+        "name": trial.name,
+        "fields": trial.fields,
+        "config": trial.config.model_dump(mode="json"),
+        "fixed": trial.fixed,
+        "origin": trial.origin,
+    }
+    attrs: dict[str, Any] = {"trial": about}
+    if trial.error is not None:
+        attrs["end"] = {"state": "failed", "reason": trial.error}
+    for attempt in trial.attempts:
+        attrs[attempt_key(attempt.number)] = attempt.model_dump(mode="json")
+    return create_trial(
+        state=OPTUNA_STATES[trial.state],
+        params=dict(params),
+        distributions=dict(distributions),
+        user_attrs=attrs,
+        system_attrs=dict(system_attrs),
+    )
 
 
 def record_of(number: int, frozen: FrozenTrial) -> TrialRecord:

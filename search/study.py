@@ -25,7 +25,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
 
 from minbert.errors import InputError, reason_of
 from minbert.report import Report
@@ -33,17 +33,16 @@ from minbert.report import Report
 from .optuna_storage import close_storage, together
 from .patience import STORAGE_ERRORS, Patience, Result
 from .record import ENDS, Attempt, Decision, Failure, State, TrialRecord
-from .stored import attempt_key, note_end, record_of, report_key
+from .stored import (
+    OPTUNA_STATES,
+    attempt_key,
+    frozen_of,
+    next_attempt,
+    note_end,
+    record_of,
+    report_key,
+)
 
-_OPTUNA_STATES: dict[State, TrialState] = {
-    "waiting": TrialState.WAITING,
-    "cut short": TrialState.WAITING,
-    "running": TrialState.RUNNING,
-    "paused": TrialState.RUNNING,
-    "finished": TrialState.COMPLETE,
-    "stopped": TrialState.PRUNED,
-    "failed": TrialState.FAIL,
-}
 _SETUP = "setup"
 
 
@@ -175,29 +174,12 @@ class Study:
             begins: its first attempt begins at once, which is written with it.
         """
         assert trial.number == len(self.trials)
-        about = {
-            "name": trial.name,
-            "fields": trial.fields,
-            "config": trial.config.model_dump(mode="json"),
-            "fixed": trial.fixed,
-            "origin": trial.origin,
-        }
-        attrs: dict[str, Any] = {"trial": about}
         if trial.error is not None:
             trial.state = "failed"
-            attrs["end"] = {"state": "failed", "reason": trial.error}
         elif begins:
-            first = _next_attempt(trial, "start")
-            trial.attempts.append(first)
+            trial.attempts.append(next_attempt(trial, "start"))
             trial.state = "running"
-            attrs[attempt_key(first.number)] = first.model_dump(mode="json")
-        template = create_trial(
-            state=_OPTUNA_STATES[trial.state],
-            params=dict(params or {}),
-            distributions=dict(distributions or {}),
-            user_attrs=attrs,
-            system_attrs=dict(system_attrs or {}),
-        )
+        template = frozen_of(trial, params or {}, distributions or {}, system_attrs or {})
         tries = itertools.count()
         trial_id = self._write(
             lambda: self._create(trial.number, template, is_first=next(tries) == 0)
@@ -218,7 +200,7 @@ class Study:
         micro_batch: int | None = None,
     ) -> Attempt:
         """Begin an attempt at a trial; reports of earlier attempts are not accepted from now on."""
-        attempt = _next_attempt(trial, why, reason=reason, rung=rung, micro_batch=micro_batch)
+        attempt = next_attempt(trial, why, reason=reason, rung=rung, micro_batch=micro_batch)
         note = {attempt_key(attempt.number): attempt.model_dump(mode="json")}
         self._write_of(trial, TrialState.RUNNING, note)
         trial.attempts.append(attempt)
@@ -248,7 +230,7 @@ class Study:
         state = "paused" if decision.verdict == "pause" else ENDS.get(decision.verdict, trial.state)
         after = replace(trial, reports=[*trial.reports, report])
         note = {report_key(report.step): entry}
-        self._write_of(after, _OPTUNA_STATES[state], note, copied=[report])
+        self._write_of(after, OPTUNA_STATES[state], note, copied=[report])
         trial.reports.append(report)
         trial.decisions.append(decision)
         self._reports += 1
@@ -260,7 +242,7 @@ class Study:
     def end(self, trial: TrialRecord, state: State, reason: str) -> None:
         """End a trial otherwise than by a report: ``stopped`` or ``failed``."""
         end = {"state": state, "reason": reason, "at": time.time()}
-        self._write_of(trial, _OPTUNA_STATES[state], {"end": end})
+        self._write_of(trial, OPTUNA_STATES[state], {"end": end})
         note_end(trial, end)
         trial.state = state
         self._changed(trial)
@@ -284,7 +266,7 @@ class Study:
             there = frozen.intermediate_values
             copied = [report for report in trial.reports if report.step not in there]
             kept = trial.is_over or trial.state == "paused"
-            told = _OPTUNA_STATES[trial.state] if kept else frozen.state
+            told = OPTUNA_STATES[trial.state] if kept else frozen.state
             self._write_of(trial, told, copied=copied)
             self._changed(trial)
 
@@ -385,21 +367,3 @@ class Study:
             self._write(write)
         frozen.intermediate_values.update({report.step: report.score for report in copied})
         frozen.state, frozen.values = state, values
-
-
-def _next_attempt(
-    trial: TrialRecord,
-    why: Any,
-    *,
-    reason: str = "",
-    rung: int | None = None,
-    micro_batch: int | None = None,
-) -> Attempt:
-    return Attempt(
-        number=len(trial.attempts) + 1,
-        why=why,
-        reason=reason,
-        rung=rung,
-        micro_batch=micro_batch,
-        at=time.time(),
-    )

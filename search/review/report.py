@@ -3,16 +3,13 @@
 import datetime
 import hashlib
 import json
-import math
 import textwrap
 import time
 from importlib.resources import files
-from itertools import cycle
 from typing import Any
 
 import jinja2
 import markupsafe
-import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from minbert.card import caveat_of
@@ -29,20 +26,14 @@ from search.results import strict_json
 from search.spaces import built_in_spaces, load_space
 from search.weighting import KEEP_RULES, replays
 
-from . import figures
 from .experiments import ExperimentRow, experiment_rows
+from .page_data import page_figures, page_regions, page_table
 from .reading import Run
 from .terminal import clock, with_score
 from .timeline import Timeline, make_timeline
-from .triangle import Region, regions
-from .varied import value_of, varied_columns
+from .triangle import regions
 from .weightings import hidden_in_words
 
-# Okabe and Ito's colours, which colour-blind people tell apart, and shades of them.
-_REGION_COLOURS = (
-    *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56789a", "#a6761d", "#7b5ea7", "#4d4d4d"),
-    *("#3b8ea5", "#b5523b", "#5f8f3e", "#9c4f72", "#6a7fdb", "#8c6d31"),
-)
 # The table of keep rules shows so many; its summary counts all.
 _MOST_KEEP_RULES = 50
 # Characters of the name of a trial in that table.
@@ -60,13 +51,13 @@ def page(run: Run) -> str:
     winner = record.winner
     timeline = make_timeline(record, run.driver_runs, now)
     divided = regions(record.trials)
-    drawn = _figures(record, timeline)
+    drawn = page_figures(record, timeline)
     recipe = str(run.setup["recipe"])
     command = train_command(run.inputs, recipe)
     data = {
         "figures": {each["id"]: json.loads(each["figure"].to_json()) for each in drawn},
-        "regions": _regions(divided, run),
-        "table": _table(record, recipe),
+        "regions": page_regions(divided, run),
+        "table": page_table(record, recipe),
         "winner": None if winner is None else winner.number,
         "command": command,
     }
@@ -313,125 +304,3 @@ def _setup(run: Run) -> list[tuple[str, str]]:
 
 def _as_text(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-# What is drawn
-
-
-def _figures(record: SearchRecord, timeline: Timeline | None) -> list[dict[str, Any]]:
-    """The figures that there is something to draw for, with what is said of each."""
-    columns = figures.Columns(record)
-    importances = columns.importances()
-    stopped = "Stopped trials stand with the score that they had, after fewer epochs."
-    room = figures.MOST_COLUMNS
-    wide = 110 * min(len(columns.values), room)
-    some = f"The {room} most important choices. " if len(columns.values) > room else ""
-    drawn: list[dict[str, Any]] = []
-
-    def add(name: str, title: str, text: str, figure: go.Figure | None, width: int = 0) -> None:
-        if figure is not None:
-            height = int(figure.layout.height)
-            about = {"id": name, "title": title, "text": text, "height": height, "width": width}
-            drawn.append({**about, "figure": figure})
-
-    if not any(trial.reports for trial in record.trials):
-        return []
-    add(
-        "curves",
-        "Learning curves",
-        "The score at each dev evaluation, and what was decided there. Point at a curve for the "
-        "trial and the reason; click a name above to hide it.",
-        figures.learning_curves(record),
-    )
-    if columns.values and len(columns.trials) > 1:
-        add(
-            "parallel",
-            "Configurations and scores",
-            "A line a trial. Drag along an axis to pick a range, or move the axes. "
-            f"{some}{stopped}",
-            figures.parallel_coordinates(columns, importances),
-            wide,
-        )
-        if importances:
-            add(
-                "importances",
-                "What mattered",
-                "Importance of the choices for reaching the highest tenth of the scores, by "
-                f"Optuna's PED-ANOVA, at most {figures.MOST_COLUMNS} shown, from "
-                f"{counted(len(columns.trials), 'trial')}. With few trials it is rough, and α, β, "
-                f"γ add up to 1, so they share theirs. {stopped}",
-                figures.importance_bars(importances),
-            )
-        add(
-            "slices",
-            "Score against each choice",
-            f"{some}A point a trial; blue ones finished. {stopped}",
-            figures.slices(columns, importances),
-            720 if len(columns.values) > 1 else 0,
-        )
-    add(
-        "front",
-        "Scores of the tasks",
-        "Every checkpoint by its dev scores. To those on the front no other is equal "
-        "or above on all tasks at once; whatever the tasks weigh, the highest score is among them.",
-        figures.front_views(record),
-        760,
-    )
-    if timeline is not None:
-        add(
-            "timeline",
-            "Who ran when",
-            f"Attempts by slot; empty is idle. The slots were busy for {timeline.busy:.0%} of the "
-            "time. Dotted lines: the search was gone on with.",
-            figures.timeline_bars(timeline),
-            600,
-        )
-    return drawn
-
-
-def _regions(divided: list[Region], run: Run) -> list[dict[str, Any]]:
-    numbers = dict.fromkeys(region.trial.number for region in divided)
-    colours = dict(zip(numbers, cycle(_REGION_COLOURS), strict=False))
-    return [
-        {
-            "trial": region.trial.number,
-            "name": region.trial.name,
-            "state": region.trial.state,
-            "report": region.report.step,
-            "scores": [region.report.scores[task] for task in TASK_NAMES],
-            "kept": run.is_kept(region.trial.number, region.report.step),
-            "corners": region.corners,
-            "share": region.share,
-            "colour": colours[region.trial.number],
-        }
-        for region in divided
-    ]
-
-
-def _table(record: SearchRecord, recipe: str) -> dict[str, Any]:
-    varied = varied_columns(record.trials)
-    tasks = record.tasks
-    names = ["trial", "name", "state", "score", *tasks, "epochs", "seconds", *varied]
-    rows = []
-    for trial in record.ranked:
-        kept = trial.kept
-        numbers = [trial.score, *(kept.scores.get(t) if kept else None for t in tasks)]
-        epochs = trial.reports[-1].epoch if trial.reports else 0.0
-        values = [None if trial.was_refused else value_of(trial, c) for c in varied]
-        cells = [trial.number, trial.name, trial.state, *numbers, epochs, trial.seconds, *values]
-        rows.append(
-            {
-                "cells": [_short(cell) for cell in cells],
-                "why": trial.why,
-                "origin": trial.origin,
-                "options": None if trial.was_refused else train_options(trial.config, recipe),
-            }
-        )
-    return {"columns": names, "rows": rows}
-
-
-def _short(value: Any) -> Any:
-    """Numbers to six digits, which is more than the page shows; the command has all of them."""
-    if isinstance(value, float) and math.isfinite(value):
-        return float(f"{value:.6g}")
-    return value if not isinstance(value, bool) else str(value)
