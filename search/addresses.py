@@ -1,6 +1,6 @@
-"""Where a study is kept: the text of ``--storage``, read and written in one way.
+"""Where a study is kept: the only place that parses the text of ``--storage``.
 
-It is a file of SQLite (``sqlite:///PATH``), an Optuna journal (a path), or a database server.
+It names an SQLite file (``sqlite:///PATH``), an Optuna journal (a path), or a database server.
 """
 
 import argparse
@@ -31,7 +31,7 @@ def expand_storage(storage: str) -> str:
 
 
 def storage_option(text: str) -> str:
-    """``--storage`` of commands whose options are argparse's alone."""
+    """``--storage`` on the command line, for the ``type`` of an option of argparse."""
     try:
         return expand_storage(text)
     except ValueError as error:
@@ -39,7 +39,7 @@ def storage_option(text: str) -> str:
 
 
 def sqlite_url(path: Path) -> str:
-    """The URL of a file of SQLite; characters with a meaning in a URL are escaped."""
+    """The URL of an SQLite file; characters with a meaning in a URL are escaped."""
     return URL.create("sqlite", database=str(path)).render_as_string()
 
 
@@ -48,20 +48,20 @@ def is_sqlite(storage: str) -> bool:
 
 
 def is_url(storage: str) -> bool:
-    """Whether it is the URL of a database; otherwise it is the path of a journal."""
+    """Whether it is the URL of a database; otherwise it is the path of a journal file."""
     return "://" in storage
 
 
 def is_server(storage: str) -> bool:
-    """Whether it is a database server, which several machines reach."""
+    """Whether it names a database server, which several machines can reach."""
     return is_url(storage) and not is_sqlite(storage)
 
 
 def file_of(storage: str) -> Path | None:
-    """The file of a study in SQLite or in a journal; None for a database server.
+    """The SQLite or journal file of a study; None for a database server.
 
     Raises:
-        InputError: a URL of SQLite that names no file, or holds what it would not be read as.
+        InputError: an SQLite URL names no file, or SQLAlchemy would read it differently.
     """
     if not is_sqlite(storage):
         return None if is_url(storage) else Path(storage)
@@ -82,7 +82,7 @@ def file_of(storage: str) -> Path | None:
 
 
 def head_of(path: Path) -> bytes:
-    """The first bytes of a file, as many as tell SQLite's from others; OSError as ``open``."""
+    """The first bytes of a file, enough to recognise SQLite; OSError as ``open``."""
     with path.open("rb") as file:
         return file.read(len(SQLITE_HEAD))
 
@@ -107,9 +107,10 @@ def engine_options(storage: str) -> dict[str, Any]:
 
 
 def without_password(url: str) -> str:
-    """A database URL that can be shown and stored; any other text as it is."""
+    """A database URL that is safe to show and store; any other text unchanged."""
     if not is_url(url):
         return url
-    # As SQLAlchemy reads it: a password may hold all but @, and someone may not know even that.
+    # As SQLAlchemy reads it: a password may contain any character but @. Users may not know that
+    # either, so everything up to the last @ before the options is hidden.
     url = re.sub(r"(?s)^([^:]*://[^:/@]*:)[^@]*@(?:[^?]*@)?", r"\1***@", url)
     return re.sub(r"(?i)([?&][^=&]*(?:pass|pwd|secret|token)[^=&]*=)[^&]*", r"\1***", url)

@@ -1,7 +1,7 @@
-"""The file of a study: copied while the search runs, and put back where it was damaged.
+"""The file of a study: copied while the search runs, and replaced by its copy if it is damaged.
 
-``study.db`` has its copy in ``study.db.copy``; so has an Optuna journal. A database server looks
-after its own.
+The copy of ``study.db`` is ``study.db.copy``; an Optuna journal has one too. A database server
+protects its own data.
 """
 
 import contextlib
@@ -23,12 +23,12 @@ from .addresses import SQLITE_HEAD, file_of, head_of, is_sqlite, sqlite_url
 from .guard import Guarded, guarded
 from .record import TrialRecord
 
-# What was recorded after the copy is lost with the file, so it is made often, but for at most a
+# A damaged file loses what was recorded after the copy. So copies are frequent, but take at most a
 # twentieth of the time.
 _SECONDS_BETWEEN = 5.0
 _SHARE = 20
-# At the end of a journal of SQLite that names another file, which SQLite would then remove. Only
-# transactions over several databases need one, and we make none.
+# The end of an SQLite journal that names another file, which SQLite would then remove. Only
+# transactions over several databases need one, and we have none.
 _NAMES_A_FILE = bytes.fromhex("d9d505f920a163d7")
 
 
@@ -51,13 +51,13 @@ class StudyFile(ABC):
 
     @abstractmethod
     def check(self, *, may_be_link: bool) -> None:
-        """Refuse a file that would do harm elsewhere when it is read.
+        """Refuse a file if reading it could change other files.
 
         Args:
             may_be_link: a person named the file, rather than a folder that may be a stranger's.
 
         Raises:
-            InputError: the file or its copy would do harm, or cannot be read.
+            InputError: the file or its copy is unsafe, or cannot be read.
         """
 
     @abstractmethod
@@ -69,7 +69,7 @@ class StudyFile(ABC):
         """Copy the file; returns whether what was copied is whole.
 
         Raises:
-            InputError: that cannot be seen.
+            InputError: the result cannot be read.
             OSError, sqlite3.Error: the file cannot be copied.
         """
 
@@ -78,7 +78,7 @@ class StudyFile(ABC):
         """As ``is_whole``; OSError or sqlite3.DatabaseError where the file cannot be read."""
 
     def is_whole(self) -> bool:
-        """Whether the file is neither truncated nor overwritten, as far as that can be seen.
+        """Whether the file is neither truncated nor overwritten, as far as can be detected.
 
         Raises:
             InputError: the file cannot be read now.
@@ -119,13 +119,13 @@ class StudyFile(ABC):
         if not copy.path.is_file() or not copy.is_whole():
             return self, None
         made = datetime.datetime.fromtimestamp(copy.path.stat().st_mtime).astimezone()
-        return copy, f"{self.path} is damaged; used is its copy of {made:%Y-%m-%d %H:%M:%S}"
+        return copy, f"{self.path} is damaged; using its copy of {made:%Y-%m-%d %H:%M:%S}"
 
     def put_back(self) -> str | None:
         """Replace a damaged file by its copy; the damaged one is kept, and a line says so.
 
         Raises:
-            InputError: that cannot be done; the file is unchanged.
+            InputError: the file cannot be replaced; it is unchanged.
         """
         good, said = self.last_good()
         if said is None:
@@ -142,7 +142,7 @@ class StudyFile(ABC):
                 file.with_name(f"{file.name}-journal").replace(f"{damaged}-journal")
             temporary.replace(file)
         except OSError as error:
-            raise InputError(f"{said}, but it cannot be put back: {error.strerror}") from None
+            raise InputError(f"{said}, but the copy cannot replace it: {error.strerror}") from None
         finally:
             temporary.unlink(missing_ok=True)
         return said
@@ -228,13 +228,13 @@ def study_file(storage: str) -> StudyFile | None:
 def _check_sqlite(path: Path, *, may_be_link: bool) -> None:
     journal = path.with_name(f"{path.name}-journal")
     if path.is_symlink() and not may_be_link:
-        raise InputError(f"{path} is a link; name where it leads with --storage sqlite:///PATH")
+        raise InputError(f"{path} is a link; name its target with --storage sqlite:///PATH")
     try:
         is_hostile = journal.is_file() and journal.read_bytes().endswith(_NAMES_A_FILE)
     except OSError as error:
         raise InputError(f"the study cannot be read: {reason_of(error)}") from None
     if is_hostile:
-        raise InputError(f"{journal} is none of ours: SQLite would remove another file for it")
+        raise InputError(f"{journal} is not ours: it would make SQLite remove another file")
 
 
 class StudyCopies(Guarded):
@@ -254,7 +254,7 @@ class StudyCopies(Guarded):
         begin = time.monotonic()
         if begin < self._next:
             return
-        # A full disk is no reason to do without copies for good.
+        # A full disk may have room again later, so do not give up copying.
         with contextlib.suppress(OSError, sqlite3.OperationalError, InputError):
             self._file.make_copy()
         took = time.monotonic() - begin

@@ -517,9 +517,9 @@ def test_a_journal_removes_no_file(run: Path, told: Told, tmp_path: Path) -> Non
     victim.write_text("mine")
     journal = run / "study.db-journal"
     journal.write_bytes(hot_journal((run / "study.db").read_bytes(), victim))
-    assert all(f"error: {journal} is none of ours" in text for text in told.all(run))
+    assert all(f"error: {journal} is not ours" in text for text in told.all(run))
     by_name = f"sqlite:///{run}/study.db"
-    assert "is none of ours" in told(review.main, run, "--storage", by_name)
+    assert "is not ours: it would make" in told(review.main, run, "--storage", by_name)
     assert victim.exists()
     open_storage(by_name)
     assert not victim.exists()  # it was hostile
@@ -534,5 +534,5 @@ def test_nor_does_the_journal_of_a_copy(run: Path, told: Told, tmp_path: Path) -
     journal.write_bytes(hot_journal(copy.read_bytes(), victim))
     # So that the copy is what is read.
     study.write_bytes(study.read_bytes()[:3000])
-    assert all(f"error: {journal} is none of ours" in text for text in told.all(run))
+    assert all(f"error: {journal} is not ours" in text for text in told.all(run))
     assert victim.exists()

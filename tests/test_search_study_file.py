@@ -61,13 +61,13 @@ def test_a_damaged_study_gives_way_to_its_copy(
     file.write_bytes(damaged)
     # Who only looks reads the copy, and changes nothing.
     assert reports(folder.load_study()) == whole
-    assert str(folder.problem).startswith(f"{file} is damaged; used is its copy of 20")
+    assert str(folder.problem).startswith(f"{file} is damaged; using its copy of 20")
     assert file.read_bytes() == damaged
     # Who goes on puts it back.
     told: list[str] = []
     assert reports(folder.open_study({}, told.append)) == whole
     (line,) = told
-    assert line.endswith("; what was recorded since then is made again")
+    assert line.endswith("; the search repeats what was recorded after that")
     assert reports(folder.load_study()) == whole
     assert folder.problem is None
     assert file.with_name("study.db.damaged").read_bytes() == damaged
@@ -78,7 +78,7 @@ def test_reviews_name_the_damage(folder: RunFolder) -> None:
     file.write_bytes(cut(file.read_bytes()))
     code, out, err = run_in_process(review.main, folder.path, "--json")
     assert code == 0
-    assert err.startswith(f"note: {file} is damaged; used is its copy of 20")
+    assert err.startswith(f"note: {file} is damaged; using its copy of 20")
     assert len(json.loads(out)["trials"]) == 6
 
 
@@ -104,7 +104,7 @@ def test_a_journal_that_was_cut(tmp_path: Path) -> None:
         # Nor does the good copy give way to it.
         file.make_copy()
         assert file.last_good()[0].path == file.copy
-        assert "is damaged; used is its copy" in str(file.put_back())
+        assert "is damaged; using its copy" in str(file.put_back())
         assert journal.read_bytes() == b'{"a": 1}\n{"a": 2}\n{"a": 3}\n'
     assert len(list(tmp_path.glob("s.journal.damaged*"))) == 2
 
@@ -143,7 +143,7 @@ def test_a_full_disk_leaves_the_damaged_file(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(shutil, "copyfile", copyfile)
-    with pytest.raises(InputError, match="it cannot be put back: No space left"):
+    with pytest.raises(InputError, match="the copy cannot replace it: No space left"):
         SqliteFile(file).put_back()
     assert file.read_bytes() == damaged
     assert {path.name for path in folder.path.glob("*study.db*")} == {"study.db", "study.db.copy"}
