@@ -15,8 +15,8 @@ def space(trial: optuna.Trial) -> dict[str, Any]:
             "weight_decay": trial.suggest_float("adamw_weight_decay", 1e-4, 0.1, log=True),
             "warmup": trial.suggest_float("adamw_warmup", 0.0, 0.3),
         }
-    # RAdam's rectification is a warm-up of its own (Liu et al. 2020, section 4), so it takes no
-    # other; its first steps are small, which larger learning rates make up for.
+    # RAdam's rectification is itself a warm-up (Liu et al. 2020, section 4), so RAdam needs no
+    # other. Its first steps are small, so its learning rates are larger.
     return {
         "optimizer": "radam",
         "lr": trial.suggest_float("radam_lr", 1e-5, 2e-3, log=True),

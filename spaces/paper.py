@@ -8,8 +8,8 @@ RECIPE = "paper"
 
 _ONE_EPOCH: dict[str, Any] = {"epochs": 1, "negatives": 0.0}
 
-# Of the report's table of results only one number is known: the overall test score of the
-# seventh experiment. For the others there is what its text says of the step.
+# Only one number of the report's table of results is known: the overall test score of the
+# seventh experiment. For the others, `finding` is what the report's text says about the step.
 EXPERIMENTS = (
     Experiment(
         "SST only, 10 epochs",

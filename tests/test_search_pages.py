@@ -117,7 +117,7 @@ def look_after_it(
     browser.wait_for(
         f"{begun} trials, written ",
         f"it was interrupted, and {record.left} of {TRIALS} trials are not over.",
-        f"To go on:\n{command_of('search.run')} ",
+        f"To resume:\n{command_of('search.run')} ",
         f"{begun} of {begun} trials",
     )
     browser.run("elements.forEach(draw)")

@@ -403,7 +403,7 @@ def test_a_configuration_that_was_refused_is_not_shown_as_the_recipes(
     one.driver.study.add_trial(refused)
     one.log.ended(refused)
     assert row(one.folder / "001 refused") == ({"ended": "failed"}, api_pb2.STATUS_FAILURE)
-    assert "departs from" not in text_of(one.folder / "001 refused")
+    assert "Differences from" not in text_of(one.folder / "001 refused")
     assert "recipe" not in text_of(one.folder / "001 refused")
 
 
@@ -445,7 +445,7 @@ def test_a_trials_text_says_what_it_is_and_what_became_of_it(
     trial = one.trials[1]
     assert lines[:2] == ["Trial 1", "finished: all epochs are trained"]
     assert "It keeps the checkpoint of report 3 of 3: score 0.385 (sst 0.480" in lines[2]
-    assert lines[3].startswith("Where it departs from the recipe (random start): α=")
+    assert lines[3].startswith("Differences from the recipe (random start): α=")
     assert f"lr={trial.config.lr:.3g}" in lines[3]
     assert "Attempt 1, start" in lines
     assert "Report 3, finish: all epochs are trained" in lines
@@ -556,7 +556,9 @@ def test_mistakes_of_a_data_set(
         [*same, "1.5", "4.8", "100 %"],
     ]
     # Of the nine words of the second pair both have one: "a".
-    assert "taken for one share 100 % of their words on average, the others 11 %." in shown(text)
+    assert "those answered yes share 100 % of their words on average, the others 11 %." in shown(
+        text
+    )
 
 
 # The picture

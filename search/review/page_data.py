@@ -25,10 +25,10 @@ _REGION_COLOURS = (
 
 
 def page_figures(record: SearchRecord, timeline: Timeline | None) -> list[dict[str, Any]]:
-    """The figures that there is something to draw for, with what is said of each."""
+    """The figures for which there is data, each with title, text, height and width (pixels)."""
     columns = figures.Columns(record)
     importances = columns.importances()
-    stopped = "Stopped trials stand with the score that they had, after fewer epochs."
+    stopped = "Stopped trials are shown with the score that they had, after fewer epochs."
     room = figures.MOST_COLUMNS
     wide = 110 * min(len(columns.values), room)
     some = f"The {room} most important choices. " if len(columns.values) > room else ""
@@ -45,8 +45,8 @@ def page_figures(record: SearchRecord, timeline: Timeline | None) -> list[dict[s
     add(
         "curves",
         "Learning curves",
-        "The score at each dev evaluation, and what was decided there. Point at a curve for the "
-        "trial and the reason; click a name above to hide it.",
+        "The score at each dev evaluation, with the decision. Point at a curve for the trial and "
+        "the reason; click a name above to hide it.",
         figures.learning_curves(record),
     )
     if columns.values and len(columns.trials) > 1:
@@ -65,7 +65,7 @@ def page_figures(record: SearchRecord, timeline: Timeline | None) -> list[dict[s
                 "Importance of the choices for reaching the highest tenth of the scores, by "
                 f"Optuna's PED-ANOVA, at most {figures.MOST_COLUMNS} shown, from "
                 f"{counted(len(columns.trials), 'trial')}. With few trials it is rough, and α, β, "
-                f"γ add up to 1, so they share theirs. {stopped}",
+                f"γ add up to 1, so they share their importance. {stopped}",
                 figures.importance_bars(importances),
             )
         add(
@@ -78,17 +78,17 @@ def page_figures(record: SearchRecord, timeline: Timeline | None) -> list[dict[s
     add(
         "front",
         "Scores of the tasks",
-        "Every checkpoint by its dev scores. To those on the front no other is equal "
-        "or above on all tasks at once; whatever the tasks weigh, the highest score is among them.",
+        "Every checkpoint by its dev scores. A checkpoint is on the front if no other is equal or "
+        "higher on all tasks at once. For any weights of the tasks, the highest score is on it.",
         figures.front_views(record),
         760,
     )
     if timeline is not None:
         add(
             "timeline",
-            "Who ran when",
+            "When attempts ran",
             f"Attempts by slot; empty is idle. The slots were busy for {timeline.busy:.0%} of the "
-            "time. Dotted lines: the search was gone on with.",
+            "time. Dotted lines: the search was resumed.",
             figures.timeline_bars(timeline),
             600,
         )
@@ -137,7 +137,7 @@ def page_table(record: SearchRecord, recipe: str) -> dict[str, Any]:
 
 
 def _short(value: Any) -> Any:
-    """Numbers to six digits, which is more than the page shows; the command has all of them."""
+    """Numbers to six digits, more than the page shows; the command has all digits."""
     if isinstance(value, float) and math.isfinite(value):
         return float(f"{value:.6g}")
     return value if not isinstance(value, bool) else str(value)

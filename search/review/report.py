@@ -36,7 +36,7 @@ from .weightings import hidden_in_words
 
 # The table of keep rules shows so many; its summary counts all.
 _MOST_KEEP_RULES = 50
-# Characters of the name of a trial in that table.
+# Characters of a trial's name in that table.
 _LONGEST_NAME = 60
 
 
@@ -46,7 +46,7 @@ def write_page(run: Run) -> None:
 
 
 def page(run: Run) -> str:
-    """The page as HTML that asks the network for nothing."""
+    """The page as HTML that needs no network."""
     record, now = run.record, time.time()
     winner = record.winner
     timeline = make_timeline(record, run.driver_runs, now)
@@ -101,13 +101,13 @@ def page(run: Run) -> str:
 
 
 def _as_script(data: Any) -> str:
-    """JSON that stands in a script element, where ``<`` could end it."""
+    """JSON for a script element, which ``<`` could end."""
     text = json.dumps(strict_json(_plainly(data)), ensure_ascii=False, separators=(",", ":"))
     return text.replace("<", "\\u003c")
 
 
 def _plainly(value: Any) -> Any:
-    """A value with only texts that are safe to show, but for our own HTML."""
+    """A value whose texts are all safe to show; our own HTML is left as it is."""
     if isinstance(value, str) and not isinstance(value, markupsafe.Markup):
         return plain(value)
     if isinstance(value, dict):
@@ -130,10 +130,7 @@ def _about(run: Run) -> str:
 def _state(run: Run, now: float) -> str:
     written = f"{datetime.datetime.fromtimestamp(now).astimezone():%Y-%m-%d %H:%M}"
     if run.is_running:
-        return (
-            f"{run.standing} Written {written}; it is written again from time to time, so reload "
-            "the page."
-        )
+        return f"{run.standing} Written {written}. The page is updated regularly; reload it."
     return f"{counted(len(run.record.trials), 'trial')}, written {written}. {run.standing}"
 
 
@@ -176,7 +173,7 @@ def _answer(
             ("report kept", f"{winner.kept.step} of {winner.reports_in_all}"),
             ("how it ended", f"{winner.state}{f': {winner.why}' if winner.why else ''}"),
             (
-                "departs from the recipe in",
+                "differs from the recipe in",
                 ", ".join(field_texts(record.departures(winner), winner.config.train_tasks))
                 or "nothing",
             ),
@@ -191,21 +188,21 @@ def _decimals(value: float | None) -> str:
 
 def _noise(run: Run, winner: TrialRecord | None) -> list[str]:
     if winner is None:
-        return ["There is nothing to reckon with yet."]
+        return ["There are no scores to compare yet."]
     noise = run.noise
     if noise is None:
         return [
-            "There are no stored dev answers of the recipe and of other trials yet, so how much of "
-            "a difference is chance cannot be reckoned."
+            "There are no stored dev answers of the recipe and of other trials yet, so it is not "
+            "known how much of a difference is chance."
         ]
     return [
         *noise_in_words(noise, winner),
         *(
-            ["The sampler had learnt from an earlier search, whose choices are not counted here."]
+            ["The sampler learned from an earlier search, whose choices are not counted here."]
             if any("--start-from" in each.command for each in run.driver_runs)
             else []
         ),
-        "Reckoned by a paired bootstrap over the dev examples and, for the choice, the reality "
+        "Estimated by a paired bootstrap over the dev examples and, for the choice, by the reality "
         "check of White (2000).",
     ]
 
@@ -236,7 +233,7 @@ def _spent(record: SearchRecord, timeline: Timeline | None) -> list[tuple[str, s
 
 
 def _experiments(run: Run) -> list[ExperimentRow]:
-    """Rows where the space is one of ours; a space file of a user's is code, which is not run."""
+    """Rows if the space is built in. A user's space file is code, and a review does not run it."""
     name = str(run.setup["space"])
     path = built_in_spaces().get(name)
     ours = None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
@@ -276,8 +273,8 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         hardware = last.hardware
         began = datetime.datetime.fromtimestamp(run.driver_runs[0].at).astimezone()
         facts += [
-            ("begun", f"{began:%Y-%m-%d %H:%M %Z}"),
-            ("times gone on with", str(len(run.driver_runs) - 1)),
+            ("started", f"{began:%Y-%m-%d %H:%M %Z}"),
+            ("times resumed", str(len(run.driver_runs) - 1)),
             ("trials at once", str(last.slots)),
             (
                 "hardware",

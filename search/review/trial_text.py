@@ -1,4 +1,4 @@
-"""What there is to say of a trial, in words, for TensorBoard's Text tab."""
+"""The description of a trial in TensorBoard's Text tab."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from search.record import TrialRecord, field_texts
 
 from .mistakes import DevTexts, Mistake
 
-# Mistakes that are shown of each task.
+# Mistakes shown for each task.
 _MOST = 5
 
 
@@ -21,13 +21,14 @@ def trial_text(
     texts: DevTexts,
     answers: Mapping[Task, np.ndarray] | None,
 ) -> str:
-    """A trial's configuration, attempts, decisions and worst dev mistakes as markdown.
+    """A trial's configuration, attempts, decisions and worst dev mistakes as Markdown.
 
     Args:
-        trial: the trial as it stands.
+        trial: in its current state.
         departures: the fields that differ from the recipe.
         texts: the dev examples.
-        answers: (examples,) a task, of the checkpoint that the trial keeps; None if there are none.
+        answers: (examples,) for each task, by the checkpoint that the trial keeps; None if not
+            stored.
     """
     parts = [f"## Trial {trial.number}", *_standing(trial, departures)]
     if trial.attempts:
@@ -57,9 +58,9 @@ def _standing(trial: TrialRecord, departures: Mapping[str, Any]) -> Iterator[str
     origin = f" ({escape_markdown(trial.origin)})" if trial.origin else ""
     if departures:
         fields = _fields(departures, trial.config.train_tasks)
-        yield f"Where it departs from the recipe{origin}: {fields}"
+        yield f"Differences from the recipe{origin}: {fields}"
     elif not trial.was_refused:
-        yield "It trains as the recipe does."
+        yield "It trains like the recipe."
 
 
 def _fields(fields: Mapping[str, Any], tasks: Sequence[Task]) -> str:
@@ -67,7 +68,7 @@ def _fields(fields: Mapping[str, Any], tasks: Sequence[Task]) -> str:
 
 
 def _history(trial: TrialRecord) -> Iterator[str]:
-    """Attempts, each with the decisions on its reports that say something new."""
+    """Attempts, each with the decisions that differ from the one before."""
     said = None
     for attempt in trial.attempts:
         more = f": {escape_markdown(attempt.reason)}" if attempt.reason else ""
@@ -97,7 +98,7 @@ def _mistakes(task: Task, texts: DevTexts, answers: np.ndarray) -> Iterator[str]
     if task == "para":
         wrongly_yes, rightly_no = texts.false_friends(answers)
         yield (
-            "Of the pairs that are no paraphrases, those that were taken for one share "
+            "Of the pairs that are not paraphrases, those answered yes share "
             f"{_share(wrongly_yes)} of their words on average, the others {_share(rightly_no)}."
         )
 
@@ -109,7 +110,7 @@ def _row(task: Task, mistake: Mistake) -> list[str]:
 
 
 def _value(task: Task, value: float) -> str:
-    """A label or an answer as people read it."""
+    """A label or an answer, formatted for people."""
     if task == "para":
         return "yes" if value else "no"
     return f"{value:.0f}" if TASKS[task].whole_labels else f"{value:.1f}"

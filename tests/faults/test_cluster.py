@@ -96,7 +96,7 @@ def test_a_search_outlives_its_workers_and_nodes(
     assert others == [["start"]] * len(others)
     # They went on from a state, not from the beginning.
     for number in (first, lost):
-        assert f"trial  {number}  goes on after report 2" in text
+        assert f"trial  {number}  continues after report 2" in text
     assert "Traceback" not in text
     assert "(raylet)" not in text
 
