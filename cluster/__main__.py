@@ -49,7 +49,6 @@ def run_local_cluster(nodes: int, cpus: int, detection: float) -> None:
 
     Args:
         nodes: how many, the head included.
-        cpus: of each node.
         detection: seconds after which a dead node is given up.
     """
     over = threading.Event()

@@ -149,7 +149,6 @@ class _Entry:
     """One whole checkpoint.
 
     Attributes:
-        name: of its directory.
         has_state: a trial can resume from it.
     """
 

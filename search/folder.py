@@ -44,7 +44,6 @@ class RunFolder:
             database must be given here, because a folder from someone else could name any server.
 
     Attributes:
-        directory: the folder itself.
         problem: a line on what was wrong with the study that was loaded last; None if nothing was.
         path: where the files for people are written: the folder itself, or for an object store a
             temporary folder on this machine, which ``publish`` copies.
@@ -200,7 +199,7 @@ class RunFolder:
         if file is not None:
             if not file.path.is_file():
                 raise NoStudyError(
-                    f"{file.path} is missing, so there is nothing to go on with or to show"
+                    f"{file.path} is missing, so there is nothing to resume or to show"
                 )
             good, self.problem = file.last_good()
             if good is not file:

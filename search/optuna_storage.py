@@ -22,7 +22,7 @@ def open_storage(where: str) -> BaseStorage:
     """Open the storage at a database URL or in an Optuna journal file.
 
     Raises:
-        InputError: the storage does not exist, cannot be reached, or is not what it is said to be.
+        InputError: the storage does not exist, cannot be reached, or is of another kind.
     """
     file = file_of(where)
     if file is not None and not is_sqlite(where):

@@ -1,6 +1,6 @@
 """A trial as a storage holds it: how it is written, and how it is read.
 
-What is read is checked, because whoever can write to the storage could have written anything.
+Reading checks everything, because anyone with access to the storage can write to it.
 """
 
 import math
@@ -86,7 +86,6 @@ def frozen_of(
     Args:
         trial: without reports.
         params: of the space, if the trial is one of its points.
-        distributions: of the parameters.
         system_attrs: what the sampler noted.
     """
     about = {

@@ -170,7 +170,6 @@ class Study:
         Args:
             trial: new, with the next number; with an ``error`` if it cannot be run.
             params: of the space, if the trial is one of its points.
-            distributions: of the parameters.
             system_attrs: what the sampler noted.
             begins: start its first attempt at once, and write it with the trial.
         """

@@ -33,12 +33,7 @@ _NAMES_A_FILE = bytes.fromhex("d9d505f920a163d7")
 
 
 class StudyFile(ABC):
-    """The file of a study.
-
-    Attributes:
-        path: of the file.
-        copy: path of its copy.
-    """
+    """The file of a study, and its copy."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -108,7 +103,7 @@ class StudyFile(ABC):
     def last_good(self) -> tuple[Self, str | None]:
         """The file, or its copy if the file is damaged, with a line that says so.
 
-        Where the copy is not whole either, it is the file: whoever reads it says what is wrong.
+        If the copy is not whole either, it is the file; reading that gives the error.
 
         Raises:
             InputError: the file cannot be read now.
@@ -166,7 +161,7 @@ class SqliteFile(StudyFile):
         except OSError as error:
             raise InputError(f"the study cannot be read: {reason_of(error)}") from None
         if head not in (b"", SQLITE_HEAD):
-            raise InputError(f"{self.path} is no SQLite database")
+            raise InputError(f"{self.path} is not an SQLite database")
 
     def copy_to(self, target: Path) -> bool:
         with (
@@ -195,7 +190,7 @@ class JournalFile(StudyFile):
         """Do nothing: reading a journal opens no other file."""
 
     def check_kind(self) -> None:
-        """Do nothing: ``open_storage`` tells a journal from a database."""
+        """Do nothing: ``open_storage`` refuses a database that is given as a journal."""
 
     def copy_to(self, target: Path) -> bool:
         shutil.copyfile(self.path, target)

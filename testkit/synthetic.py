@@ -72,11 +72,8 @@ def synthetic_run(
     """Write the folder of a finished search, with its study and its dev answers.
 
     Args:
-        path: of the folder.
-        skill: of each trial.
         examples: in dev, a task.
         seed: of labels and answers.
-        settings: of the study.
     """
     checked = StudySettings.check({"reports_per_epoch": 1, **settings})
     inputs = InputSettings()

@@ -213,7 +213,7 @@ def test_pickles_are_not_run(run: Path, told: Told, tmp_path: Path) -> None:
         path.write_bytes(before)
         sign(checkpoint)
     (run / "study.db").write_bytes(code)
-    assert set(told.all(run)) == {f"error: {run}/study.db is no SQLite database\n"}
+    assert set(told.all(run)) == {f"error: {run}/study.db is not an SQLite database\n"}
     (run / "run.json").write_text(json.dumps({"storage": str(run / "study.db")}))
     assert all(text.startswith("error: ") for text in told.all(run))
     assert not marker.exists()

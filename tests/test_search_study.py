@@ -442,7 +442,7 @@ def test_a_damaged_or_missing_study_is_named(tmp_path: Path) -> None:
     (tmp_path / "run" / "study.db").write_bytes(b"no database at all, and long enough to be one")
     with pytest.raises(InputError, match=r"--storage nowhere/s\.log: No such file"):
         open_storage("nowhere/s.log")
-    with pytest.raises(InputError, match=r"study\.db is no SQLite database"):
+    with pytest.raises(InputError, match=r"study\.db is not an SQLite database"):
         folder.load_study()
     (tmp_path / "run" / "run.json").write_text("{")
     with pytest.raises(InputError, match=r"run.json is damaged"):

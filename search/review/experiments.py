@@ -18,7 +18,6 @@ class ExperimentRow:
     Attributes:
         name: with the number of its trial, if that differs from its place in the list.
         scores: on dev; a dash where there is none.
-        mean: of the scores.
         change: of the mean from the row before; empty if either row has none.
         finding: what the course report says about the step.
     """

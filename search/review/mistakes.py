@@ -46,7 +46,6 @@ class DevTexts:
         """The worst mistakes of a task, worst first.
 
         Args:
-            task: of the data.
             answers: (examples,) classes (sst), 0 or 1 (para), 0 to 5 (sts).
             most: the largest number of mistakes.
         """
@@ -109,7 +108,6 @@ def worst_rows(
     there these follow shared words most: a wrong yes with many in common, or a wrong no with few.
 
     Args:
-        task: of the examples.
         answers: (examples,).
         labels: (examples,).
         overlaps: (examples,) for para; otherwise unused.

@@ -144,7 +144,6 @@ def read_run(
     """Read a run.
 
     Args:
-        folder: of the run.
         study: of the run, if it is loaded already.
         is_running: whether a driver works on the run; detected if not given.
 

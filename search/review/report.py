@@ -34,7 +34,7 @@ from .timeline import Timeline, make_timeline
 from .triangle import regions
 from .weightings import hidden_in_words
 
-# The table of keep rules shows so many; its summary counts all.
+# Rows of the table of keep rules; its summary counts all trials.
 _MOST_KEEP_RULES = 50
 # Characters of a trial's name in that table.
 _LONGEST_NAME = 60
@@ -115,7 +115,7 @@ def _plainly(value: Any) -> Any:
     return [_plainly(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
-# What is said
+# Texts
 
 
 def _about(run: Run) -> str:

@@ -22,7 +22,6 @@ def study_picture(
     Args:
         record: with at least one report.
         front: its points are marked.
-        tasks: of the data.
 
     Returns:
         A PNG file, its width and its height in pixels.

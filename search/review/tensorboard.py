@@ -62,9 +62,7 @@ class TensorBoardLog(Guarded):
     Args:
         folder: only for the log; its contents are removed.
         record: the trials; they have reports if the search is resumed.
-        plan: of the search.
         front: of the search; its points are marked in the picture.
-        texts: the dev examples.
         answers: the dev answers; mistakes are shown for reports that have answers.
     """
 

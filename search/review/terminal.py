@@ -141,7 +141,6 @@ def trials_table(record: SearchRecord, rows: int | None = None) -> Table:
     """Trials with the scores of the checkpoints that they keep, best first.
 
     Args:
-        record: the trials.
         rows: the most rows to show; trials with the lowest scores are left out first, running
             trials last.
     """
@@ -190,7 +189,6 @@ def outcome(record: SearchRecord, noise: Noise | None = None) -> Sequence[Render
     """The winner compared with the recipe, with no claim that the data do not support, and errors.
 
     Args:
-        record: the trials.
         noise: how much of the winner's lead may be chance, if that is known.
     """
     winner, baseline = record.winner, record.baseline

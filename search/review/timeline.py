@@ -56,7 +56,6 @@ def make_timeline(record: SearchRecord, runs: Sequence[DriverRun], now: float) -
     """Assign the attempts of a record to slots; None if nothing ran, or no run was noted.
 
     Args:
-        record: the trials.
         runs: of the driver, in order.
         now: seconds since the epoch; running attempts are drawn up to here.
     """

@@ -26,7 +26,6 @@ def trial_text(
     Args:
         trial: in its current state.
         departures: the fields that differ from the recipe.
-        texts: the dev examples.
         answers: (examples,) for each task, by the checkpoint that the trial keeps; None if not
             stored.
     """

@@ -38,7 +38,7 @@ def show_trial(run: Run, trial: TrialRecord) -> list[RenderableType]:
     command = train_command(run.inputs, recipe)
     return [
         *lines,
-        Text("To train it again, alone:"),
+        Text("To train it again by itself:"),
         Text(f"  {command} {train_options(trial.config, recipe)} --out trial-{trial.number}"),
     ]
 
