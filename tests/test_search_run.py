@@ -328,7 +328,7 @@ def test_review_compares_two_trials(finished: tuple[Path, str]) -> None:
     value, low, high = map(float, found.groups())
     assert value == pytest.approx(difference, abs=6e-4)
     assert low <= value <= high
-    assert "does not allow for how the two were chosen" in " ".join(text.split())
+    assert "allows neither for how the two were chosen" in " ".join(text.split())
     assert said(review.main, folder, "--compare", "0", "4")[0] == 2
 
 
