@@ -29,8 +29,7 @@ from search.record import TrialRecord
 from search.settings import StudySettings
 from search.spaces import load_space
 from search.study import Study
-
-from .simulation import PaperDirectory, save_on_paper, simulate
+from testkit.simulation import PaperDirectory, save_on_paper, simulate
 
 LAST = 100
 

@@ -49,8 +49,7 @@ from search.record import TrialRecord
 from search.settings import DEFAULT_PRUNER, StudySettings
 from search.spaces import load_space
 from search.study import Study
-
-from .simulation import equal_scores, simulate
+from testkit.simulation import equal_scores, simulate
 
 EPOCHS, RANDOM_TRIALS, SLOTS = 27, 64, 4
 MOST = 2 * EPOCHS * RANDOM_TRIALS

@@ -24,8 +24,7 @@ from minbert.weights import EQUAL_WEIGHTS
 from search.noise import paired_difference
 from search.review.reading import read_run
 from search.review.report import page
-
-from .synthetic import SIMILARITY_NOISE, draw_answers, draw_labels, synthetic_run
+from testkit.synthetic import SIMILARITY_NOISE, draw_answers, draw_labels, synthetic_run
 
 CONFIGURATIONS, REPORTS, EXAMPLES, SKILL = 20, 3, 400, 0.6
 SUGGESTING = re.compile(

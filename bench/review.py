@@ -14,9 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.browser import open_browser, what_is_missing
-
-from .synthetic import rising, synthetic_run
+from testkit.browser import open_browser, what_is_missing
+from testkit.synthetic import rising, synthetic_run
 
 # Goes to the first figure and gives the milliseconds since the page was asked for.
 _FIRST_FIGURE = """

@@ -1,4 +1,4 @@
-"""python -m cluster local: several Ray nodes on one machine, to try a cluster without one."""
+"""python -m cluster local: several Ray nodes on one machine, to try out a cluster."""
 
 import os
 import shutil
@@ -13,11 +13,11 @@ from minbert.errors import InputError
 from minbert.settings import command_of, make_parser, run_command
 
 _DESCRIPTION = """\
-Start a Ray cluster of several nodes on this machine, for trying and testing, until Ctrl-C.
+Start a Ray cluster of several nodes on this machine, to try things out, until Ctrl-C.
 
   python -m cluster local --nodes 3 --cpus 1
 
-Each node is a set of processes as on a machine of its own. All of them listen on loopback alone.
+Each node has its own processes, as on a separate machine. All of them listen only on loopback.
 """
 
 
@@ -26,7 +26,7 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     local = commands.add_parser("local", help="several nodes on this machine")
     local.add_argument("--nodes", type=int, default=3, metavar="N", help="how many (default: 3)")
-    local.add_argument("--cpus", type=int, default=1, metavar="N", help="of each (default: 1)")
+    local.add_argument("--cpus", type=int, default=1, metavar="N", help="of each node (default: 1)")
     local.add_argument(
         "--detection",
         type=float,
@@ -49,7 +49,6 @@ def run_local_cluster(nodes: int, cpus: int, detection: float) -> None:
 
     Args:
         nodes: how many, the head included.
-        cpus: of each node.
         detection: seconds after which a dead node is given up.
     """
     over = threading.Event()
@@ -57,16 +56,16 @@ def run_local_cluster(nodes: int, cpus: int, detection: float) -> None:
         signal.signal(number, lambda *_: over.set())
     detect_dead_nodes_within(detection)
     os.environ.setdefault("RAY_AUTH_MODE", "token")
-    # So that `python` of a job that is submitted is this one.
+    # A submitted job then runs this `python`.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    # Not before: Ray takes seconds to import.
+    # Imported here because Ray takes seconds to import.
     from ray._private.authentication.authentication_token_setup import ensure_token_if_auth_enabled
     from ray._private.utils import get_ray_address_file, write_ray_address
     from ray.cluster_utils import Cluster
 
     from .local import guard_token, temporary_folder
 
-    # Ray notes the address there, for --address auto, and would not make the folder.
+    # Ray notes the address there, for --address auto, but does not create the folder.
     Path(get_ray_address_file(None)).parent.mkdir(parents=True, exist_ok=True)
     mask = os.umask(0o077)
     ensure_token_if_auth_enabled()
@@ -78,18 +77,18 @@ def run_local_cluster(nodes: int, cpus: int, detection: float) -> None:
         for index in range(nodes):
             about: dict[str, Any] = {}
             if index == 0:
-                # Of no port in particular: Ray then looks for one that is free.
+                # Without a given port, Ray looks for a free one.
                 about = {"include_dashboard": True, "dashboard_port": None}
-            # A folder for each, as on machines of their own: in one they would take each other's
-            # packages away. A port for each agent, which another cluster may have.
+            # A folder per node, as on separate machines: in a shared one, nodes would remove each
+            # other's packages. Any free port per agent, as another cluster may use Ray's default.
             cluster.add_node(
                 num_cpus=cpus,
                 temp_dir=str(folder / str(index)),
                 dashboard_agent_listen_port=0,
                 **about,
             )
-            # Where the node looks on behalf of a job. Without it a job joins any cluster that runs
-            # on this machine.
+            # Jobs on the node look here. Otherwise a job would join any cluster that runs on this
+            # machine.
             write_ray_address(cluster.address, str(folder / str(index)))
         print(f"Nodes: {nodes}, CPUs of each: {cpus}. Ctrl-C ends them. In another terminal:")
         print(f"  {command_of('search.run')} --address {cluster.address}")
@@ -97,7 +96,7 @@ def run_local_cluster(nodes: int, cpus: int, detection: float) -> None:
         sys.stdout.flush()
         over.wait()
     finally:
-        # Ray's own file of the cluster that was started last is removed here too.
+        # This also removes Ray's own note of the cluster that was started last.
         cluster.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
 

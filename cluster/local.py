@@ -1,4 +1,4 @@
-"""A Ray cluster for the length of a search: one of its own on this machine, or a given one."""
+"""A Ray cluster for the duration of a search: its own on this machine, or one that it joins."""
 
 import contextlib
 import logging
@@ -25,7 +25,7 @@ from minbert.errors import InputError, first_line
 
 from . import LOOPBACK, token_file
 
-# Ray's socket names must stay under 107 characters, which a long TMPDIR leaves no room for.
+# Ray's socket names must be shorter than 107 characters, so a long TMPDIR cannot be used.
 _SHORT = Path("/tmp")
 _PREFIX = "minbert-ray-"
 _SECONDS_TO_ANSWER = 10
@@ -36,17 +36,17 @@ _OUR_PACKAGES = ("cluster", "minbert", "search", "spaces")
 
 @dataclass(frozen=True)
 class Machine:
-    """What a machine of a cluster has for trials."""
+    """What a machine of a cluster offers to trials."""
 
     cpus: int
     gpus: float
 
     def slots(self, cpus_per_trial: int, gpus_per_trial: float) -> int:
-        """Trials that can run on it at once."""
+        """Number of trials that can run on the machine at once."""
         by_cpu = self.cpus // cpus_per_trial
         if not gpus_per_trial:
             return by_cpu
-        # A trial's share of a GPU is all on one card.
+        # A trial's share of a GPU is on a single card.
         if gpus_per_trial < 1:
             return min(by_cpu, int(self.gpus) * int(1 / gpus_per_trial + 1e-9))
         return min(by_cpu, int(self.gpus / gpus_per_trial))
@@ -54,13 +54,14 @@ class Machine:
 
 @dataclass(frozen=True)
 class Cluster:
-    """What trials can run on.
+    """The cluster that trials run on.
 
     Attributes:
-        joined: address of one that is not the search's own, and whose machines come and go.
-        dashboard: address of the Ray dashboard; None where there is none.
-        asks_for_token: the dashboard does, with ``ray get-auth-token`` to answer.
-        head: machine that the dashboard runs on, where the cluster is not this machine's own.
+        joined: address of a cluster that the search joined, whose machines may come and go; None
+            for the search's own.
+        dashboard: address of the Ray dashboard; None if there is none.
+        asks_for_token: the dashboard asks for a token, which ``ray get-auth-token`` prints.
+        head: machine that the dashboard runs on; None if it is this one.
     """
 
     joined: str | None = None
@@ -70,9 +71,9 @@ class Cluster:
 
     @property
     def tunnel(self) -> str | None:
-        """Command that makes the dashboard answer at a person's own machine, where that takes one.
+        """Command that forwards the dashboard to a person's own machine; None if none is needed.
 
-        Unless its cluster was started otherwise, it listens on the loopback of the head alone.
+        By default the dashboard listens only on the loopback address of the head.
         """
         if self.dashboard is None or self.head is None:
             return None
@@ -80,7 +81,7 @@ class Cluster:
         return f"ssh -N -L {port}:{host}:{port} {self.head}"
 
     def answers(self) -> bool:
-        """Whether the head of a cluster that was joined can be reached."""
+        """Whether the head of a joined cluster can be reached; True for the search's own."""
         if self.joined is None:
             return True
         try:
@@ -90,17 +91,17 @@ class Cluster:
         return True
 
     def machines(self) -> list[Machine]:
-        """The machines that are there now and have anything for trials."""
+        """The machines that are alive now and have CPUs or GPUs."""
         resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         machines = [Machine(int(each.get("CPU", 0)), each.get("GPU", 0.0)) for each in resources]
         return [machine for machine in machines if machine.cpus or machine.gpus]
 
     def slots(self, cpus_per_trial: int, gpus_per_trial: float) -> int:
-        """Trials that can run at once now."""
+        """Number of trials that can run at once now."""
         return sum(machine.slots(cpus_per_trial, gpus_per_trial) for machine in self.machines())
 
     def check_room(self, cpus_per_trial: int, gpus_per_trial: float) -> None:
-        """Refuse what the search's own cluster never has room for; InputError says what."""
+        """Raise InputError if a trial needs more than the search's own cluster has."""
         if self.joined is not None:
             return
         (machine,) = self.machines()
@@ -121,13 +122,13 @@ def ray_cluster(
     dashboard: bool = True,
     metadata: dict[str, str] | None = None,
 ) -> Iterator[Cluster]:
-    """Start Ray on this machine alone and stop it at the end, or join the cluster at ``address``.
+    """Start Ray on this machine and stop it at the end, or join the cluster at ``address``.
 
     Args:
         address: ``auto`` or ``HOST:PORT`` of a running cluster. By default none is joined, even
-            where one runs on this machine.
+            if one runs on this machine.
         dashboard: start the Ray dashboard with a cluster of our own.
-        metadata: of Ray's job, as ``/api/jobs/`` of the dashboard tells them; its Jobs page shows
+        metadata: of Ray's job, as shown by ``/api/jobs/`` of the dashboard; its Jobs page shows
             ``job_name``.
 
     Raises:
@@ -150,16 +151,16 @@ def ray_cluster(
                 )
         else:
             context = _join(address, metadata)
-        # Ray's own ends the process at once, without anything being written.
+        # Ray's own handlers end the process at once, before results are written.
         _put_back(handlers)
         guard_token()
-        # What goes wrong in a trial is told by the search itself, not by Ray's log.
+        # The search itself reports errors of trials, not Ray's log.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         head = ray.get_runtime_context().gcs_address.rpartition(":")[0]
         yield Cluster(
             joined=address and ray.get_runtime_context().gcs_address,
             dashboard=f"http://{context.dashboard_url}" if context.dashboard_url else None,
-            # Set by Ray itself too, where a token is to be had.
+            # Ray sets this too if it finds a token.
             asks_for_token=os.environ.get("RAY_AUTH_MODE", "").lower() == "token",
             head=None if head in LOOPBACK else head,
         )
@@ -167,27 +168,27 @@ def ray_cluster(
         ray.shutdown()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
-        # Ray's own stay for good: a Ctrl-C while results are written would pass unheard.
+        # Ray leaves its own handlers, which would ignore a Ctrl-C while results are written.
         _put_back(handlers)
 
 
 def _put_back(handlers: Mapping[signal.Signals, Any]) -> None:
-    """Set handlers of signals anew, also where Python still names them.
+    """Set signal handlers again, even if Python reports them as set.
 
-    What Ray sets and resets by its C++ code Python does not know of.
+    Python does not see what Ray's C++ code sets.
     """
     for number, handler in handlers.items():
-        # None: set by C code before.
+        # None: it was set by C code before.
         if handler is not None:
             signal.signal(number, handler)
 
 
 @contextmanager
 def _agent_of_any_port() -> Iterator[None]:
-    """Let the node's agent, which hands logs to the dashboard, listen where there is room.
+    """Let the node's agent, which serves logs to the dashboard, listen on any free port.
 
-    Ray's own port is fixed, so that of two clusters on a machine one would show no logs, and
-    ``ray.init`` has no option for it.
+    Ray's default port is fixed, so one of two clusters on a machine would show no logs.
+    ``ray.init`` has no option for the port.
     """
     original = parameter.RayParams
     parameter.RayParams = partial(original, dashboard_agent_listen_port=0)
@@ -199,11 +200,11 @@ def _agent_of_any_port() -> Iterator[None]:
 
 @contextmanager
 def _in_groups_of_their_own() -> Iterator[None]:
-    """Keep the processes that Ray starts out of our group.
+    """Keep the processes that Ray starts out of our process group.
 
-    ``timeout``, for one, sends SIGTERM to the whole group, and without Ray's processes the search
-    could not end in order. To SIGINT they are deaf as it is. Elsewhere than on Linux Ray ends what
-    a killed driver leaves by its group, so there they stay in it.
+    ``timeout``, for example, sends SIGTERM to the whole group, but the search needs Ray's processes
+    to end cleanly. They ignore SIGINT anyway. On systems other than Linux, Ray uses the group to
+    end what a killed driver leaves, so there they stay in it.
     """
     if sys.platform != "linux":
         yield
@@ -217,20 +218,20 @@ def _in_groups_of_their_own() -> Iterator[None]:
 
 
 def temporary_folder() -> Path:
-    """A new folder for what a cluster of this process writes, in place of those of dead ones."""
+    """A new folder for the files of this process's cluster; removes those of dead processes."""
     parent = _SHORT if _SHORT.is_dir() else Path(tempfile.gettempdir())
     remove_leftovers(parent)
     return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=parent))
 
 
 def guard_token() -> None:
-    """Let nobody else read the token: Ray makes its file as readable as any."""
+    """Make the token readable only by its owner, which Ray does not do."""
     with contextlib.suppress(OSError):
         token_file().chmod(0o600)
 
 
 def remove_leftovers(parent: Path) -> None:
-    """Remove what killed searches of ours left behind: folders whose process is gone."""
+    """Remove folders that killed searches left behind, whose process is gone."""
     for folder in parent.glob(f"{_PREFIX}*-*"):
         pid = folder.name.removeprefix(_PREFIX).partition("-")[0]
         with contextlib.suppress(OSError):
@@ -250,18 +251,18 @@ def _is_alive(pid: int) -> bool:
 
 def _join(address: str, metadata: dict[str, str] | None) -> "ray.client_builder.ClientContext":
     try:
-        # Ray would wait for minutes where nothing listens.
+        # If nothing listens, Ray would wait for minutes.
         if address.rpartition(":")[2].isdigit():
             _reach(address)
             with _without_stderr():
-                # Ray would show a token that is refused again and again, for 20 seconds.
+                # Without this check, Ray would offer a refused token repeatedly for 20 seconds.
                 GcsClient(address=address)
-        # Who is refused for want of a token would read twenty lines of Ray's.
+        # Without a valid token, Ray prints twenty lines.
         with _without_stderr():
             return ray.init(
                 address=address,
                 job_config=JobConfig(metadata=metadata),
-                # So that the nodes need the packages that ours depend on, and not ours.
+                # The nodes need only the dependencies of our packages, not our packages.
                 runtime_env={"py_modules": [str(_OURS / name) for name in _OUR_PACKAGES]},
                 log_to_driver=False,
                 logging_level=logging.ERROR,
@@ -278,14 +279,14 @@ def _join(address: str, metadata: dict[str, str] | None) -> "ray.client_builder.
 
 
 def _reach(address: str) -> None:
-    """Connect to HOST:PORT and hang up; OSError where that fails."""
+    """Connect to HOST:PORT and close the connection; OSError if that fails."""
     host, _, port = address.rpartition(":")
     socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS_TO_ANSWER).close()
 
 
 @contextmanager
 def _without_stderr() -> Iterator[None]:
-    """Let nothing that this process writes to stderr be seen, also where C++ code writes it."""
+    """Hide everything that this process writes to stderr, C++ code included."""
     sys.stderr.flush()
     seen = os.dup(2)
     with Path(os.devnull).open("wb") as nowhere:

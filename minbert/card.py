@@ -1,13 +1,12 @@
 """The model card: what a saved model is, how it was made, and what its scores are worth."""
 
-import re
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
 from .config import InputSettings, TrainConfig
-from .errors import plain
+from .errors import escape_markdown
 from .output import counted
 from .report import Report
 from .settings import Settings
@@ -44,9 +43,8 @@ def caveat_of(inputs: InputSettings) -> str | None:
 
 
 def _escaped(text: str) -> str:
-    """The text on one line, escaped so that Markdown and HTML show it as it is."""
-    line = plain(text).replace("\n", " ")
-    return re.sub(r"[^\w .,/-]|_", lambda match: f"&#{ord(match[0])};", line)
+    # Names and paths stand within a line, where these three mean nothing.
+    return escape_markdown(text, literal="./-")
 
 
 def model_card(info: ModelInfo) -> str:

@@ -1,5 +1,7 @@
 """Exceptions whose messages are shown to the user, and text that is safe to show."""
 
+import re
+
 
 class InputError(Exception):
     """The user's input is wrong. The message says what, where, and what to do, in one line.
@@ -22,6 +24,17 @@ def plain(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c == "\n" else " " for c in text)
+
+
+def escape_markdown(text: str, *, literal: str = "") -> str:
+    """Text on one line that Markdown and HTML show as it is.
+
+    Args:
+        text: may come from anyone.
+        literal: punctuation that is left as it is, because it has no meaning where the text goes.
+    """
+    line = " ".join(plain(text).split())
+    return re.sub(rf"[^\w ,{re.escape(literal)}]|_", lambda match: f"&#{ord(match[0])};", line)
 
 
 def reason_of(error: BaseException) -> str:

@@ -18,7 +18,6 @@ from optuna.distributions import (
 
 from minbert.config import TrainConfig, recipe
 from minbert.errors import InputError
-from spaces.weights import UNIT_SQUARE
 
 from .space_trial import value_on_step
 from .spaces import Fields, Space
@@ -198,6 +197,8 @@ def _run(
 
 def check_space(space: Space, base: TrainConfig) -> list[TrainConfig]:
     """Configurations over all branches of the space; InputError for the first that is refused."""
+    # An error in it is told now, and not in the middle of a search.
+    space.at(base)
     proposals = explore(space).proposals
     if not proposals:
         raise InputError(f"{space.path}: the space wants none of the points that were tried")
@@ -224,20 +225,13 @@ def describe(space: Space) -> list[tuple[str, str]]:
         ]
     rows = []
     found = explore(space)
-    is_simplex = varies_loss_weights(found)
     for name, distributions in found.seen.items():
-        if is_simplex and name in UNIT_SQUARE:
-            if name == UNIT_SQUARE[0]:
-                rows.append(("loss_weights", "α, β, γ ≥ 0 with α + β + γ = 1, uniform"))
-        else:
-            ranges = [_range(each) for each in distributions[:_MOST_RANGES_SHOWN]]
-            more = " …" if len(distributions) > len(ranges) else ""
-            rows.append((name, " or ".join(ranges) + more + _condition(name, found)))
-    return rows
-
-
-def varies_loss_weights(found: Branches) -> bool:
-    return any("loss_weights" in fields for fields in found.proposals)
+        ranges = [_range(each) for each in distributions[:_MOST_RANGES_SHOWN]]
+        more = " …" if len(distributions) > len(ranges) else ""
+        text = " or ".join(ranges) + more + _condition(name, found)
+        rows.append(space.shown.get(name, (name, text)))
+    # Several parameters may be shown as one.
+    return list(dict.fromkeys(rows))
 
 
 def _condition(name: str, found: Branches) -> str:

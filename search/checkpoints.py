@@ -3,13 +3,13 @@
     checkpoints/0007/0003-1/        trial 7, report 3, attempt 1
         weights.safetensors         the model, S bytes
         state.pt                    the rest of the trainer's state, about 2 S; not always there
-        checkpoint.json             sha256 of the two, by which a torn file is recognised
+        checkpoint.json             sha256 of the two, to detect truncated files
 
-A *model* is to be used, a *state* to go on from. ``checkpoint.json`` is written last and removed
-first, and without it there is no checkpoint. As a worker writes before it reports, there is no
-report without a checkpoint, whenever a kill comes.
+A *model* is for use, a *state* is for resuming. ``checkpoint.json`` is written last and removed
+first; without it there is no checkpoint. A worker writes before it reports, so no report lacks its
+checkpoint, whenever a kill comes.
 
-What a search of N trials needs at most, for a model of S bytes: 3 S for the latest state of each
+The most disk space that a search needs, for a model of S bytes: 3 S for the latest state of each
 trial that runs or is paused, S for the model that each of them keeps, S for each model of the
 front and of the best ``--keep`` trials, and 3 S for each slot while it writes.
 """
@@ -43,16 +43,16 @@ def save_checkpoint(
     """Save the checkpoint of a report; returns the checkpoint's own directory.
 
     Args:
-        directory: of all checkpoints of the search.
+        directory: the one with all checkpoints of the search.
         key: trial and step.
-        attempt: of the trial.
+        attempt: attempt number of the trial.
         state: of the trainer, as its ``state_dict`` gives it; its weights are saved.
         with_state: save the rest of the state too.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: a file cannot be written.
     """
-    # Tied parameters would not load into a fresh model; there are none.
+    # Tied parameters would not load into a new model; there are none.
     weights = {name: tensor.cpu().contiguous() for name, tensor in state.pop("model").items()}
     target = directory / _name(*key, attempt)
     sha256 = {}
@@ -61,7 +61,7 @@ def save_checkpoint(
         sha256[name] = hashlib.sha256(content).hexdigest()
         target.write(name, content)
 
-    # One after the other, so that not all of them are in memory a second time.
+    # Serialise one after the other, so that memory holds only one of them a second time.
     write(WEIGHTS, safetensors.torch.save(weights))
     if with_state:
         buffer = io.BytesIO()
@@ -75,8 +75,8 @@ def load_checkpoint(checkpoint: Directory) -> dict[str, Any]:
     """The state in a checkpoint that has one, for a trainer's ``load_state_dict``.
 
     Raises:
-        DamagedError: a file is missing or torn.
-        OSError: it cannot be read.
+        DamagedError: a file is missing or truncated.
+        OSError: a file cannot be read.
     """
     files = read_verified(checkpoint, WEIGHTS, _STATE)
     state = read_state(files[_STATE], f"{checkpoint}/{_STATE}")
@@ -88,18 +88,18 @@ def load_weights(checkpoint: Directory) -> dict[str, torch.Tensor]:
     """The weights in a checkpoint, by name.
 
     Raises:
-        DamagedError: a file is missing or torn.
-        OSError: it cannot be read.
+        DamagedError: a file is missing or truncated.
+        OSError: a file cannot be read.
     """
     return _tensors(checkpoint, read_verified(checkpoint, WEIGHTS)[WEIGHTS])
 
 
 def read_verified(checkpoint: Directory, *names: str) -> dict[str, bytes]:
-    """Read files of a checkpoint.
+    """Read files of a checkpoint and compare them with their checksums.
 
     Raises:
-        DamagedError: one is missing, or is not what is written of it, and which.
-        OSError: it cannot be read.
+        DamagedError: a file is missing or does not match its checksum; the message names it.
+        OSError: a file cannot be read.
     """
     try:
         sha256 = dict(json.loads(checkpoint.read(_ABOUT))["sha256"])
@@ -133,8 +133,7 @@ class _Entry:
     """One whole checkpoint.
 
     Attributes:
-        name: of its directory.
-        has_state: it is one to go on from.
+        has_state: a trial can resume from it.
     """
 
     def __init__(self, name: str, files: Collection[str]):
@@ -146,8 +145,8 @@ class CheckpointStore:
     """The checkpoints of a search, as the driver sees them.
 
     Attributes:
-        directory: where they lie.
-        damaged: what was found damaged so far, in words.
+        directory: the one with all checkpoints.
+        damaged: lines on the checkpoints found damaged so far.
     """
 
     def __init__(self, directory: Directory):
@@ -156,12 +155,12 @@ class CheckpointStore:
         self._entries: dict[int, dict[int, _Entry]] = {}
 
     def scan(self, recorded: Mapping[Key, int], *, sweep: bool) -> None:
-        """Look what is there: only checkpoints of recorded reports count.
+        """List the checkpoints; only those of recorded reports count.
 
         Args:
-            recorded: for each report of the study the attempt that made it.
-            sweep: remove all others, such as what a kill left half written; only the driver
-                may, and only while no worker writes.
+            recorded: the attempt that made each report of the study.
+            sweep: remove all others, such as those that a kill left half written. Only the driver
+                may do so, and only while no worker writes.
         """
         self._entries = {}
         found: dict[str, set[str]] = {}
@@ -178,10 +177,10 @@ class CheckpointStore:
                 self._remove(name)
 
     def added(self, number: int, step: int, attempt: int, machine: str = "") -> None:
-        """The checkpoint of a report that is recorded now.
+        """Register the checkpoint of a report that has just been recorded.
 
         Raises:
-            OSError: it cannot be seen here, though a machine has written it.
+            OSError: it is not visible here, although a machine has written it.
         """
         name = _name(number, step, attempt)
         files = (self.directory / name).files()
@@ -189,8 +188,8 @@ class CheckpointStore:
             self._entries.setdefault(number, {})[step] = _Entry(name, files)
         elif machine:
             raise OSError(
-                f"{self.directory}/{name}, written on {machine}, is not to be seen from here; do "
-                "all machines share it?"
+                f"{self.directory}/{name}, written on {machine}, is not visible from here; do all "
+                "machines share it?"
             )
 
     def refused(self, number: int, step: int, attempt: int) -> None:
@@ -198,7 +197,7 @@ class CheckpointStore:
         self._remove(_name(number, step, attempt))
 
     def model(self, number: int, step: int) -> Directory | None:
-        """A report's checkpoint, None where it is not kept."""
+        """A report's checkpoint; None if it is not kept."""
         entry = self._entries.get(number, {}).get(step)
         return self.directory / entry.name if entry else None
 
@@ -208,7 +207,7 @@ class CheckpointStore:
         return None if step is None else self.model(number, step)
 
     def drop_latest_state(self, number: int, reason: str) -> None:
-        """Remove the last state of a trial, in which a worker found damage."""
+        """Remove the last state of a trial, because a worker found it damaged."""
         self.damaged.append(reason)
         step = max(self.steps_with_state(number), default=None)
         if step is not None:
@@ -219,7 +218,7 @@ class CheckpointStore:
         return [step for step, entry in self._entries.get(number, {}).items() if entry.has_state]
 
     def keep_only(self, number: int, models: Collection[int], states: Collection[int]) -> None:
-        """Remove all models and states of a trial but those of these steps."""
+        """Remove the models and states of a trial, except at these steps."""
         steps = self._entries.get(number, {})
         for step in list(steps):
             if step in states:
@@ -231,7 +230,7 @@ class CheckpointStore:
         if not steps:
             self._entries.pop(number, None)
 
-    # What cannot be removed now is swept away by a later scan.
+    # A later scan sweeps away what cannot be removed now.
 
     def _drop_state(self, entry: _Entry) -> None:
         with contextlib.suppress(OSError):

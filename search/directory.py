@@ -1,8 +1,8 @@
 """A directory of files: on a disk, or in an object store such as S3.
 
-Files are small enough to be read and written whole. What is written under a name is there whole or
-not at all, for whoever reads meanwhile; nothing is forced onto the disk, so after a loss of power
-what matters is checked against its checksum.
+Files are small enough to be read and written whole. Writes are atomic: a reader sees the whole file
+or none. Nothing is flushed to the disk, so after a power failure, files that matter are checked
+against their checksums.
 """
 
 import contextlib
@@ -18,20 +18,20 @@ from minbert.errors import InputError, first_line
 from minbert.files import write_whole
 
 _SECONDS_TO_CONNECT = 5
-# Without a single byte.
+# Seconds without a single byte.
 _SECONDS_TO_ANSWER = 10
-# Options of an address that pyarrow understands and that are no secrets.
+# Options of an address that pyarrow understands and that are not secret.
 _OPTIONS = ("endpoint_override", "region", "scheme")
-# Where other programs are told of an S3 server that is not Amazon's.
+# Environment variables that name an S3 server other than Amazon's.
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 
 
 class Directory(ABC):
-    """A directory, which need not exist before something is written.
+    """A directory; it need not exist before something is written.
 
     Attributes:
         where: path or ``s3://BUCKET/PATH``, for people.
-        address: what ``open_directory`` finds it by on other machines as well.
+        address: what ``open_directory`` takes, also on other machines.
     """
 
     where: str
@@ -46,15 +46,15 @@ class Directory(ABC):
 
     @abstractmethod
     def read(self, name: str) -> bytes:
-        """Content of a file; OSError where it cannot be had, FileNotFoundError if it is missing."""
+        """Read a file; FileNotFoundError if it is missing, OSError if it cannot be read."""
 
     @abstractmethod
     def write(self, name: str, content: bytes) -> None:
-        """Write a file, in place of one that is there; OSError where that fails."""
+        """Write a file, replacing any that is there; OSError if that fails."""
 
     @abstractmethod
     def files(self) -> list[str]:
-        """Names of all files, also of those in directories below, as ``below/name``."""
+        """Names of all files, including those in subdirectories, as ``subdirectory/name``."""
 
     @abstractmethod
     def directories(self) -> list[str]:
@@ -62,20 +62,20 @@ class Directory(ABC):
 
     @abstractmethod
     def modified(self, name: str) -> float | None:
-        """When a file was written, in seconds since the epoch; None where there is none."""
+        """When a file was written, in seconds since the epoch; None if it does not exist."""
 
     @abstractmethod
     def remove(self, name: str = "") -> None:
-        """Remove a file, a directory with all that is in it, or all of this one."""
+        """Remove a file, a directory with its contents, or this whole directory."""
 
 
 def is_object_store(where: str | Path) -> bool:
-    """Whether an address is one of an object store, and no path."""
+    """Whether an address names an object store rather than a path."""
     return "://" in str(where)
 
 
 def join(where: str, name: str) -> str:
-    """The address or path of a directory in another one; InputError for a name it cannot have."""
+    """The address or path of a subdirectory; InputError if the name is not allowed there."""
     if not is_object_store(where):
         return str(Path(where) / name)
     if found := set(name) & set("?#"):
@@ -87,11 +87,11 @@ def join(where: str, name: str) -> str:
 def open_directory(where: str | Path) -> Directory:
     """The directory at a path or at ``s3://BUCKET/PATH``.
 
-    Credentials for S3 come from the environment, as other programs take them, and so does the
-    address of a server that is not Amazon's: AWS_ENDPOINT_URL, or ``?endpoint_override=URL``.
+    Credentials for S3 come from the usual environment variables. For a server that is not
+    Amazon's, set AWS_ENDPOINT_URL or add ``?endpoint_override=URL`` to the address.
 
     Raises:
-        InputError: it is an address of anything else, or holds a secret.
+        InputError: the address is of another kind, or contains a secret.
     """
     if is_object_store(where):
         return ObjectDirectory(str(where))
@@ -111,7 +111,7 @@ class LocalDirectory(Directory):
 
     def read(self, name: str) -> bytes:
         path = self.path / name
-        # A device or a pipe that a stranger put there would have no end.
+        # A folder from someone else may hold a device or a pipe, which would never end.
         if path.exists() and not path.is_file():
             raise FileNotFoundError(errno.ENOENT, "not a file", str(path))
         return path.read_bytes()
@@ -125,7 +125,7 @@ class LocalDirectory(Directory):
                 write_whole(path, content, sync=False)
                 return
             except FileNotFoundError:
-                # Removed as empty in between, by the driver.
+                # The driver removed the empty folder in between.
                 if not may_be_removed:
                     raise
 
@@ -161,27 +161,27 @@ class LocalDirectory(Directory):
 
 
 def _unless_missing(error: OSError) -> None:
-    # What cannot be listed is not empty.
+    # A directory that cannot be listed must not look empty.
     if not isinstance(error, FileNotFoundError):
         raise error
 
 
 class ObjectDirectory(Directory):
-    """A directory in S3, or what speaks its protocol, by pyarrow."""
+    """A directory in S3, or in a store with the same protocol, accessed by pyarrow."""
 
     def __init__(self, address: str, system: Any = None):
-        # Not before: it takes a while, and only object stores need it.
+        # Imported here because it is slow and only object stores need it.
         import pyarrow
         import pyarrow.fs
 
         self._fs = pyarrow.fs
         parts = urlsplit(address)
-        # One without a value is kept, to be refused with what is unknown.
+        # Keep options without a value, so that they are refused like unknown ones.
         options = dict(parse_qsl(parts.query, keep_blank_values=True))
         if parts.scheme != "s3" or not parts.netloc:
             raise InputError(f"{parts.scheme}://{parts.hostname or ''}: give a path, or s3://…")
         if parts.fragment:
-            raise InputError(f"s3://{parts.hostname}: '#' cannot stand in an address")
+            raise InputError(f"s3://{parts.hostname}: an address cannot contain '#'")
         if "@" in parts.netloc or set(options) - set(_OPTIONS):
             raise InputError(
                 f"s3://{parts.hostname}: only {', '.join(_OPTIONS)} can be given in the address; "
@@ -194,15 +194,15 @@ class ObjectDirectory(Directory):
         self._root = f"{parts.netloc}{parts.path.rstrip('/')}"
         try:
             if not options.keys() & {"endpoint_override", "region"}:
-                # Amazon's answer only in the bucket's own region; workers get it in the address.
+                # Amazon answers only in the bucket's own region; workers get it in the address.
                 options["region"] = self._fs.resolve_s3_region(parts.netloc)
-            # A failure is to be told soon: who reads and writes has patience of their own.
+            # Fail soon: callers retry by themselves (patience.py).
             self._system = system or self._fs.S3FileSystem(
                 **options,
                 connect_timeout=_SECONDS_TO_CONNECT,
                 request_timeout=_SECONDS_TO_ANSWER,
                 retry_strategy=self._fs.AwsStandardS3RetryStrategy(max_attempts=1),
-                # A small file is then one request.
+                # Then a small file takes one request.
                 allow_delayed_open=True,
             )
         except (pyarrow.ArrowException, OSError, ValueError) as error:
@@ -221,7 +221,7 @@ class ObjectDirectory(Directory):
             file.write(content)
 
     def _infos(self, *, below: bool) -> list[tuple[str, bool]]:
-        """Name, and whether it is a file, of what is in this directory, and below it."""
+        """Name, and whether it is a file, of each entry of this directory (and below it)."""
         selector = self._fs.FileSelector(self._root, allow_not_found=True, recursive=below)
         start = len(self._root) + 1
         return [(info.path[start:], info.is_file) for info in self._system.get_file_info(selector)]

@@ -1,13 +1,13 @@
-"""The folder of a run: what lies in it, who may write to it, and which run a resume means.
+"""The folder of a run: what it contains, and who may write to it.
 
 study.db          the study, unless --storage names another place
 run.json          where the study is
-lock              held by the one driver
+lock              held by the driver
 checkpoints/      see checkpoints.py
 answers/          see answers.py
 tensorboard/      curves
 best/             the winner's model, with predictions
-report.html       what was found, for people
+report.html       the results, for people
 trials.csv, summary.json
 """
 
@@ -24,19 +24,16 @@ from typing import Any
 
 from minbert.errors import InputError, reason_of
 
-from .addresses import SQLITE_HEAD, file_of, head_of, is_sqlite, sqlite_url, without_password
+from .addresses import is_url, lasting, sqlite_url, without_password
 from .answers import DevAnswers
 from .checkpoints import CheckpointStore
 from .directory import LocalDirectory, join, open_directory
 from .lease import is_leased
 from .optuna_storage import open_storage
 from .study import NoStudyError, Study
-from .study_file import StudyCopies, copy_of, last_good, put_back
+from .study_file import StudyCopies, StudyFile, study_file
 
 _ABOUT = "run.json"
-# At the end of a journal of SQLite that names another file, which SQLite would then remove. Only
-# transactions over several databases need one, and we make none.
-_NAMES_A_FILE = bytes.fromhex("d9d505f920a163d7")
 
 
 class RunFolder:
@@ -44,14 +41,13 @@ class RunFolder:
 
     Args:
         where: path, or ``s3://BUCKET/PATH``; its last part is the study's name.
-        storage: database URL or journal file of the study; by default what the folder says, but
-            for a database, where a folder that someone else made could send us anywhere.
+        storage: database URL or journal file of the study. By default the folder names it; a
+            database must be given here, because a folder from someone else could name any server.
 
     Attributes:
-        directory: the folder itself.
-        problem: what was wrong with the study that was loaded last, in words; None if nothing was.
-        path: where the files for people are written: the folder itself, or what stands for an
-            object store on this machine until ``publish``.
+        problem: a line on what was wrong with the study that was loaded last; None if nothing was.
+        path: where the files for people are written: the folder itself, or for an object store a
+            temporary folder on this machine, which ``publish`` copies.
     """
 
     def __init__(self, where: str | Path, storage: str | None = None):
@@ -77,19 +73,19 @@ class RunFolder:
 
     @property
     def is_remote(self) -> bool:
-        """It is in an object store."""
+        """Whether the folder is in an object store."""
         return self._temporary is not None
 
     @property
     def page_address(self) -> str:
-        """Where the page is, or will be once it is published."""
+        """Where report.html is, or will be after ``publish``."""
         return join(str(self), self.page.name)
 
     @property
     def arguments(self) -> str:
-        """What commands on this run are to be given, for a shell."""
+        """The arguments that name this run to a command, quoted for a shell."""
         words = [self.directory.address if self.is_remote else str(self.path)]
-        if self._storage is not None and "://" in self._storage:
+        if self._storage is not None and is_url(self._storage):
             words += ["--storage", without_password(self._storage)]
         return shlex.join(words)
 
@@ -98,9 +94,9 @@ class RunFolder:
         return self.directory.modified(_ABOUT) is not None
 
     def create(self) -> None:
-        """Make the folder; InputError if it is there already or cannot be made."""
+        """Create the folder; InputError if it exists or cannot be created."""
         there = InputError(f"{self} is there already; give another --name, or --resume")
-        about = {"storage": None if self._storage is None else _lasting(self._storage)}
+        about = {"storage": None if self._storage is None else lasting(self._storage)}
         try:
             if isinstance(self.directory, LocalDirectory):
                 self.path.mkdir(parents=True)
@@ -113,10 +109,10 @@ class RunFolder:
             raise InputError(f"cannot make the folder {self}: {reason_of(error)}") from None
 
     def publish(self) -> None:
-        """Copy what was written for people into the object store, if the folder is in one.
+        """Copy the files for people into the object store, if the folder is in one.
 
         Raises:
-            OSError: it cannot be reached.
+            OSError: the object store cannot be reached.
         """
         if not self.is_remote:
             return
@@ -128,7 +124,7 @@ class RunFolder:
             if self._published.get(name) != version:
                 self.directory.write(name, path.read_bytes())
                 self._published[name] = version
-        # Of an earlier run of the driver, whose logs this one has written anew.
+        # Remove files of an earlier driver, whose logs this one has rewritten.
         for folder in (self.best, self.tensorboard):
             if folder.is_dir():
                 for name in (self.directory / folder.name).files():
@@ -136,16 +132,16 @@ class RunFolder:
                         self.directory.remove(f"{folder.name}/{name}")
 
     def delete(self) -> None:
-        """Remove the folder with all that is in it."""
+        """Remove the folder and its contents."""
         shutil.rmtree(self.path, ignore_errors=True)
         if self.is_remote:
             self.directory.remove()
 
-    def storage(self) -> str:
+    def storage_address(self) -> str:
         """Database URL or journal file of the study.
 
         Raises:
-            InputError: there is no run, or its study is in a database, which has to be named.
+            InputError: there is no run, or its study is in a database, which must be named.
         """
         if self._storage is not None:
             return self._storage
@@ -162,7 +158,7 @@ class RunFolder:
             return sqlite_url(self.path.resolve() / "study.db")
         if not isinstance(where, str) or "\0" in where:
             raise _damaged(name)
-        if "://" in where:
+        if is_url(where):
             shown = without_password(where)
             secret = ", and its password in place of ***" if "***" in shown else ""
             raise InputError(
@@ -171,24 +167,24 @@ class RunFolder:
         return where
 
     def create_study(self, setup: dict[str, object]) -> Study:
-        return Study.create(open_storage(self.storage()), self.name, setup)
+        return Study.create(open_storage(self.storage_address()), self.name, setup)
 
     def open_study(self, setup: dict[str, object], tell: Callable[[str], None]) -> Study:
-        """The study of the run, made where a kill came before it was, for the one driver.
+        """The study of the run, for its driver; created if a kill came before it was.
 
         Args:
             setup: of this run.
-            tell: is given a line where the study's file was damaged and its copy put back.
+            tell: is called with a line if the study's file was damaged and replaced by its copy.
 
         Raises:
-            InputError: it is gone though the run has answers, which a new study would not know, or
-                it cannot be read.
+            InputError: the study cannot be read, or it is missing although the run has answers,
+                which a new study would not know.
         """
         file = self._study_file()
-        if file is not None and file[0].is_file():
-            said = put_back(file[0], is_sqlite=file[1])
+        if file is not None and file.path.is_file():
+            said = file.put_back()
             if said is not None:
-                tell(f"{said}; what was recorded since then is made again")
+                tell(f"{said}; the search repeats what was recorded after that")
         try:
             study = self.load_study()
         except NoStudyError:
@@ -199,53 +195,45 @@ class RunFolder:
         return study
 
     def load_study(self, **driver: Any) -> Study:
-        """The study of the run; NoStudyError where there is none.
+        """The study of the run; NoStudyError if there is none.
 
         Args:
             driver: as for ``Study.load``.
         """
-        where, file = self.storage(), self._study_file()
+        where, file = self.storage_address(), self._study_file()
         if file is not None:
-            path, in_sqlite = file
-            if not path.is_file():
+            if not file.path.is_file():
                 raise NoStudyError(
-                    f"{path} is missing, so there is nothing to go on with or to show"
+                    f"{file.path} is missing, so there is nothing to resume or to show"
                 )
-            good, self.problem = last_good(path, is_sqlite=in_sqlite)
-            if good != path:
-                where = sqlite_url(good) if in_sqlite else str(good)
-            if in_sqlite and _head_of(good) not in (b"", SQLITE_HEAD):
-                raise InputError(f"{good} is no SQLite database")
+            good, self.problem = file.last_good()
+            if good is not file:
+                where = good.storage
+            good.check_kind()
         return Study.load(open_storage(where), self.name, **driver)
 
-    def _study_file(self) -> tuple[Path, bool] | None:
-        """The study's file, and whether it is a database; None for a database server.
+    def _study_file(self) -> StudyFile | None:
+        """The study's file, checked; None for a database server.
 
         Raises:
-            InputError: reading it, or its copy, could do harm elsewhere.
+            InputError: reading it or its copy could change other files.
         """
-        where = self.storage()
-        path = file_of(where)
-        if path is None:
-            return None
-        if is_sqlite(where):
-            for each in (path, copy_of(path)):
-                if each.is_file():
-                    _check_sqlite(each, may_be_link=self._storage is not None)
-        return path, is_sqlite(where)
+        file = study_file(self.storage_address())
+        if file is not None:
+            file.check(may_be_link=self._storage is not None)
+        return file
 
     def copies(self) -> list[StudyCopies]:
-        """The watcher that copies the study's file, where it is one."""
-        where = self.storage()
-        file = file_of(where)
-        return [] if file is None else [StudyCopies(file, is_sqlite=is_sqlite(where))]
+        """The watcher that copies the study's file; none for a database server."""
+        file = study_file(self.storage_address())
+        return [] if file is None else [StudyCopies(file)]
 
-    def store(self) -> CheckpointStore:
+    def checkpoint_store(self) -> CheckpointStore:
         return CheckpointStore(self.checkpoints)
 
     def is_held(self, study: Study) -> bool:
-        """A driver is at work on the run: on this machine, or by a lease on its study."""
-        # What is noted there may be anything.
+        """Whether a driver works on the run: on this machine, or with a lease on its study."""
+        # The noted lease may be malformed.
         with contextlib.suppress(KeyError, TypeError):
             if is_leased(study):
                 return True
@@ -260,13 +248,13 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Be the only driver of the run on this machine, or on those that share its disk.
+        """Be the only driver of the run on this machine, and on machines that share its disk.
 
         Raises:
-            InputError: another driver is at work on it.
+            InputError: another driver works on the run.
         """
         try:
-            # Not "w", which would empty what a link leads to.
+            # Not "w", which would truncate the target of a link.
             file = (self.path / "lock").open("a")
         except OSError as error:
             raise InputError(f"{self.path} cannot be written to: {error.strerror}") from None
@@ -280,35 +268,3 @@ class RunFolder:
 
 def _damaged(name: str) -> InputError:
     return InputError(f"{name} is damaged; name the study's place with --storage")
-
-
-def _head_of(path: Path) -> bytes:
-    try:
-        return head_of(path)
-    except OSError as error:
-        raise InputError(f"the study cannot be read: {reason_of(error)}") from None
-
-
-def _check_sqlite(path: Path, *, may_be_link: bool) -> None:
-    """Refuse files with which SQLite would do harm elsewhere; InputError says which.
-
-    Args:
-        path: of the database, which is there.
-        may_be_link: somebody named it, rather than a folder that may be a stranger's.
-    """
-    journal = path.with_name(f"{path.name}-journal")
-    if path.is_symlink() and not may_be_link:
-        raise InputError(f"{path} is a link; name where it leads with --storage sqlite:///PATH")
-    try:
-        is_hostile = journal.is_file() and journal.read_bytes().endswith(_NAMES_A_FILE)
-    except OSError as error:
-        raise InputError(f"the study cannot be read: {reason_of(error)}") from None
-    if is_hostile:
-        raise InputError(f"{journal} is none of ours: SQLite would remove another file for it")
-
-
-def _lasting(storage: str) -> str:
-    """A storage as the folder can note it: a URL without its password, a file by its full path."""
-    if "://" not in storage:
-        return str(Path(storage).resolve())
-    return without_password(storage)

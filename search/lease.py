@@ -1,4 +1,4 @@
-"""The lease on a study in a database that several machines reach: its one driver holds it."""
+"""The lease on a study in a database that several machines can reach. Its driver holds it."""
 
 import contextlib
 import os
@@ -23,7 +23,7 @@ _LEASE = "lease"
 
 
 def is_leased(study: Study) -> bool:
-    """Whether a driver holds the lease on a study; one that died on this machine does not."""
+    """Whether a driver holds the lease on a study; not if it died on this machine."""
     noted = study.noted(_LEASE, guarded=False)
     if noted is None or noted["until"] <= time.time():
         return False
@@ -31,7 +31,7 @@ def is_leased(study: Study) -> bool:
 
 
 def _is_renewed(study: Study) -> bool:
-    """Whether a lease that is over by our clock is renewed: its driver's clock may be behind."""
+    """Whether a lease that expired by our clock is renewed: its driver's clock may be slow."""
     noted = study.noted(_LEASE, guarded=False)
     if noted is None or noted.get("machine") == _this_machine():
         return False
@@ -40,7 +40,7 @@ def _is_renewed(study: Study) -> bool:
 
 
 def _this_machine() -> str:
-    """A name for where process numbers mean the same: no other machine, start or container."""
+    """An identifier of the space of process numbers: this machine, its boot, and the container."""
     boot, numbers = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
     if not boot.is_file():
         return f"{platform.node()} {uuid.getnode()}"
@@ -48,22 +48,22 @@ def _this_machine() -> str:
 
 
 def _now() -> float:
-    """Seconds that also pass while the machine sleeps."""
+    """Monotonic seconds that include the time while the machine sleeps."""
     clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
     return time.clock_gettime(clock)
 
 
 class Lease:
-    """Held by the one driver of a study: 30 s, renewed every 10 s.
+    """Held by the only driver of a study: valid for 30 s, renewed every 10 s.
 
-    So the death of a driver lets go of it. A driver that could not renew it in time, because the
-    database or the driver stood still, goes on only if no other took it meanwhile.
+    So it expires when the driver dies. A driver that could not renew it in time, because the
+    database or the driver was suspended, continues only if no other driver took it meanwhile.
 
     Args:
-        study: to hold.
+        study: whose lease to take.
 
     Attributes:
-        over: ends ``keep``.
+        over: set it to end ``keep``.
 
     Raises:
         InputError: another driver holds the lease.
@@ -82,7 +82,7 @@ class Lease:
         if is_leased(study) or _is_renewed(study):
             raise refused
         self._renew()
-        # Of two that write at once the later wins, and the other sees it after this.
+        # If two drivers write at once, the later one wins. The other sees that after this pause.
         time.sleep(0.5)
         try:
             self.confirm()
@@ -90,7 +90,7 @@ class Lease:
             raise refused from None
 
     def check(self) -> None:
-        """Before a write: make sure of the lease where that was not done for half its length."""
+        """Before a write: confirm the lease if it was not confirmed for half its validity."""
         if _now() - self._confirmed > _SECONDS / 2:
             self.confirm()
 
@@ -122,7 +122,7 @@ class Lease:
             act(self._lost)
 
     def keep(self) -> None:
-        """Renew the lease again and again, until ``over`` is set."""
+        """Renew the lease regularly until ``over`` is set."""
         while not self.over.wait(_SECONDS_BETWEEN_RENEWALS):
             try:
                 self.confirm()
@@ -131,11 +131,11 @@ class Lease:
                 self._on_lost(self._lost)
                 return
             except STORAGE_ERRORS:
-                # Whoever writes waits until it answers again.
+                # Writers wait by themselves until the storage answers again.
                 continue
 
     def end(self) -> None:
-        """Let go, where it is still held."""
+        """Release the lease, if this driver still holds it."""
         noted = self._study.noted(_LEASE, guarded=False)
         if noted is not None and noted["owner"] == self._owner:
             self._study.note(_LEASE, None, guarded=False)
@@ -143,16 +143,16 @@ class Lease:
 
 @contextmanager
 def lease(study: Study) -> Iterator[Lease]:
-    """Hold the lease on a study; InputError where another driver holds it."""
+    """Hold the lease on a study; InputError if another driver holds it."""
     held = Lease(study)
     keeper = threading.Thread(target=held.keep, name="lease", daemon=True)
     keeper.start()
     try:
         yield held
     finally:
-        # First, so that it is not renewed again.
+        # End the renewals first.
         held.over.set()
         keeper.join()
-        # Where it cannot be let go of it runs out by itself.
+        # A lease that cannot be released expires by itself.
         with contextlib.suppress(*STORAGE_ERRORS):
             held.end()

@@ -1,4 +1,4 @@
-"""Optuna's storages as a study uses them: opened, closed, and several writes made as one."""
+"""Optuna's storages as a study uses them: open, close, and make several writes as one."""
 
 import contextlib
 import os
@@ -15,14 +15,14 @@ from optuna.storages.journal._file import get_lock_file
 
 from minbert.errors import InputError, reason_of
 
-from .addresses import SQLITE_HEAD, file_of, head_of, is_sqlite, sqlite_url
+from .addresses import SQLITE_HEAD, engine_options, file_of, head_of, is_sqlite, sqlite_url
 
 
 def open_storage(where: str) -> BaseStorage:
-    """The storage at a URL of a database, or in an Optuna journal file.
+    """Open the storage at a database URL or in an Optuna journal file.
 
     Raises:
-        InputError: there is no such database, or it cannot be reached.
+        InputError: the storage does not exist, cannot be reached, or is of another kind.
     """
     file = file_of(where)
     if file is not None and not is_sqlite(where):
@@ -37,25 +37,16 @@ def open_storage(where: str) -> BaseStorage:
             raise
         except OSError as error:
             raise InputError(f"--storage {where}: {error.strerror}") from None
-        # Of a file that is no journal, or a damaged one; there are many kinds.
+        # Optuna raises many kinds of errors for a file that is not a journal, or is damaged.
         except Exception as error:
             raise InputError(f"--storage {where}: not a journal ({reason_of(error)})") from None
-    options: dict[str, Any] = {}
-    if is_sqlite(where):
-        # A reader, such as optuna-dashboard, may hold the file for a moment.
-        options = {"connect_args": {"timeout": 60}}
-    elif where.startswith("postgresql"):
-        # The server may have been started anew since a connection was used last, or be gone.
-        options = {
-            "pool_pre_ping": True,
-            "connect_args": {"connect_timeout": 10, "tcp_user_timeout": 10_000},
-        }
     try:
-        # Optuna fills in {SCHEMA_VERSION}, so that braces of a path or a password are doubled.
-        return _Database(where.replace("{", "{{").replace("}", "}}"), engine_kwargs=options)
+        # Optuna substitutes {SCHEMA_VERSION}, so braces in a path or a password must be doubled.
+        url = where.replace("{", "{{").replace("}", "}}")
+        return _Database(url, engine_kwargs=engine_options(where))
     except ImportError as error:
         raise InputError(f"--storage: {error}; install the driver of that database") from None
-    # Of a wrong URL, of an unreachable or a damaged database; the drivers have many kinds.
+    # Drivers raise many kinds of errors for a wrong URL or an unreachable or damaged database.
     except Exception as error:
         raise InputError(f"--storage: the database cannot be opened ({reason_of(error)})") from None
 
@@ -67,20 +58,20 @@ def close_storage(storage: BaseStorage) -> None:
 
 
 def together(storage: BaseStorage) -> AbstractContextManager[None]:
-    """Writes of this thread that a database makes whole or not at all, by one commit.
+    """Make the writes of this thread one transaction, if the storage is a database.
 
     Raises:
-        StorageInternalError: on leaving the context; nothing is written then.
+        StorageInternalError: when the context ends; nothing was written.
     """
     return storage.together() if isinstance(storage, _Database) else contextlib.nullcontext()
 
 
 class _Session(sqlalchemy.orm.Session):
-    """A session whose commits can be put off.
+    """A session whose commits can be delayed.
 
     Attributes:
-        holds: commits are put off.
-        undone: what was held is rolled back.
+        holds: delay commits.
+        undone: the delayed writes were rolled back.
     """
 
     holds = False
@@ -102,13 +93,13 @@ class _Session(sqlalchemy.orm.Session):
 
 
 class _Database(RDBStorage):
-    """Optuna's storage in a database, which commits after each write unless told otherwise."""
+    """Optuna's storage in a database: commits after each write, except within ``together``."""
 
     def __init__(self, url: str, engine_kwargs: dict[str, Any]):
         try:
             super().__init__(url, engine_kwargs=engine_kwargs)
         except sqlalchemy.exc.DatabaseError as error:
-            # Whoever opened it at the same time, to look whether there is a study, was first.
+            # Another process created the tables at the same time.
             if "already exists" not in str(error):
                 raise
             super().__init__(url, engine_kwargs=engine_kwargs)
@@ -125,9 +116,9 @@ class _Database(RDBStorage):
         try:
             yield
             session.holds = False
-            # Optuna lets some errors pass, after which the writes before them are gone.
+            # Optuna swallows some errors, which have rolled back the writes before them.
             if session.undone:
-                raise optuna.exceptions.StorageInternalError("a write met another one")
+                raise optuna.exceptions.StorageInternalError("another write interfered")
             try:
                 session.commit()
             except sqlalchemy.exc.SQLAlchemyError as error:
@@ -139,9 +130,9 @@ class _Database(RDBStorage):
 
 
 class _Journal(JournalFileBackend):
-    """Optuna's journal file, but that a line torn by a kill or a full disk is cut off first.
+    """Optuna's journal file; a last line that a kill or a full disk truncated is removed first.
 
-    The next line would be added to it otherwise, and neither could be read.
+    Otherwise the next line would be appended to it, and neither could be read.
     """
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:

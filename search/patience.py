@@ -1,4 +1,4 @@
-"""What happens when storage is full or unreachable: wait for it, and end cleanly if it stays so."""
+"""Storage that is full or unreachable: retry for a while, then end cleanly."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -12,38 +12,38 @@ from minbert.errors import InputError, reason_of
 
 Result = TypeVar("Result")
 
-# What storage raises that is full, unreachable or at fault otherwise.
+# What full, unreachable or faulty storage raises.
 STORAGE_ERRORS = (OSError, sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError)
 
-# What does not pass by waiting.
+# Errors that waiting does not cure.
 _PERMANENT = (PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)
 _SECONDS_BETWEEN_TRIES = 1.0
 
 
 class StorageLostError(Exception):
-    """Storage was full or unreachable for longer than anyone wants to wait."""
+    """Storage was full or unreachable for longer than ``--storage-patience``."""
 
 
 class Patience:
-    """Tries again what storage refuses, for a while.
+    """Retries what storage refuses, for a while.
 
     Args:
-        seconds: to try for; 0 tries once.
-        tell: is given a line when waiting begins, and one when it is over.
+        seconds: how long to retry; 0 tries once.
+        tell: is called with a line when waiting begins, and with one when it is over.
     """
 
     def __init__(self, seconds: float, tell: Callable[[str], None]):
         self.seconds, self._tell = seconds, tell
 
     def __call__(self, what: str, action: Callable[[], Result]) -> Result:
-        """Do something to storage.
+        """Run an action on storage, with retries.
 
         Args:
-            what: cannot be done, such as "the study cannot be written".
-            action: does it; can be done twice without harm.
+            what: says what fails, such as "the study cannot be written".
+            action: can be repeated without harm.
 
         Raises:
-            StorageLostError: it failed for all of the time.
+            StorageLostError: the action failed for the whole time, or with an error that lasts.
         """
         begin = time.monotonic()
         told = False
@@ -72,7 +72,7 @@ ONCE = Patience(0, lambda _: None)
 
 @contextmanager
 def told() -> Iterator[None]:
-    """Turn what storage raises outside of a search into the one line that a person reads."""
+    """Outside of a search, turn errors of storage into an InputError, one line for a person."""
     try:
         yield
     except STORAGE_ERRORS as error:

@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import optuna
@@ -11,9 +11,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from minbert.config import TrainConfig
 from minbert.errors import InputError
-from spaces.weights import UNIT_SQUARE, unit_square_at
 
-from .branches import Chosen, contains, every_value, explore, size_of, varies_loss_weights
+from .branches import Chosen, contains, every_value, explore, size_of
 from .spaces import Space, built_in_spaces
 
 # No search trains more, so a grid of more points is a mistake.
@@ -25,23 +24,27 @@ class _NotThereError(Exception):
 
 
 class _Wanted(Chosen):
-    """Gives each parameter the value that a configuration has in the field of its name."""
+    """Gives each parameter the value that makes a configuration what it is.
 
-    def __init__(self, config: TrainConfig):
+    Args:
+        config: the configuration.
+        params: values of parameters; others have the value of the field of their name.
+    """
+
+    def __init__(self, config: TrainConfig, params: Mapping[str, Any]):
         super().__init__({})
-        self._config = config
-        self._square = dict(zip(UNIT_SQUARE, unit_square_at(config.loss_weights), strict=True))
+        self._config, self._params = config, params
 
     def sample_independent(
         self, study: Any, trial: Any, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        if param_name in self._square:
-            return self._square[param_name]
-        # A parameter such as adamw_lr is named after the field that it becomes.
-        fields = [f for f in TrainConfig.model_fields if f"_{param_name}".endswith(f"_{f}")]
-        if not fields:
-            return super().sample_independent(study, trial, param_name, param_distribution)
-        return self._value_in(param_distribution, max(fields, key=len))
+        if param_name in self._params:
+            if not contains(param_distribution, self._params[param_name]):
+                raise _NotThereError
+            return self._params[param_name]
+        if param_name in TrainConfig.model_fields:
+            return self._value_in(param_distribution, param_name)
+        return super().sample_independent(study, trial, param_name, param_distribution)
 
     def _value_in(self, distribution: BaseDistribution, field: str) -> Any:
         """The parameter's value that makes the field what it is in the configuration."""
@@ -64,10 +67,14 @@ def locate(
 
     Returns:
         Its parameters, and their distributions.
+
+    Raises:
+        InputError: as ``Space.at``.
     """
-    if space.function is None:
+    params = space.at(config)
+    if space.function is None or params is None:
         return None
-    trial = optuna.create_study(sampler=_Wanted(config)).ask()
+    trial = optuna.create_study(sampler=_Wanted(config, params)).ask()
     try:
         there = space.configure(space.propose(trial), base)
     except (InputError, optuna.TrialPruned):
@@ -156,13 +163,11 @@ class Grid:
 
     def _check(self, name: str, distribution: BaseDistribution) -> None:
         if size_of(distribution) is None:
-            # People never see the two numbers from which loss weights are made.
-            weights = name in UNIT_SQUARE and varies_loss_weights(self._branches)
+            shown, _ = self._space.shown.get(name, (name, ""))
             remedy = "give it a step in the space's file, or take another --sampler"
             if self._space.name in built_in_spaces():
                 remedy = "take another --sampler, or a space file of your own with steps"
             raise InputError(
-                f"--sampler {self._sampler}: {'loss_weights' if weights else name} of space "
-                f"{self._space.name} can have any value in a range, and this sampler tries each "
-                f"value; {remedy}"
+                f"--sampler {self._sampler}: {shown} of space {self._space.name} can have any "
+                f"value in a range, and this sampler tries each value; {remedy}"
             )

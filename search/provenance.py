@@ -1,4 +1,4 @@
-"""What a study was run with: enough to repeat it."""
+"""What a study was run with, in enough detail to repeat it."""
 
 import contextlib
 import importlib.metadata
@@ -9,12 +9,15 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
 
 from minbert.examples import Dataset
 from minbert.settings import Settings, command_of
 
 from .addresses import without_password
+from .record import Moment
 from .study import Study
 
 if TYPE_CHECKING:
@@ -25,29 +28,46 @@ _RUNS = "runs"
 _TYPED = ("python", "-m", "search.run")
 
 
+class Hardware(Settings):
+    """What the cluster had when it had most slots, and the driver's processor."""
+
+    machines: int
+    cpus: int | float
+    gpus: int | float
+    processor: str
+
+
+class DataSummary(Settings):
+    """The data that a run of the driver read."""
+
+    name: str
+    sizes: dict[str, dict[str, int]]
+    """examples by task and split"""
+    notes: list[str]
+    """on dropped, repeated and truncated rows"""
+
+
 class DriverRun(Settings):
     """One run of the driver on a study; a study that is resumed has several."""
 
-    at: float
+    at: Moment
     """seconds since the epoch"""
-    until: float | None = None
-    """seconds since the epoch; None while it runs, and after a kill"""
-    slots: int
-    """trials at once; the most of them where machines came and went"""
+    until: Moment | None = None
+    """seconds since the epoch; None while it runs and after a kill"""
+    slots: Annotated[int, Field(ge=0, lt=10_000)]
+    """trials at once; the largest number if machines joined and left"""
     command: str
     """as it was typed, without a password"""
     versions: dict[str, str]
     """of Python and of the packages that the numbers depend on"""
-    hardware: dict[str, Any]
-    """machines, cpus, gpus of the cluster when it had most slots, and the driver's processor"""
+    hardware: Hardware
     out_of_time: bool = False
-    """it ended as its time was up"""
-    data: dict[str, Any]
-    """name, examples by task and split, and notes on dropped, doubled and cut rows"""
+    """it ended because the time budget was spent"""
+    data: DataSummary
 
 
 def begin_run(study: Study, dataset: Dataset, machines: "Cluster", slots: int) -> None:
-    """Note in the study what this run of the driver is made with."""
+    """Note in the study what this run of the driver uses."""
     run = DriverRun(
         at=time.time(),
         slots=slots,
@@ -60,7 +80,7 @@ def begin_run(study: Study, dataset: Dataset, machines: "Cluster", slots: int) -
 
 
 def hardware_of(machines: "Cluster") -> dict[str, Any]:
-    """What a cluster has now, and the processor of this machine."""
+    """The hardware of a cluster now, and the processor of this machine."""
     there = machines.machines()
     return {
         "machines": len(there),
@@ -71,7 +91,7 @@ def hardware_of(machines: "Cluster") -> dict[str, Any]:
 
 
 def note_growth(study: Study, slots: int, hardware: dict[str, Any]) -> None:
-    """Note of the run that was begun last that there are more slots than before."""
+    """Note for the last run of the driver if there are more slots than before."""
     runs = _noted(study)
     if slots > runs[-1]["slots"]:
         runs[-1] |= {"slots": slots, "hardware": hardware}
@@ -79,7 +99,7 @@ def note_growth(study: Study, slots: int, hardware: dict[str, Any]) -> None:
 
 
 def end_run(study: Study, *, out_of_time: bool = False) -> None:
-    """Note that the run that was begun last is over, and whether for want of time."""
+    """Note that the last run of the driver ended, and whether its time budget was spent."""
     runs = _noted(study)
     runs[-1] |= {"until": time.time(), "out_of_time": out_of_time}
     study.note(_RUNS, runs)
@@ -95,7 +115,7 @@ def _noted(study: Study) -> list[dict[str, Any]]:
 
 
 def command_line(arguments: Sequence[str]) -> str:
-    """``python -m search.run`` with these arguments, for a shell, without a password in them."""
+    """``python -m search.run`` with these arguments, quoted for a shell, without passwords."""
     shown = []
     for argument in arguments:
         option, equals, value = argument.partition("=")
@@ -106,7 +126,7 @@ def command_line(arguments: Sequence[str]) -> str:
 
 
 def command_here(run: DriverRun) -> str:
-    """The command of a run, with Python as it is called at this prompt."""
+    """The command of a run, with the Python command of this process."""
     typed = shlex.join(_TYPED)
     if not run.command.startswith(typed):
         return run.command
@@ -114,10 +134,10 @@ def command_here(run: DriverRun) -> str:
 
 
 def resume_command(run: DriverRun, name: str) -> str | None:
-    """The command that goes on with the search of this name after a run of the driver.
+    """The command that resumes the search of this name after a run of the driver.
 
-    Quoted anew, as whoever wrote the record may have put a command of the shell into it; None where
-    it is none of ours.
+    It is quoted again, because the record may come from someone who put shell code into it. None
+    if the record has no command of ours.
     """
     try:
         words = shlex.split(run.command)
@@ -144,14 +164,14 @@ def sizes(dataset: Dataset) -> dict[str, dict[str, int]]:
 def _versions() -> dict[str, str]:
     found = {"commit": _commit()}
     for name in _PACKAGES:
-        # A checkout may be used without being installed.
+        # A checkout can be used without being installed.
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     return found
 
 
 def _commit() -> str:
-    """Commit of our own code, where it lies in a git repository."""
+    """The commit of our code, if it is in a git repository."""
     here = Path(__file__).parent
 
     def git(*arguments: str) -> str:

@@ -189,7 +189,9 @@ class Session:
         for_driver: dict[str, Any] = {
             "patience": Patience(self.settings.storage_patience, self._tell)
         }
-        held = stack.enter_context(lease(study)) if is_server(self.folder.storage()) else None
+        held = (
+            stack.enter_context(lease(study)) if is_server(self.folder.storage_address()) else None
+        )
         if held is not None:
             for_driver["guard"] = held.check
         # Read again what another driver may have written up to now.
@@ -199,7 +201,7 @@ class Session:
             study,
             self.plan,
             self.settings,
-            self.folder.store(),
+            self.folder.checkpoint_store(),
             self.folder.answers,
             tell=self._tell,
         )
@@ -318,7 +320,7 @@ class Session:
             "data": {"files": dataset.files, "sizes": sizes(dataset), "notes": dataset.notes},
             "encoder": pretrained.name,
             "layers": pretrained.config.layers,
-            "hardware": runs_of(self.driver.study)[-1].hardware,
+            "hardware": runs_of(self.driver.study)[-1].hardware.model_dump(),
             "seconds": round(self.seconds, 1),
             "front": [
                 {"trial": trial, "report": step}

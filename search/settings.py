@@ -1,6 +1,5 @@
 """StudySettings: what is searched, for how long, and on what hardware."""
 
-import argparse
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Protocol, Self
@@ -9,10 +8,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from minbert.config import TaskWeights
 from minbert.errors import InputError
-from minbert.settings import Explained, OneOf, PathText, Settings, expand_home
+from minbert.settings import Explained, OneOf, PathText, Settings
 from minbert.weights import EQUAL_WEIGHTS
 
-from .addresses import is_server
+from .addresses import expand_storage, is_server
 from .directory import is_object_store
 from .propose.samplers import SAMPLERS
 from .schedule.pruners import PRUNERS, make_pruner
@@ -50,26 +49,6 @@ def parse_duration(value: Any) -> Any:
         return sum(float(part) * seconds for part, seconds in parts if part)
     except ValueError:
         raise ValueError("give a time such as 90s, 10m or 1h30m") from None
-
-
-def expand_storage(where: str) -> str:
-    """A journal file or database URL, with the home folder for ``~`` before a path.
-
-    Raises:
-        ValueError: there is no such user.
-    """
-    scheme = "sqlite:///"
-    if where.startswith(f"{scheme}~"):
-        return scheme + expand_home(where.removeprefix(scheme))
-    return expand_home(where)
-
-
-def storage_option(text: str) -> str:
-    """``--storage`` of commands whose options are argparse's alone."""
-    try:
-        return expand_storage(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _no_ray_client(address: str | None) -> str | None:

@@ -7,7 +7,7 @@ import pkgutil
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
@@ -19,7 +19,7 @@ import spaces
 from minbert.config import TrainConfig
 from minbert.errors import InputError
 from minbert.settings import choose
-from spaces.paper import Experiment
+from spaces import Experiment
 
 from .space_trial import SpaceTrial, plain_value
 
@@ -39,6 +39,8 @@ class Space:
         function: proposes TrainConfig fields; None for a fixed list.
         experiments: the fixed list; empty for a function.
         recipe: the only recipe that the space goes with, where it has one.
+        inverse: the file's own ``at``, where it has one.
+        shown: for a parameter, the name and range that people are shown in its place.
     """
 
     name: str
@@ -47,6 +49,8 @@ class Space:
     function: Callable[[optuna.Trial], Fields] | None
     experiments: tuple[Experiment, ...] = ()
     recipe: str | None = None
+    inverse: Callable[[TrainConfig], Fields | None] | None = None
+    shown: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     def propose(
         self, trial: optuna.Trial, known: dict[str, BaseDistribution] | None = None
@@ -79,6 +83,28 @@ class Space:
             line = _line_of_function(self.path)
             raise InputError(f"{self.path}:{line}: space() returned a field named {odd[0]!r}")
         return named
+
+    def at(self, config: TrainConfig) -> Fields | None:
+        """Parameters with which the function returns the configuration, by the file's ``at``.
+
+        Returns:
+            Values by parameter; a parameter that is not among them has the value of the field of
+            its name. None where the configuration lies outside of the space.
+
+        Raises:
+            InputError: ``at`` failed; the message names file and line.
+        """
+        if self.inverse is None:
+            return {}
+        try:
+            params = self.inverse(config)
+        except (Exception, SystemExit) as error:  # the function is the user's own
+            raise InputError(f"{_where(error, self.path)}: {_said(error)}") from error
+        if params is not None and not isinstance(params, Mapping):
+            line = _line_of_function(self.path, "at")
+            kind = type(params).__name__
+            raise InputError(f"{self.path}:{line}: at() returned {kind}, not a dict or None")
+        return None if params is None else {name: plain_value(v) for name, v in params.items()}
 
     def configure(self, fields: Fields, base: TrainConfig) -> TrainConfig:
         """The recipe with the space's fields put in.
@@ -147,7 +173,7 @@ def _module_from(path: Path) -> ModuleType:
 
 
 def _space_in(module: ModuleType, name: str, path: Path) -> Space:
-    function = getattr(module, "space", None)
+    function, inverse = getattr(module, "space", None), getattr(module, "at", None)
     experiments = _experiments_of(module, path)
     recipe = getattr(module, "RECIPE", None)
     if recipe is not None and not isinstance(recipe, str):
@@ -163,6 +189,8 @@ def _space_in(module: ModuleType, name: str, path: Path) -> Space:
         None if experiments else function,
         experiments,
         recipe,
+        inverse if callable(inverse) else None,
+        _shown_in(module, path),
     )
 
 
@@ -178,6 +206,16 @@ def _experiments_of(module: ModuleType, path: Path) -> tuple[Experiment, ...]:
                 "spaces/paper.py"
             )
     return tuple(rows)
+
+
+def _shown_in(module: ModuleType, path: Path) -> dict[str, tuple[str, str]]:
+    shown = getattr(module, "SHOWN", {})
+    try:
+        return {str(name): (str(other), str(text)) for name, (other, text) in shown.items()}
+    except (AttributeError, TypeError, ValueError):
+        raise InputError(
+            f"{path}:1: SHOWN must be a dict of parameter: (name, range); see spaces/weights.py"
+        ) from None
 
 
 # Errors, told by file and line
@@ -215,9 +253,9 @@ def _nodes(path: Path) -> Iterator[ast.AST]:
         yield from ast.walk(ast.parse(path.read_bytes()))
 
 
-def _line_of_function(path: Path) -> int:
+def _line_of_function(path: Path, name: str = "space") -> int:
     for node in _nodes(path):
-        if isinstance(node, ast.FunctionDef) and node.name == "space":
+        if isinstance(node, ast.FunctionDef) and node.name == name:
             return node.lineno
     return 1
 

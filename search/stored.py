@@ -1,11 +1,16 @@
-"""A trial as a storage holds it, checked: whoever can write there could have written anything."""
+"""A trial as a storage holds it: how it is written, and how it is read.
+
+Reading checks everything, because anyone with access to the storage can write to it.
+"""
 
 import math
+import time
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import pydantic
-from optuna.trial import FrozenTrial
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from minbert.config import TrainConfig
 from minbert.errors import InputError, reason_of
@@ -14,9 +19,19 @@ from minbert.settings import Settings
 
 from .record import ENDS, Attempt, Decision, Failure, Moment, State, TrialRecord
 
+OPTUNA_STATES: dict[State, TrialState] = {
+    "waiting": TrialState.WAITING,
+    "cut short": TrialState.WAITING,
+    "running": TrialState.RUNNING,
+    "paused": TrialState.RUNNING,
+    "finished": TrialState.COMPLETE,
+    "stopped": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+}
+
 
 class _About(Settings):
-    """What is written of a trial when it is made."""
+    """What is written about a trial when it is created."""
 
     name: str
     fields: dict[str, Any]
@@ -26,7 +41,7 @@ class _About(Settings):
 
 
 class _End(Settings):
-    """How a trial ended that did not end by a report."""
+    """How a trial ended if it did not end with a report."""
 
     state: Literal["stopped", "failed"]
     reason: str
@@ -41,11 +56,64 @@ def attempt_key(number: int) -> str:
     return f"attempt:{number}"
 
 
+def next_attempt(
+    trial: TrialRecord,
+    why: Any,
+    *,
+    reason: str = "",
+    rung: int | None = None,
+    micro_batch: int | None = None,
+) -> Attempt:
+    """The next attempt at a trial, started now."""
+    return Attempt(
+        number=len(trial.attempts) + 1,
+        why=why,
+        reason=reason,
+        rung=rung,
+        micro_batch=micro_batch,
+        at=time.time(),
+    )
+
+
+def frozen_of(
+    trial: TrialRecord,
+    params: Mapping[str, Any],
+    distributions: Mapping[str, BaseDistribution],
+    system_attrs: Mapping[str, Any],
+) -> FrozenTrial:
+    """A new trial in the form in which Optuna stores it.
+
+    Args:
+        trial: without reports.
+        params: of the space, if the trial is one of its points.
+        system_attrs: what the sampler noted.
+    """
+    about = {
+        "name": trial.name,
+        "fields": trial.fields,
+        "config": trial.config.model_dump(mode="json"),
+        "fixed": trial.fixed,
+        "origin": trial.origin,
+    }
+    attrs: dict[str, Any] = {"trial": about}
+    if trial.error is not None:
+        attrs["end"] = {"state": "failed", "reason": trial.error}
+    for attempt in trial.attempts:
+        attrs[attempt_key(attempt.number)] = attempt.model_dump(mode="json")
+    return create_trial(
+        state=OPTUNA_STATES[trial.state],
+        params=dict(params),
+        distributions=dict(distributions),
+        user_attrs=attrs,
+        system_attrs=dict(system_attrs),
+    )
+
+
 def record_of(number: int, frozen: FrozenTrial) -> TrialRecord:
-    """The trial of a number.
+    """Read the trial with a number.
 
     Raises:
-        InputError: it is none that we write.
+        InputError: it is not what we write.
     """
     try:
         if frozen.number != number:
@@ -79,28 +147,28 @@ def _record_of(frozen: FrozenTrial) -> TrialRecord:
 
 
 def _checked(fields: Mapping[str, Any], config: TrainConfig) -> dict[str, Any]:
-    """The fields with the values that the configuration has, which are of the right types."""
+    """The fields with the configuration's values, which have the right types."""
     values = config.model_dump(mode="json")
     if unknown := sorted(set(fields) - set(values)):
-        raise ValueError(f"fields: {unknown[0]} is none of the configuration")
+        raise ValueError(f"fields: the configuration has no {unknown[0]}")
     return {name: values[name] for name in fields}
 
 
 def _check(report: Report, step: int, config: TrainConfig) -> None:
-    """Refuse a report from which questions to the record could not be answered."""
+    """Refuse a report that the rest of the program could not work with."""
     if report.step != step:
         raise ValueError(f"report {step} has another number")
     if not report.scores:
         raise ValueError(f"report {step} has no scores")
     if math.isfinite(report.score) and not all(map(math.isfinite, report.scores.values())):
-        raise ValueError(f"report {step} has a score of what is no number")
+        raise ValueError(f"report {step} has a score although a task's score is not a number")
     for weights in (config.objective, config.weights_to_keep_by):
         if not sum(map(weights.of, report.scores)):
-            raise ValueError(f"report {step} scores nothing that {weights} give a weight to")
+            raise ValueError(f"report {step} scores no task with a weight in {weights}")
 
 
 def note_end(trial: TrialRecord, end: Mapping[str, Any]) -> None:
-    """Let a trial end otherwise than by a report, as it is written down."""
+    """Mark a trial as ended without a report, from what is stored."""
     about = _End.model_validate(end)
     if about.state == "failed":
         trial.error = about.reason
@@ -110,7 +178,7 @@ def note_end(trial: TrialRecord, end: Mapping[str, Any]) -> None:
 
 
 def _state_of(trial: TrialRecord, end: Mapping[str, Any] | None) -> State:
-    """How a trial stands by its record; one that is neither over nor paused was cut short."""
+    """The state of a trial by its record; ``cut short`` if it neither ended nor paused."""
     verdict = trial.decisions[-1].verdict if trial.decisions else None
     if end is not None:
         note_end(trial, end)

@@ -1,17 +1,17 @@
 """The study: every trial, configuration, report and decision, in one Optuna storage.
 
-It is the only state of a search. What the driver knows besides is read from here when it starts,
-so a search goes on from the study and its checkpoints after any end. In Optuna's terms:
+It is the only state of a search. The driver reads everything else it knows from here when it
+starts, so a search can continue from its study and checkpoints however it ended. In Optuna's terms:
 
 - a trial's configuration is a user attribute, written in the same transaction as the trial;
-- ``report:0003`` is one user attribute with the report and what was decided of it. Optuna's
-  intermediate value is a copy. Both, and the state that follows, are one transaction of a database;
-  a journal has none, so what a kill cut off there is mended on load;
-- ``attempt:2`` is one try at running the trial, and ``end`` says how a trial ended that did not
-  end by a report;
-- a trial that runs or is paused is RUNNING. When the driver leaves, both become WAITING, as are
-  those that were never begun. Stopped trials are PRUNED with their last score, finished ones
-  COMPLETE with the score of the checkpoint that they keep, failed ones FAIL.
+- ``report:0003`` is one user attribute with the report and the decision on it. Optuna's
+  intermediate value is a copy. Both, and the new state, are one transaction of a database. A
+  journal has no transactions, so a change that a kill interrupted is completed on load;
+- ``attempt:2`` is one try at running the trial. ``end`` says how a trial ended if it did not end
+  with a report;
+- running and paused trials are RUNNING. When the driver leaves, both become WAITING, like trials
+  that never started. Stopped trials are PRUNED with their last score, finished trials are COMPLETE
+  with the score of the checkpoint that they keep, failed trials are FAIL.
 """
 
 import itertools
@@ -25,7 +25,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
 
 from minbert.errors import InputError, reason_of
 from minbert.report import Report
@@ -33,17 +33,16 @@ from minbert.report import Report
 from .optuna_storage import close_storage, together
 from .patience import ONCE, STORAGE_ERRORS, Patience, Result
 from .record import ENDS, Attempt, Decision, Failure, State, TrialRecord
-from .stored import attempt_key, note_end, record_of, report_key
+from .stored import (
+    OPTUNA_STATES,
+    attempt_key,
+    frozen_of,
+    next_attempt,
+    note_end,
+    record_of,
+    report_key,
+)
 
-_OPTUNA_STATES: dict[State, TrialState] = {
-    "waiting": TrialState.WAITING,
-    "cut short": TrialState.WAITING,
-    "running": TrialState.RUNNING,
-    "paused": TrialState.RUNNING,
-    "finished": TrialState.COMPLETE,
-    "stopped": TrialState.PRUNED,
-    "failed": TrialState.FAIL,
-}
 _SETUP = "setup"
 
 # Of what is stored of a study. A study of another format is refused.
@@ -74,18 +73,18 @@ def _check_format(noted: Mapping[str, Any]) -> None:
 
 
 class NoStudyError(InputError):
-    """There is no such study."""
+    """The study does not exist."""
 
 
 class Study:
-    """One study, in memory and in its storage; every change is written before it is believed.
+    """One study, in memory and in its storage. A change is written before it shows in memory.
 
     Attributes:
         trials: in the order of their numbers.
-        setup: what the study was made with.
-        patience: with a storage that is full or unreachable.
-        guard: is called before each write, also one that is tried again; may raise where another
-            driver is at work.
+        setup: what the study was created with.
+        patience: retries a storage that is full or unreachable.
+        guard: is called before each write and each retry; it may raise if another driver works on
+            the study.
     """
 
     def __init__(
@@ -108,7 +107,7 @@ class Study:
 
     @classmethod
     def create(cls, storage: BaseStorage, name: str, setup: dict[str, Any]) -> "Study":
-        """A new study; InputError if the storage holds one of that name."""
+        """Create a study; InputError if the storage has one of that name."""
         try:
             study_id = storage.create_new_study([StudyDirection.MAXIMIZE], name)
         except optuna.exceptions.DuplicatedStudyError:
@@ -129,12 +128,13 @@ class Study:
             driver: ``patience`` and ``guard`` of the driver that will write to it.
 
         Raises:
-            InputError: the storage holds none, or it cannot be read, or holds what we never write.
+            NoStudyError: the storage has no study of that name.
+            InputError: the study cannot be read, or contains what we never write.
         """
         try:
             return cls._load(storage, name, **driver)
         except BaseException:
-            # Who asks again would leave a connection each time.
+            # Otherwise each retry would leave a connection open.
             close_storage(storage)
             raise
 
@@ -150,16 +150,16 @@ class Study:
             return cls(storage, study_id, **driver)
         except InputError:
             raise
-        # Optuna takes what is in its storage for its own, and fails in many ways if it is not.
+        # Optuna trusts the content of its storage, and fails in many ways if it is malformed.
         except Exception as error:
             raise InputError(f"the study '{name}' cannot be read: {reason_of(error)}") from None
 
     def is_running(self, trial: TrialRecord) -> bool:
-        """Optuna has the trial as RUNNING; so a killed driver's trials are, too."""
+        """Whether the trial is RUNNING for Optuna; trials of a killed driver are, too."""
         return bool(self._frozen[trial.number].state == TrialState.RUNNING)
 
     def complete(self, setup: dict[str, Any]) -> None:
-        """Write down what the study is made with, unless that was done before a kill came."""
+        """Write the setup, unless the study has one; a kill may have come before it was written."""
         if not self.setup:
             self.setup = {"format": FORMAT, **setup}
             self._storage.set_study_user_attr(self._id, _SETUP, self.setup)
@@ -169,7 +169,7 @@ class Study:
         self._storage.delete_study(self._id)
 
     def recorded(self) -> dict[tuple[int, int], int]:
-        """For each report, by trial and step, the attempt that made it."""
+        """The attempt that made each report, by trial and step."""
         return {
             (trial.number, step): decision.attempt
             for trial in self.trials
@@ -177,19 +177,19 @@ class Study:
         }
 
     def follow(self, update: Callable[[TrialRecord], None]) -> None:
-        """Call ``update`` for each trial there is, and from now on for each that has changed.
+        """Call ``update`` for each trial now, and again for each trial that changes.
 
-        What is kept of the trials that way is a function of the record: it can be made anew at any
-        time, and a change costs what one trial costs, however many there are.
+        State that is kept this way is a function of the record, so it can be rebuilt at any time,
+        and a change costs the same however many trials there are.
         """
         for trial in self.trials:
             update(trial)
         self._followers.append(update)
 
-    # What a sampler or pruner sees of a trial
+    # What samplers and pruners see of a trial
 
     def frozen(self, trial: TrialRecord) -> FrozenTrial:
-        """The trial as Optuna knows it: parameters, distributions, attributes of the sampler."""
+        """The trial in Optuna's form: parameters, distributions, attributes of the sampler."""
         return self._frozen[trial.number]
 
     # Changes
@@ -203,39 +203,21 @@ class Study:
         *,
         begins: bool = False,
     ) -> TrialRecord:
-        """Put a trial at the end of the queue, or one that failed before it began at its end.
+        """Add a trial at the end of the queue, or as failed if it has an ``error``.
 
         Args:
             trial: new, with the next number; with an ``error`` if it cannot be run.
-            params: of the space, where it is one of its points.
-            distributions: of the parameters.
+            params: of the space, if the trial is one of its points.
             system_attrs: what the sampler noted.
-            begins: its first attempt begins at once, which is written with it.
+            begins: start its first attempt at once, and write it with the trial.
         """
         assert trial.number == len(self.trials)
-        about = {
-            "name": trial.name,
-            "fields": trial.fields,
-            "config": trial.config.model_dump(mode="json"),
-            "fixed": trial.fixed,
-            "origin": trial.origin,
-        }
-        attrs: dict[str, Any] = {"trial": about}
         if trial.error is not None:
             trial.state = "failed"
-            attrs["end"] = {"state": "failed", "reason": trial.error}
         elif begins:
-            first = _next_attempt(trial, "start")
-            trial.attempts.append(first)
+            trial.attempts.append(next_attempt(trial, "start"))
             trial.state = "running"
-            attrs[attempt_key(first.number)] = first.model_dump(mode="json")
-        template = create_trial(
-            state=_OPTUNA_STATES[trial.state],
-            params=dict(params or {}),
-            distributions=dict(distributions or {}),
-            user_attrs=attrs,
-            system_attrs=dict(system_attrs or {}),
-        )
+        template = frozen_of(trial, params or {}, distributions or {}, system_attrs or {})
         tries = itertools.count()
         trial_id = self._write(
             lambda: self._create(trial.number, template, is_first=next(tries) == 0)
@@ -255,8 +237,8 @@ class Study:
         rung: int | None = None,
         micro_batch: int | None = None,
     ) -> Attempt:
-        """Begin an attempt at a trial; reports of earlier attempts are not accepted from now on."""
-        attempt = _next_attempt(trial, why, reason=reason, rung=rung, micro_batch=micro_batch)
+        """Start an attempt at a trial; from now on, reports of earlier attempts are refused."""
+        attempt = next_attempt(trial, why, reason=reason, rung=rung, micro_batch=micro_batch)
         note = {attempt_key(attempt.number): attempt.model_dump(mode="json")}
         self._write_of(trial, TrialState.RUNNING, note)
         trial.attempts.append(attempt)
@@ -265,7 +247,7 @@ class Study:
         return attempt
 
     def note_failure(self, trial: TrialRecord, failure: Failure) -> None:
-        """Record that the last attempt failed and another one is to come."""
+        """Record that the last attempt failed and another one will follow."""
         note = {f"failure:{len(trial.attempts)}": failure.model_dump(mode="json")}
         self._write_of(trial, TrialState.WAITING, note)
         trial.failures[len(trial.attempts)] = failure
@@ -273,11 +255,11 @@ class Study:
         self._changed(trial)
 
     def next_order(self) -> int:
-        """Number that the next report has among all of the study."""
+        """The number of the next report, counted over all trials of the study."""
         return self._reports
 
     def add_report(self, trial: TrialRecord, report: Report, decision: Decision) -> None:
-        """Record the next report of a trial and what was decided, and end the trial if it ends."""
+        """Record the next report of a trial and the decision on it, which may end the trial."""
         assert report.step == len(trial.reports) + 1
         entry = {
             "report": report.model_dump(mode="json"),
@@ -286,7 +268,7 @@ class Study:
         state = "paused" if decision.verdict == "pause" else ENDS.get(decision.verdict, trial.state)
         after = replace(trial, reports=[*trial.reports, report])
         note = {report_key(report.step): entry}
-        self._write_of(after, _OPTUNA_STATES[state], note, copied=[report])
+        self._write_of(after, OPTUNA_STATES[state], note, copied=[report])
         trial.reports.append(report)
         trial.decisions.append(decision)
         self._reports += 1
@@ -296,24 +278,24 @@ class Study:
         self._changed(trial)
 
     def end(self, trial: TrialRecord, state: State, reason: str) -> None:
-        """End a trial otherwise than by a report: ``stopped`` or ``failed``."""
+        """End a trial without a report: ``stopped`` or ``failed``."""
         end = {"state": state, "reason": reason, "at": time.time()}
-        self._write_of(trial, _OPTUNA_STATES[state], {"end": end})
+        self._write_of(trial, OPTUNA_STATES[state], {"end": end})
         note_end(trial, end)
         trial.state = state
         self._changed(trial)
 
     def suspend(self, trial: TrialRecord) -> None:
-        """Leave a trial that is not over for another run to go on with: WAITING for Optuna."""
+        """Leave an unfinished trial for a later run to continue: WAITING for Optuna."""
         self._write_of(trial, TrialState.WAITING)
         if trial.state != "paused":
             trial.state = "cut short" if trial.attempts else "waiting"
         self._changed(trial)
 
     def mend(self) -> None:
-        """Finish what a kill cut off between the writes that make one change.
+        """Complete changes of which a kill left some writes undone.
 
-        Also says of paused trials that they are RUNNING again, as a driver is at work.
+        Also marks paused trials as RUNNING again, because a driver works on the study now.
         """
         for trial in self.trials:
             frozen = self._frozen[trial.number]
@@ -322,17 +304,17 @@ class Study:
             there = frozen.intermediate_values
             copied = [report for report in trial.reports if report.step not in there]
             kept = trial.is_over or trial.state == "paused"
-            told = _OPTUNA_STATES[trial.state] if kept else frozen.state
+            told = OPTUNA_STATES[trial.state] if kept else frozen.state
             self._write_of(trial, told, copied=copied)
             self._changed(trial)
 
     def note(self, name: str, value: Any, *, guarded: bool = True) -> None:
-        """Write down something about the study as a whole.
+        """Write a note about the study as a whole.
 
         Args:
-            name: of it.
+            name: under which ``noted`` finds it.
             value: for JSON.
-            guarded: with the guard and with patience; at once and only once otherwise.
+            guarded: call the guard first, and retry with patience; otherwise try once.
         """
         if guarded:
             self._write(lambda: self._storage.set_study_user_attr(self._id, name, value))
@@ -340,11 +322,11 @@ class Study:
             self._storage.set_study_user_attr(self._id, name, value)
 
     def noted(self, name: str, *, guarded: bool = True) -> Any:
-        """What was written down under a name; None if nothing was.
+        """The note under a name; None if there is none.
 
         Args:
-            name: of it.
-            guarded: with patience; at once and only once otherwise.
+            name: as given to ``note``.
+            guarded: retry with patience; otherwise try once.
         """
 
         def read() -> Any:
@@ -353,7 +335,7 @@ class Study:
         return self.patience("the study cannot be read", read) if guarded else read()
 
     def close(self) -> None:
-        """End its connections; what was read can still be looked at."""
+        """Close the connections; what was read stays available."""
         close_storage(self._storage)
 
     def _changed(self, trial: TrialRecord) -> None:
@@ -364,14 +346,14 @@ class Study:
         return self._frozen[trial.number]._trial_id
 
     def _create(self, number: int, template: FrozenTrial, *, is_first: bool) -> int:
-        # A try whose answer was lost may have made it.
+        # An earlier try may have created the trial although its answer was lost.
         there = [] if is_first else self._storage.get_all_trials(self._id, deepcopy=False)
         if len(there) > number:
             return there[number]._trial_id
         return self._storage.create_new_trial(self._id, template)
 
     def _write(self, action: Callable[[], Result]) -> Result:
-        """Change the storage; each action can be done twice without harm."""
+        """Change the storage by an action that can be repeated without harm."""
 
         def guarded() -> Result:
             self.guard()
@@ -387,11 +369,11 @@ class Study:
         *,
         copied: Sequence[Report] = (),
     ) -> None:
-        """Write what has changed of one trial.
+        """Write the changes of one trial.
 
         Args:
             trial: as it will be.
-            state: that Optuna will have it in.
+            state: its new state in Optuna.
             notes: user attributes.
             copied: reports whose scores become Optuna's intermediate values.
         """
@@ -415,7 +397,7 @@ class Study:
                     if state != frozen.state:
                         self._storage.set_trial_state_values(trial_id, state, values)
             except optuna.exceptions.UpdateFinishedTrialError:
-                # By a try whose answer was lost.
+                # An earlier try may have finished it although its answer was lost.
                 if self._storage.get_trial(trial_id).state != state:
                     raise
 
@@ -423,21 +405,3 @@ class Study:
             self._write(write)
         frozen.intermediate_values.update({report.step: report.score for report in copied})
         frozen.state, frozen.values = state, values
-
-
-def _next_attempt(
-    trial: TrialRecord,
-    why: Any,
-    *,
-    reason: str = "",
-    rung: int | None = None,
-    micro_batch: int | None = None,
-) -> Attempt:
-    return Attempt(
-        number=len(trial.attempts) + 1,
-        why=why,
-        reason=reason,
-        rung=rung,
-        micro_batch=micro_batch,
-        at=time.time(),
-    )

@@ -112,3 +112,35 @@ def replay(trial: TrialRecord, rule: KeepRule) -> Report:
         objective=trial.config.objective,
     )
     return trial.reports[index]
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """The reports whose checkpoints each of ``KEEP_RULES`` would have kept of a trial.
+
+    Attributes:
+        kept: one report a rule.
+    """
+
+    trial: TrialRecord
+    kept: tuple[Report, ...]
+
+    @property
+    def difference(self) -> float:
+        """Score under the second rule minus the score under the first."""
+        return self.kept[1].score - self.kept[0].score
+
+    @property
+    def cells(self) -> list[str]:
+        """Epoch and score for each rule, then the difference, as people read them."""
+        each = [text for one in self.kept for text in (f"{one.epoch:.2f}", f"{one.score:.3f}")]
+        return [*each, f"{self.difference:+.3f}"]
+
+
+def replays(trials: Sequence[TrialRecord]) -> list[Replayed]:
+    """What ``KEEP_RULES`` would have kept of trials that have reports and did not fail."""
+    return [
+        Replayed(trial, tuple(replay(trial, rule) for rule in KEEP_RULES))
+        for trial in trials
+        if trial.reports and trial.state != "failed"
+    ]

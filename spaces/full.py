@@ -4,7 +4,11 @@ from typing import Any
 
 import optuna
 
+from minbert.config import TrainConfig
+
 from . import negatives, optimizer, weights
+
+SHOWN = weights.SHOWN
 
 
 def space(trial: optuna.Trial) -> dict[str, Any]:
@@ -22,6 +26,10 @@ def space(trial: optuna.Trial) -> dict[str, Any]:
     }
 
 
+def at(config: TrainConfig) -> dict[str, Any]:
+    return {**weights.at(config), **optimizer.at(config)}
+
+
 def _model(trial: optuna.Trial) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "pooling": trial.suggest_categorical("pooling", ["cls", "mean"]),
@@ -31,7 +39,7 @@ def _model(trial: optuna.Trial) -> dict[str, Any]:
     }
     if fields["pair_encoding"] == "joint":
         return {**fields, "para_head": "linear", "sts_head": "linear"}
-    # linear_cosine is left out: it can only answer −1 or 1 and learns nothing.
+    # Without linear_cosine, which can only answer −1 or 1 and learns nothing.
     return {
         **fields,
         "para_head": trial.suggest_categorical("para_head", ["linear", "cosine", "difference"]),

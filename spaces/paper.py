@@ -1,28 +1,15 @@
 """The course report's eight experiments as a fixed list: not random, none is ever stopped."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
-
-class Experiment(NamedTuple):
-    """One row of the report's table.
-
-    Attributes:
-        name: what a person calls it.
-        changes: TrainConfig fields that differ from the recipe.
-        finding: what the report's text says of this step; empty where it says nothing.
-    """
-
-    name: str
-    changes: dict[str, Any]
-    finding: str = ""
-
+from . import Experiment
 
 RECIPE = "paper"
 
 _ONE_EPOCH: dict[str, Any] = {"epochs": 1, "negatives": 0.0}
 
-# Of the report's table of results only one number is known: the overall test score of the
-# seventh experiment. For the others there is what its text says of the step.
+# Only one number of the report's table of results is known: the overall test score of the
+# seventh experiment. For the others, `finding` is what the report's text says about the step.
 EXPERIMENTS = (
     Experiment(
         "SST only, 10 epochs",

@@ -5,18 +5,24 @@ from typing import Any
 
 import optuna
 
+from minbert.config import TrainConfig
 from minbert.weights import Weights
 
-# The two numbers that the sampler sees in place of the three weights. People never see them.
+# The sampler sees these two numbers in place of the three weights; people see the weights.
 UNIT_SQUARE = ("u", "v")
+SHOWN = dict.fromkeys(UNIT_SQUARE, ("loss_weights", "α, β, γ ≥ 0 with α + β + γ = 1, uniform"))
 
 
 def space(trial: optuna.Trial) -> dict[str, Any]:
     return {"loss_weights": suggest_weights(trial)}
 
 
+def at(config: TrainConfig) -> dict[str, Any]:
+    return dict(zip(UNIT_SQUARE, unit_square_at(config.loss_weights), strict=True))
+
+
 def suggest_weights(trial: optuna.Trial) -> Weights:
-    """Three weights that add up to 1, every division equally likely for uniform draws."""
+    """Three weights that add up to 1; uniform draws make every division equally likely."""
     return weights_at(*(trial.suggest_float(name, 0.0, 1.0) for name in UNIT_SQUARE))
 
 
@@ -34,7 +40,7 @@ def weights_at(u: float, v: float) -> Weights:
 def unit_square_at(weights: Weights) -> tuple[float, float]:
     """The point (u, v) that ``weights_at`` maps to ``weights``, which may have any scale.
 
-    Where all weight is on the first task every v fits; 1/2 is given.
+    If all weight is on the first task, any v fits; v is then 1/2.
     """
     rest = (weights.para + weights.sts) / sum(weights)
     v = weights.para / (weights.para + weights.sts) if rest else 0.5

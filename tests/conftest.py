@@ -12,8 +12,8 @@ from minbert.config import InputSettings
 from minbert.data import load_dataset
 from minbert.examples import Dataset
 from minbert.hub import Pretrained, load_pretrained
+from testkit.browser import Browser, open_browser, what_is_missing
 
-from .browser import Browser, open_browser, what_is_missing
 from .plugin import pytest_sessionfinish  # noqa: F401
 from .state import hear_signals, no_process_left, nothing_changed
 

@@ -24,9 +24,8 @@ from search import run, study_file
 from search.driver import Driver
 from search.patience import Patience
 from search.review import live
-
-from . import waiting
-from .waiting import wait_for
+from testkit import waiting
+from testkit.waiting import wait_for
 
 # Trials at once.
 Slots = int | Literal["inline"]

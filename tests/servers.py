@@ -22,7 +22,7 @@ from typing import IO, Any, Self
 
 import sqlalchemy
 
-from .waiting import PATIENCE, wait_for
+from testkit.waiting import PATIENCE, wait_for
 
 _HOST = "127.0.0.1"
 _BUCKET = "minbert"
@@ -190,7 +190,7 @@ class PostgresServer:
     """
 
     def __init__(self, programs: Path, folder: Path, log: IO[bytes]):
-        self.port = _free_port()
+        self.port = free_port()
         self.environment = {"PGPASSWORD": _PASSWORD}
         self._programs = programs
         self._folder = folder
@@ -313,7 +313,7 @@ def what_is_missing_for_postgres() -> str | None:
 @contextmanager
 def s3_server(folder: Path) -> Iterator[S3Server]:
     """Start an S3 server, where none of it is missing; its log goes to ``folder``."""
-    server = S3Server(_free_port())
+    server = S3Server(free_port())
     command = [sys.executable, "-m", "moto.server", "-H", _HOST, "-p", str(server.port)]
     with (folder / "moto.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
@@ -377,7 +377,8 @@ def _shut(connection: socket.socket) -> None:
         connection.shutdown(socket.SHUT_RDWR)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of the loopback address that no server has."""
     with _bound(0) as bound:
         return int(bound.getsockname()[1])
 

@@ -12,7 +12,7 @@ import psutil
 import pytest
 import torch
 
-from .waiting import PATIENCE
+from testkit.waiting import PATIENCE
 
 # A shell without job control makes commands that it starts in the background deaf to these.
 _OF_TERMINALS = (signal.SIGINT, signal.SIGQUIT)

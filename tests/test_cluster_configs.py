@@ -35,8 +35,7 @@ from cluster import detect_dead_nodes_within
 from minbert.config import InputSettings
 from minbert.settings import add_options, given, make_parser
 from search.settings import StudySettings
-
-from .waiting import PATIENCE, wait_for
+from testkit.waiting import PATIENCE, wait_for
 
 ROOT = Path(__file__).resolve().parent.parent
 CLUSTER = ROOT / "cluster"

@@ -21,10 +21,10 @@ import pytest
 
 import cluster
 from search import run
+from testkit.waiting import PATIENCE, wait_for
 
 from .faults.searches import search
 from .gate import Gate
-from .waiting import PATIENCE, wait_for
 
 ROOT = Path(run.__file__).parent.parent
 BIN = Path(sys.executable).parent

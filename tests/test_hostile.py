@@ -24,7 +24,6 @@ import pytest
 import safetensors.torch
 from tensorboard.plugin_util import markdown_to_safe_html  # type: ignore[import-untyped]
 
-from bench.synthetic import rising, synthetic_run
 from minbert.encoder import Encoder
 from minbert.errors import plain
 from minbert.examples import Dataset
@@ -39,6 +38,7 @@ from search.optuna_storage import open_storage
 from search.record import TrialRecord
 from search.review import __main__ as review
 from search.review.reading import read_run
+from testkit.synthetic import rising, synthetic_run
 
 from .in_process import run_in_process
 
@@ -206,7 +206,7 @@ def test_pickles_are_not_run(run: Path, told: Told, tmp_path: Path) -> None:
         path.write_bytes(before)
         sign(checkpoint)
     (run / "study.db").write_bytes(code)
-    assert set(told.all(run)) == {f"error: {run}/study.db is no SQLite database\n"}
+    assert set(told.all(run)) == {f"error: {run}/study.db is not an SQLite database\n"}
     (run / "run.json").write_text(json.dumps({"storage": str(run / "study.db")}))
     assert all(text.startswith("error: ") for text in told.all(run))
     assert not marker.exists()
@@ -536,9 +536,9 @@ def test_a_journal_removes_no_file(run: Path, told: Told, tmp_path: Path) -> Non
     victim.write_text("mine")
     journal = run / "study.db-journal"
     journal.write_bytes(hot_journal((run / "study.db").read_bytes(), victim))
-    assert all(f"error: {journal} is none of ours" in text for text in told.all(run))
+    assert all(f"error: {journal} is not ours" in text for text in told.all(run))
     by_name = f"sqlite:///{run}/study.db"
-    assert "is none of ours" in told(review.main, run, "--storage", by_name)
+    assert "is not ours: it would make" in told(review.main, run, "--storage", by_name)
     assert victim.exists()
     open_storage(by_name)
     assert not victim.exists()  # it was hostile
@@ -553,5 +553,5 @@ def test_nor_does_the_journal_of_a_copy(run: Path, told: Told, tmp_path: Path) -
     journal.write_bytes(hot_journal(copy.read_bytes(), victim))
     # So that the copy is what is read.
     study.write_bytes(study.read_bytes()[:3000])
-    assert all(f"error: {journal} is none of ours" in text for text in told.all(run))
+    assert all(f"error: {journal} is not ours" in text for text in told.all(run))
     assert victim.exists()

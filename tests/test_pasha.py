@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 import pytest
 from optuna.storages import InMemoryStorage
 
-from bench.simulation import equal_scores
 from minbert.tasks import Task
 from search.driver import Driver
 from search.record import TrialRecord
 from search.schedule.pasha import Pasha, flips_back, same_ranking
+from testkit.simulation import equal_scores
 
 from .test_search_driver import finish, open_driver
 

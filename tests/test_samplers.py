@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from optuna.storages import BaseStorage, InMemoryStorage
 
-from bench.simulation import simulate
 from minbert.errors import InputError
 from search.branches import contains
 from search.driver import Driver
@@ -18,6 +17,7 @@ from search.propose.samplers import SAMPLERS
 from search.schedule.table import SCHEDULERS
 from search.settings import StudySettings
 from search.study import Study
+from testkit.simulation import simulate
 
 from .test_search_driver import finish, hashed, open_driver
 

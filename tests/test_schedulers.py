@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import TrialState
 
-from bench.simulation import equal_scores, report_of, simulate
 from minbert.tasks import Task
 from search.driver import Driver
 from search.record import TrialRecord
@@ -18,6 +17,7 @@ from search.schedule.base import Scheduler
 from search.schedule.table import SCHEDULERS, make_scheduler
 from search.settings import StudySettings
 from search.study import Study
+from testkit.simulation import equal_scores, report_of, simulate
 
 from .test_search_driver import by_number, finish, hashed, open_driver, rows
 

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from bench.simulation import PaperDirectory, report_of, save_on_paper
 from minbert.config import InputSettings
 from minbert.tasks import TASK_NAMES, Task
 from search.answers import DevAnswers
@@ -31,6 +30,7 @@ from search.settings import StudySettings
 from search.spaces import load_space
 from search.standings import LiveRecord
 from search.study import Study
+from testkit.simulation import PaperDirectory, report_of, save_on_paper
 
 from .looking_driver import LookingDriver, LookingPruning, LookingRung
 

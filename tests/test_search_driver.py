@@ -11,7 +11,6 @@ import pytest
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import TrialState
 
-from bench.simulation import Happened, equal_scores, report_of, simulate
 from minbert.config import InputSettings
 from minbert.tasks import TASK_NAMES, Task
 from minbert.weights import Weights
@@ -25,6 +24,7 @@ from search.record import TrialRecord
 from search.settings import StudySettings
 from search.spaces import load_space
 from search.study import Study
+from testkit.simulation import Happened, equal_scores, report_of, simulate
 
 NOWHERE = LocalDirectory(Path("/nonexistent"))
 

@@ -26,7 +26,6 @@ from ray._private import ray_constants
 from selenium.webdriver.common.by import By
 
 import cluster
-from bench.simulation import report_of
 from cluster.local import Cluster, guard_token
 from minbert.config import InputSettings
 from minbert.report import Report
@@ -42,11 +41,12 @@ from search.record import SearchRecord, State
 from search.settings import StudySettings
 from search.spaces import load_space
 from search.study import Study
+from testkit.browser import Browser
+from testkit.simulation import report_of
+from testkit.waiting import PATIENCE, wait_for
 
-from .browser import Browser
 from .faults.searches import Search, read, search
 from .gate import Gate
-from .waiting import PATIENCE, wait_for
 
 ROOT = Path(__file__).parent.parent
 CONFIGURATION = Path(cluster.__file__).parent / "monitoring" / "prometheus.yml"

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.synthetic import CLASSES, draw_answers, draw_labels
 from minbert.evaluate import grade
 from minbert.tasks import TASK_NAMES, Task
 from minbert.weights import EQUAL_WEIGHTS, Weights
@@ -15,6 +14,7 @@ from search.answers import DevAnswers, TaskArrays, pack_answers
 from search.directory import LocalDirectory
 from search.noise import Bootstrap, noise_in_words, noise_of, paired_difference
 from search.record import SearchRecord, TrialRecord
+from testkit.synthetic import CLASSES, draw_answers, draw_labels
 
 from .test_search_review import report, trial
 

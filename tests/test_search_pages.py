@@ -14,11 +14,12 @@ from minbert.settings import command_of
 from search.review.reading import read_run
 from search.review.server import tensorboard_server
 from search.review.tensorboard import run_name
+from testkit.browser import Browser
+from testkit.waiting import wait_for
 
-from .browser import Browser
 from .faults.searches import Search, search
 from .gate import Gate
-from .waiting import wait_for
+from .servers import free_port
 
 TRIALS = 4
 
@@ -44,11 +45,12 @@ def seen(tmp_path_factory: pytest.TempPathFactory, gate: Gate) -> Iterator[Searc
 def optuna_dashboard(seen: Search, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of optuna-dashboard on the study's storage, as the README has it."""
     seen.wait_for_words(r"report 1/")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     log = tmp_path_factory.mktemp("optuna") / "log"
-    command = [str(Path(sys.executable).with_name("optuna-dashboard")), seen.folder.storage()]
+    command = [
+        str(Path(sys.executable).with_name("optuna-dashboard")),
+        seen.folder.storage_address(),
+    ]
     with log.open("w") as output:
         process = subprocess.Popen(
             [*command, "--port", str(port)], stdout=output, stderr=subprocess.STDOUT
@@ -115,7 +117,7 @@ def look_after_it(
     browser.wait_for(
         f"{begun} trials, written ",
         f"it was interrupted, and {record.left} of {TRIALS} trials are not over.",
-        f"To go on:\n{command_of('search.run')} ",
+        f"To resume:\n{command_of('search.run')} ",
         f"{begun} of {begun} trials",
     )
     browser.run("elements.forEach(draw)")

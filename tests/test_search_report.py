@@ -13,14 +13,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.synthetic import rising, synthetic_run
 from minbert.config import RECIPES, InputSettings, TrainConfig
 from minbert.settings import add_options, command_of, make_parser
 from minbert.settings import given as given_options
 from minbert.weights import Weights, weighted_score
 from search.branches import explore
 from search.folder import RunFolder
-from search.provenance import DriverRun, command_line, resume_command, runs_of
+from search.provenance import (
+    DataSummary,
+    DriverRun,
+    Hardware,
+    command_line,
+    resume_command,
+    runs_of,
+)
 from search.record import Attempt, Decision, Failure, SearchRecord, TrialRecord
 from search.rerun import train_command, train_options
 from search.review import __main__ as review
@@ -32,11 +38,12 @@ from search.review.timeline import make_timeline
 from search.review.triangle import regions
 from search.spaces import load_space
 from search.weighting import rank
+from testkit.browser import Browser
+from testkit.synthetic import rising, synthetic_run
+from testkit.waiting import wait_for
 
-from .browser import Browser
 from .in_process import run_in_process
 from .test_search_review import report, trial
-from .waiting import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +201,7 @@ def test_page_before_the_first_report(tmp_path: Path) -> None:
     first.reports.clear()
     first.decisions.clear()
     first.state = "running"
-    assert "No trial came to a first report" in page(run)
+    assert "No trial has made a report yet" in page(run)
 
 
 def test_page_of_two_tasks_has_no_triangle(folder: RunFolder) -> None:
@@ -289,9 +296,10 @@ def decided(verdict: Any, attempt: int, at: float) -> Decision:
 
 
 def driver_run(at: float, until: float | None, slots: int = 2) -> DriverRun:
-    nothing: dict[str, Any] = {}
+    hardware = Hardware(machines=1, cpus=2, gpus=0, processor="")
+    data = DataSummary(name="", sizes={}, notes=[])
     return DriverRun(
-        at=at, until=until, slots=slots, command="", versions={}, hardware=nothing, data=nothing
+        at=at, until=until, slots=slots, command="", versions={}, hardware=hardware, data=data
     )
 
 
@@ -396,17 +404,17 @@ def test_review_and_page_say_whether_a_search_is_done_and_how_to_go_on(tmp_path:
     for out_of_time, why in ((True, "the time was up"), (False, "it was interrupted")):
         cut = ends(folder, 12, command=typed, out_of_time=out_of_time)
         said = f"The search is not done: {why}, and 3 of 12 trials are not over."
-        assert cut.in_words == f"{said} To go on: {hint}"
+        assert cut.in_words == f"{said} To resume: {hint}"
         assert cut.was_interrupted is not out_of_time
         text = page(cut)
         assert f"9 trials, written {time.strftime('%Y-%m-%d')}" in text
-        assert f"{said}</p>\n  <p>To go on:</p>\n  <pre>{hint}</pre>" in text
+        assert f"{said}</p>\n  <p>To resume:</p>\n  <pre>{hint}</pre>" in text
         printed = run_in_process(review.main, folder.path)[1]
         assert printed.splitlines()[1] == cut.in_words
         assert "Winner: trial" in printed
     stored = ends(folder, 12, command=f"{typed} --storage 'postgresql://me:***@db/x'")
-    assert f"To go on, with the password for ***: {command_of('search.run')} " in stored.in_words
-    assert "<p>To go on, with the password for ***:</p>" in page(stored)
+    assert f"To resume, with the password for ***: {command_of('search.run')} " in stored.in_words
+    assert "<p>To resume, with the password for ***:</p>" in page(stored)
     with folder.locked():
         assert read_run(folder).in_words == "The search is running: 9 of 12 trials are over."
 

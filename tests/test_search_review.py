@@ -15,7 +15,8 @@ from search.record import Attempt, Decision, SearchRecord, State, TrialRecord, V
 from search.results import write_summary, write_table
 from search.review.experiments import experiment_rows, experiments_table
 from search.review.terminal import LiveTable, PlainLines, outcome, trials_table
-from spaces.paper import EXPERIMENTS, Experiment
+from spaces import Experiment
+from spaces.paper import EXPERIMENTS
 
 
 def report(step: int, sst: float, para: float, sts: float, *, kept: bool = True) -> Report:
@@ -216,7 +217,7 @@ def test_plain_lines_say_each_report_and_each_end(record: SearchRecord) -> None:
     output = console.file
     assert isinstance(output, io.StringIO)
     begun, first, second = output.getvalue().splitlines()
-    assert begun.endswith("goes on after report 2 (promoted: rung 1: 1st of 3, 1 goes on)")
+    assert begun.endswith("continues after report 2 (promoted: rung 1: 1st of 3, 1 goes on)")
     assert first.endswith("trial  1  report 1/4  score 0.600  sst 0.500  para 0.700  sts 0.600")
     assert second.endswith("trial  1  finished: because (4 of 8 over; best so far: trial 4, 0.800)")
 

@@ -340,7 +340,7 @@ def test_review_compares_two_trials(finished: tuple[Path, str]) -> None:
     value, low, high = map(float, found.groups())
     assert value == pytest.approx(difference, abs=6e-4)
     assert low <= value <= high
-    assert "does not allow for how the two were chosen" in " ".join(text.split())
+    assert "allows neither for how the two were chosen" in " ".join(text.split())
     assert said(review.main, folder, "--compare", "0", "4")[0] == 2
 
 
@@ -594,11 +594,11 @@ def test_an_interruption_keeps_what_there_is(
     assert (
         "The search is not done: it was interrupted, and 10 of 10 trials are not over"
     ) in done.stdout
-    (hint,) = re.findall(r"To go on: (.*)", done.stdout)
+    (hint,) = re.findall(r"To resume: (.*)", done.stdout)
     typed = shlex.join([*arguments, "--resume"])
     assert hint == f"{command_of('search.run')} {typed}"
     code, text = said(review.main, tmp_path / "cut")
-    assert (code, text.count(f"not over. To go on: {hint}\n")) == (0, 1)
+    assert (code, text.count(f"not over. To resume: {hint}\n")) == (0, 1)
     summary = json.loads((tmp_path / "cut" / "summary.json").read_text())
     recipe = summary["trials"][0]
     assert (recipe["state"], recipe["why"]) == ("cut short", "it was interrupted")

@@ -12,7 +12,6 @@ from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from optuna.storages._rdb import models
 from optuna.trial import TrialState
 
-from bench.simulation import equal_scores, report_of
 from minbert.config import TrainConfig
 from minbert.errors import InputError
 from search import lease as lease_module
@@ -24,6 +23,7 @@ from search.optuna_storage import open_storage
 from search.patience import StorageLostError
 from search.record import Decision, TrialRecord, Verdict
 from search.study import FORMAT, Study
+from testkit.simulation import equal_scores, report_of
 
 CONFIG = TrainConfig.check({"epochs": 4, "lr": 3e-5, "loss_weights": (1, 2, 1)})
 
@@ -393,8 +393,8 @@ def test_passwords_are_not_stored(tmp_path: Path) -> None:
     folder.create()
     assert "secret" not in (tmp_path / "run" / "run.json").read_text()
     with pytest.raises(InputError, match=r"--storage 'postgresql://me:\*\*\*@host.* password in"):
-        RunFolder(tmp_path / "run").storage()
-    assert RunFolder(tmp_path / "run", url).storage() == url
+        RunFolder(tmp_path / "run").storage_address()
+    assert RunFolder(tmp_path / "run", url).storage_address() == url
     # As SQLAlchemy takes them apart, and as people write them.
     for secret in ("sec/ret", "sec#ret", "sec?ret", "sec@ret", "sec:ret", "sec\nret"):
         shown = without_password(f"mysql+pymysql://me:{secret}@host/db?charset=utf8")
@@ -442,7 +442,7 @@ def test_a_damaged_or_missing_study_is_named(tmp_path: Path) -> None:
     (tmp_path / "run" / "study.db").write_bytes(b"no database at all, and long enough to be one")
     with pytest.raises(InputError, match=r"--storage nowhere/s\.log: No such file"):
         open_storage("nowhere/s.log")
-    with pytest.raises(InputError, match=r"study\.db is no SQLite database"):
+    with pytest.raises(InputError, match=r"study\.db is not an SQLite database"):
         folder.load_study()
     (tmp_path / "run" / "run.json").write_text("{")
     with pytest.raises(InputError, match=r"run.json is damaged"):

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from bench.synthetic import rising, synthetic_run
 from minbert.errors import InputError
-from search.addresses import file_of
 from search.folder import RunFolder
 from search.optuna_storage import open_storage
 from search.review import __main__ as review
 from search.study import Study
-from search.study_file import StudyCopies, copy_of, last_good, put_back
+from search.study_file import JournalFile, SqliteFile, study_file
+from testkit.synthetic import rising, synthetic_run
 
 from .in_process import run_in_process
 
@@ -24,8 +23,8 @@ from .in_process import run_in_process
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("made") / "run"
-    (copies,) = synthetic_run(path, rising, space="lr", trials=6, epochs=3).copies()
-    copies.make()
+    synthetic_run(path, rising, space="lr", trials=6, epochs=3)
+    SqliteFile(path / "study.db").make_copy()
     return path
 
 
@@ -62,13 +61,13 @@ def test_a_damaged_study_gives_way_to_its_copy(
     file.write_bytes(damaged)
     # Who only looks reads the copy, and changes nothing.
     assert reports(folder.load_study()) == whole
-    assert str(folder.problem).startswith(f"{file} is damaged; used is its copy of 20")
+    assert str(folder.problem).startswith(f"{file} is damaged; using its copy of 20")
     assert file.read_bytes() == damaged
     # Who goes on puts it back.
     told: list[str] = []
     assert reports(folder.open_study({}, told.append)) == whole
     (line,) = told
-    assert line.endswith("; what was recorded since then is made again")
+    assert line.endswith("; the search repeats what was recorded after that")
     assert reports(folder.load_study()) == whole
     assert folder.problem is None
     assert file.with_name("study.db.damaged").read_bytes() == damaged
@@ -79,32 +78,33 @@ def test_reviews_name_the_damage(folder: RunFolder) -> None:
     file.write_bytes(cut(file.read_bytes()))
     code, out, err = run_in_process(review.main, folder.path, "--json")
     assert code == 0
-    assert err.startswith(f"note: {file} is damaged; used is its copy of 20")
+    assert err.startswith(f"note: {file} is damaged; using its copy of 20")
     assert len(json.loads(out)["trials"]) == 6
 
 
 def test_without_a_whole_copy_the_study_says_what_is_wrong(folder: RunFolder) -> None:
-    file = folder.path / "study.db"
-    for path in (file, copy_of(file)):
+    file = SqliteFile(folder.path / "study.db")
+    for path in (file.path, file.copy):
         path.write_bytes(cut(path.read_bytes()))
-    assert last_good(file, is_sqlite=True) == (file, None)
-    assert put_back(file, is_sqlite=True) is None
-    assert not file.with_name("study.db.damaged").exists()
+    assert file.last_good() == (file, None)
+    assert file.put_back() is None
+    assert not (folder.path / "study.db.damaged").exists()
 
 
 def test_a_journal_that_was_cut(tmp_path: Path) -> None:
     journal = tmp_path / "s.journal"
+    file = JournalFile(journal)
     journal.write_bytes(b'{"a": 1}\n{"a": 2}\n{"a": 3}\n')
-    StudyCopies(journal, is_sqlite=False).make()
+    file.make_copy()
     # A last line that a kill tore is none that was recorded.
     journal.write_bytes(b'{"a": 1}\n{"a": 2}\n{"a": 3}\n{"a')
-    assert last_good(journal, is_sqlite=False) == (journal, None)
+    assert file.last_good() == (file, None)
     for damaged in (b'{"a": 1}\n', b'{"a": 1}\n{"a": 2}\n{"a": {"a": 3}\n{"a": 4}\n'):
         journal.write_bytes(damaged)
         # Nor does the good copy give way to it.
-        StudyCopies(journal, is_sqlite=False).make()
-        assert last_good(journal, is_sqlite=False)[0] == copy_of(journal)
-        assert "is damaged; used is its copy" in str(put_back(journal, is_sqlite=False))
+        file.make_copy()
+        assert file.last_good()[0].path == file.copy
+        assert "is damaged; using its copy" in str(file.put_back())
         assert journal.read_bytes() == b'{"a": 1}\n{"a": 2}\n{"a": 3}\n'
     assert len(list(tmp_path.glob("s.journal.damaged*"))) == 2
 
@@ -127,7 +127,7 @@ def test_what_is_locked_or_cannot_be_read_is_not_damaged(
     with contextlib.closing(connect(file)) as other:
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(InputError, match="database is locked"):
-            put_back(file, is_sqlite=True)
+            SqliteFile(file).put_back()
     assert not list(folder.path.glob("*.damaged"))
 
 
@@ -143,8 +143,8 @@ def test_a_full_disk_leaves_the_damaged_file(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(shutil, "copyfile", copyfile)
-    with pytest.raises(InputError, match="it cannot be put back: No space left"):
-        put_back(file, is_sqlite=True)
+    with pytest.raises(InputError, match="the copy cannot replace it: No space left"):
+        SqliteFile(file).put_back()
     assert file.read_bytes() == damaged
     assert {path.name for path in folder.path.glob("*study.db*")} == {"study.db", "study.db.copy"}
 
@@ -158,6 +158,10 @@ def test_a_database_is_not_taken_for_a_journal(folder: RunFolder) -> None:
 
 
 def test_files_of_storages() -> None:
-    assert file_of("sqlite:////a/study.db?timeout=9") == Path("/a/study.db")
-    assert file_of("/a/s.journal") == Path("/a/s.journal")
-    assert file_of("postgresql://me@host/db") is None
+    sqlite = study_file("sqlite:////a/study.db?timeout=9")
+    assert isinstance(sqlite, SqliteFile)
+    assert (sqlite.path, sqlite.storage) == (Path("/a/study.db"), "sqlite:////a/study.db")
+    journal = study_file("/a/s.journal")
+    assert isinstance(journal, JournalFile)
+    assert (journal.path, journal.storage) == (Path("/a/s.journal"), "/a/s.journal")
+    assert study_file("postgresql://me@host/db") is None

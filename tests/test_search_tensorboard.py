@@ -28,9 +28,8 @@ from tensorboard.plugin_util import (  # type: ignore[import-untyped]
 )
 from tensorboard.plugins.hparams import api_pb2, metadata  # type: ignore[import-untyped]
 
-from bench.simulation import report_of
 from minbert.config import InputSettings
-from minbert.errors import InputError
+from minbert.errors import InputError, escape_markdown
 from minbert.examples import Dataset, Split
 from minbert.hub import Pretrained
 from minbert.report import Report
@@ -46,14 +45,15 @@ from search.review.mistakes import DevTexts, Mistake, mean_overlaps, word_overla
 from search.review.server import tensorboard_server
 from search.review.study_picture import study_picture
 from search.review.tensorboard import TensorBoardLog, domain_of, run_name
-from search.review.trial_text import escaped, trial_text
+from search.review.trial_text import trial_text
 from search.settings import StudySettings
 from search.spaces import load_space
 from search.study import Study
+from testkit.browser import Browser
+from testkit.simulation import report_of
+from testkit.waiting import PATIENCE, wait_for
 
-from .browser import Browser
 from .in_process import warnings_are_errors
-from .waiting import PATIENCE, wait_for
 
 SPACE = """\
 from spaces.weights import suggest_weights
@@ -405,7 +405,7 @@ def test_a_configuration_that_was_refused_is_not_shown_as_the_recipes(
     one.driver.study.add_trial(refused)
     one.log.ended(refused)
     assert row(one.folder / "001 refused") == ({"ended": "failed"}, api_pb2.STATUS_FAILURE)
-    assert "departs from" not in text_of(one.folder / "001 refused")
+    assert "Differences from" not in text_of(one.folder / "001 refused")
     assert "recipe" not in text_of(one.folder / "001 refused")
 
 
@@ -430,11 +430,12 @@ def shown(markdown: str) -> str:
 )
 def test_sentences_of_strangers_are_shown_as_they_are(text: str) -> None:
     one_line = " ".join(text.replace("\x00", " ").split())
-    page = markdown_to_safe_html(f"| head | other |\n| --- | --- |\n| {escaped(text)} | end |")
+    cell = escape_markdown(text)
+    page = markdown_to_safe_html(f"| head | other |\n| --- | --- |\n| {cell} | end |")
     cells = re.findall(r"<td>(.*?)</td>", page, re.DOTALL)
     assert [html.unescape(cell) for cell in cells] == [one_line, "end"]
     assert "<" not in cells[0]
-    paragraph = markdown_to_safe_html(f"### {escaped(text)}\n\n- {escaped(text)}")
+    paragraph = markdown_to_safe_html(f"### {cell}\n\n- {cell}")
     assert html.unescape(re.findall(r"<li>(.*?)</li>", paragraph)[0]) == one_line
 
 
@@ -446,7 +447,7 @@ def test_a_trials_text_says_what_it_is_and_what_became_of_it(
     trial = one.trials[1]
     assert lines[:2] == ["Trial 1", "finished: all epochs are trained"]
     assert "It keeps the checkpoint of report 3 of 3: score 0.385 (sst 0.480" in lines[2]
-    assert lines[3].startswith("Where it departs from the recipe (random start): α=")
+    assert lines[3].startswith("Differences from the recipe (random start): α=")
     assert f"lr={trial.config.lr:.3g}" in lines[3]
     assert "Attempt 1, start" in lines
     assert "Report 3, finish: all epochs are trained" in lines
@@ -557,7 +558,9 @@ def test_mistakes_of_a_data_set(
         [*same, "1.5", "4.8", "100 %"],
     ]
     # Of the nine words of the second pair both have one: "a".
-    assert "taken for one share 100 % of their words on average, the others 11 %." in shown(text)
+    assert "those answered yes share 100 % of their words on average, the others 11 %." in shown(
+        text
+    )
 
 
 # The picture

@@ -7,7 +7,7 @@ from minbert.report import Report
 from minbert.tasks import Task
 from minbert.weights import Weights
 from search.record import Decision, State, TrialRecord
-from search.weighting import hidden, other_weights, rank, replay
+from search.weighting import hidden, other_weights, rank, replay, replays
 
 
 def trial(number: int, state: State, *scores: tuple[float, float, float]) -> TrialRecord:
@@ -94,6 +94,10 @@ def test_keep_rules_are_replayed() -> None:
     # the second; by its keep weights, sst alone, the second is the best.
     assert replay(TRIALS[0], "any_task").step == 3
     assert replay(TRIALS[0], "weighted").step == 2
+    row = replays(TRIALS)[0]
+    assert [report.step for report in row.kept] == [3, 2]
+    assert row.difference == pytest.approx(row.kept[1].score - row.kept[0].score)
+    assert row.cells[-1] == f"{row.difference:+.3f}"
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,10 @@ from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from pyarrow import fs
 
+from testkit.waiting import PATIENCE, wait_for
+
 from . import servers
 from .servers import PostgresServer, Proxy, S3Server
-from .waiting import PATIENCE, wait_for
 
 
 def set_environment(patch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:

@@ -13,6 +13,7 @@ from minbert.config import RECIPES, TrainConfig
 from minbert.errors import InputError
 from minbert.weights import Weights
 from search.branches import check_space, describe, explore
+from search.points import locate
 from search.spaces import built_in_spaces, load_space
 from spaces.paper import EXPERIMENTS
 from spaces.weights import unit_square_at, weights_at
@@ -130,6 +131,91 @@ def test_paper_space_is_the_eight_experiments() -> None:
     rows = dict(describe(space))
     assert rows["7. 6 epochs, any task"] == "epochs=6, the recipe itself: trial 0"
     assert sum("trial 0" in text for text in rows.values()) == 1
+
+
+# Where a configuration lies
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("name", ["weights", "lr", "optimizer", "negatives", "full"])
+def test_a_point_of_a_built_in_space_is_found_from_its_configuration(
+    name: str, recipe: str
+) -> None:
+    space, base = load_space(name), RECIPES[recipe]
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for _ in range(50):
+        trial = study.ask()
+        found = locate(space, space.configure(space.propose(trial), base), base)
+        assert found is not None
+        params, distributions = found
+        # The loss weights are rounded, and so are the two numbers that they come from.
+        assert params == {
+            name: pytest.approx(value, rel=1e-9) if isinstance(value, float) else value
+            for name, value in trial.params.items()
+        }
+        assert distributions == trial.distributions
+
+
+@pytest.mark.parametrize(
+    ("name", "recipe", "params"),
+    [
+        ("weights", "strong", {"u": 4 / 9, "v": 1 / 2}),
+        ("lr", "paper", {"lr": 1e-5}),
+        ("negatives", "paper", {"negatives": 1.0, "negative_strategy": "random"}),
+        # No weight decay lies below the range.
+        ("optimizer", "paper", None),
+        ("full", "paper", None),
+        ("paper", "paper", None),
+    ],
+)
+def test_where_recipes_lie(name: str, recipe: str, params: dict[str, float] | None) -> None:
+    found = locate(load_space(name), RECIPES[recipe], RECIPES[recipe])
+    assert (found and found[0]) == (params and pytest.approx(params))
+
+
+def test_a_configuration_outside_of_a_space_is_not_found() -> None:
+    base = RECIPES["strong"]
+    for name, changes in (
+        ("lr", {"lr": 1.0}),
+        ("negatives", {"negatives": 0.3}),
+        ("optimizer", {"optimizer": "radam", "warmup": 0.1}),
+        ("weights", {"lr": 1e-4}),
+    ):
+        assert locate(load_space(name), base.replace(**changes), base) is None
+
+
+def test_at_of_an_own_file_finds_parameters_of_other_names(tmp_path: Path) -> None:
+    text = (
+        "def space(trial):\n"
+        "    lr = trial.suggest_float('encoder_lr', 1e-5, 1e-3)\n"
+        "    return {'lr': lr, 'dropout': trial.suggest_float('dropout', 0, 0.5)}\n"
+    )
+    base = TrainConfig(lr=1e-4, dropout=0.25)
+    assert locate(load_space(write(tmp_path, text)), base, base) is None
+    at = "def at(config):\n    return {'encoder_lr': config.lr}\n"
+    found = locate(load_space(write(tmp_path, text + at)), base, base)
+    assert found is not None
+    assert found[0] == {"encoder_lr": 1e-4, "dropout": 0.25}
+    outside = "def at(config):\n    return None\n"
+    assert locate(load_space(write(tmp_path, text + outside)), base, base) is None
+
+
+@pytest.mark.parametrize(
+    ("at", "line", "words"),
+    [
+        ("def at(config):\n    return {'lr': config.rate}\n", 4, "AttributeError"),
+        ("def at(config):\n    return config.lr\n", 3, "at() returned float, not a dict or None"),
+        ("SHOWN = ['lr']\n", 1, "SHOWN must be a dict"),
+    ],
+)
+def test_errors_in_what_a_file_may_offer_are_told_before_a_search(
+    tmp_path: Path, at: str, line: int, words: str
+) -> None:
+    path = write(tmp_path, "def space(trial):\n    return {'lr': 1e-4}\n" + at)
+    with pytest.raises(InputError) as caught:
+        check_space(load_space(path), TrainConfig())
+    assert str(caught.value).startswith(f"{path}:{line}: ")
+    assert words in str(caught.value)
 
 
 # A user's own file

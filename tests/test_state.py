@@ -13,10 +13,10 @@ import ray
 
 from cluster.local import ray_cluster
 from search import run
+from testkit.waiting import PATIENCE, wait_for
 
 from . import state
 from .state import hear_signals, no_process_left, nothing_changed
-from .waiting import PATIENCE, wait_for
 
 ROOT = Path(run.__file__).parent.parent
 

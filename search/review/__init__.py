@@ -1,1 +1,1 @@
-"""What a person reads of a search."""
+"""What people read about a search: page, terminal, TensorBoard."""

@@ -14,7 +14,7 @@ from minbert.weights import Weights
 from search.folder import RunFolder
 from search.patience import told
 from search.results import strict_json, trial_as_json
-from search.weighting import KEEP_RULES, hidden, rank, replay
+from search.weighting import KEEP_RULES, hidden, rank, replays
 
 from .reading import Run, add_run_options, parse_weights, read_run, trial_of
 from .terminal import PlainConsole, outcome, trials_table
@@ -37,16 +37,18 @@ def main() -> int:
     parser = make_parser("python -m search.review", _DESCRIPTION)
     add_run_options(parser)
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--trial", type=int, metavar="N", help="show this trial from close by")
+    what.add_argument("--trial", type=int, metavar="N", help="show this trial in detail")
     what.add_argument(
         "--compare",
         type=int,
         nargs=2,
         metavar=("A", "B"),
-        help="show what trial B scores above trial A, and how sure that is",
+        help="show how much higher trial B scores than trial A, and how sure that is",
     )
-    what.add_argument("--html", action="store_true", help="write report.html, the page to read")
-    what.add_argument("--json", action="store_true", help="one JSON object, for programs")
+    what.add_argument(
+        "--html", action="store_true", help="write report.html, a page with everything"
+    )
+    what.add_argument("--json", action="store_true", help="print one JSON object, for programs")
     parser.add_argument(
         "--weights", help="rank by these score weights of sst, para, sts: 1.5,1,1.5"
     )
@@ -66,7 +68,7 @@ def main() -> int:
         run = read_run(RunFolder(arguments.run, arguments.storage))
     weights = None if arguments.weights is None else parse_weights(arguments.weights, run)
     if arguments.html:
-        # Not before: plotly takes a while to import.
+        # Imported here because plotly is slow to import.
         from .report import write_page
 
         try:
@@ -109,7 +111,7 @@ def _head(run: Run) -> RenderableType:
         named = ", ".join(f"trial {trial} report {step}" for trial, step in run.dropped[:6])
         more = " and more" if len(run.dropped) > 6 else ""
         models = counted(len(run.dropped), "model")
-        lines.append(f"No longer kept, as --front was full: {models}, {named}{more}.")
+        lines.append(f"No longer kept, because --front was full: {models}, {named}{more}.")
     return Text("\n".join(lines))
 
 
@@ -135,11 +137,9 @@ def _as_json(run: Run, weights: Weights | None) -> dict[str, Any]:
         ],
         "stopped_that_could_come_above": [trial.number for trial, _ in found.could],
         "keep_rules": [
-            {"trial": trial.number} | {rule: {"report": kept.step, "score": kept.score}}
-            for trial in record.trials
-            if trial.reports and trial.state != "failed"
-            for rule in KEEP_RULES
-            for kept in [replay(trial, rule)]
+            {"trial": row.trial.number} | {rule: {"report": kept.step, "score": kept.score}}
+            for row in replays(record.trials)
+            for rule, kept in zip(KEEP_RULES, row.kept, strict=True)
         ],
         "trials": [trial_as_json(trial) for trial in record.trials],
     }

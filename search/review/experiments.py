@@ -1,4 +1,4 @@
-"""The report's experiments, beside what the report says of each step."""
+"""The course report's experiments, with what the report says about each step."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,19 +8,18 @@ from rich.table import Table
 
 from minbert.tasks import TASK_NAMES, Task
 from search.record import TrialRecord
-from spaces.paper import Experiment
+from spaces import Experiment
 
 
 @dataclass(frozen=True)
 class ExperimentRow:
-    """An experiment as a person reads it.
+    """An experiment, formatted for people.
 
     Attributes:
-        name: with the number of its trial, where that is another than its own in the list.
-        scores: on dev, with a dash where there is none.
-        mean: of the scores.
-        change: of the mean from the row before; empty where one of the two has none.
-        finding: what the report says of the step.
+        name: with the number of its trial, if that differs from its place in the list.
+        scores: on dev; a dash where there is none.
+        change: of the mean from the row before; empty if either row has none.
+        finding: what the course report says about the step.
     """
 
     name: str
@@ -36,16 +35,16 @@ def experiment_rows(
     """Dev scores of each experiment, their mean, and its change from the row before.
 
     Args:
-        experiments: in the order of the report.
-        trials: found by the experiments' names; one that is missing or failed leaves its row
-            empty, and the row after it has no change.
+        experiments: in the order of the course report.
+        trials: matched by name. An experiment whose trial is missing or failed has an empty row,
+            and the row after it has no change.
     """
     by_name = {trial.name: trial for trial in trials}
     rows = []
     before = None
     for number, experiment in enumerate(experiments, start=1):
         trial = by_name.get(experiment.name)
-        # The recipe is trial 0, wherever it stands in the list.
+        # The recipe is trial 0, whatever its place in the list.
         other = f" (trial {trial.number})" if trial and trial.number != number else ""
         kept = trial.kept if trial and trial.state != "failed" else None
         scores = kept.scores if kept else {}

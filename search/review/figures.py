@@ -1,6 +1,6 @@
 """The figures of the page, drawn by plotly in the browser.
 
-A trace's ``customdata`` are numbers of trials, whose names the page puts before the texts.
+A trace's ``customdata`` holds trial numbers; the page puts the trials' names before the texts.
 """
 
 import math
@@ -35,7 +35,7 @@ _COLOURS: dict[State, str] = {
     "failed": "#dc2626",
     "cut short": "#c0a060",
 }
-# What was decided, in the words of the search, and its mark in the learning curves.
+# Decisions, with their names and their marks in the learning curves.
 _MARKS: dict[Verdict, tuple[str, str, str]] = {
     "promote": ("promoted", "triangle-up", "#16a34a"),
     "pause": ("paused at a rung", "line-ns-open", "#7c3aed"),
@@ -58,7 +58,7 @@ _SLICES_A_ROW = 4
 
 
 def _laid_out(figure: go.Figure, height: int, **more: Any) -> go.Figure:
-    """The look that all figures share."""
+    """Apply the layout that all figures share."""
     figure.update_layout(
         template=None,
         height=height,
@@ -82,13 +82,13 @@ def _laid_out(figure: go.Figure, height: int, **more: Any) -> go.Figure:
 
 
 def _numbers(values: Sequence[Any]) -> np.ndarray:
-    """Numbers at the precision of a screen, which plotly packs tightly."""
+    """Numbers in single precision: enough for a screen, and compact in plotly's JSON."""
     with np.errstate(over="ignore"):
         return np.array(values, dtype=np.float32)
 
 
 def learning_curves(record: SearchRecord) -> go.Figure:
-    """Score at each report of every trial, with what was decided there."""
+    """Score at each report of every trial, with the decisions."""
     figure = go.Figure()
     winner, baseline = record.winner, record.baseline
     highlighted = [t for t in (baseline, winner) if t is not None and t.reports]
@@ -132,7 +132,7 @@ def _mark(trial: TrialRecord, step: int) -> Verdict:
 
 
 def _add_curves(figure: go.Figure, trials: Sequence[TrialRecord], name: str, line: Any) -> None:
-    """Curves as one trace, with gaps between them."""
+    """Add curves as one trace, with gaps between them."""
     x: list[float] = []
     y: list[float] = []
     numbers: list[int] = []
@@ -161,11 +161,11 @@ def _add_curves(figure: go.Figure, trials: Sequence[TrialRecord], name: str, lin
 
 
 class Columns:
-    """The values that the trials with a score have in the columns that vary.
+    """The values of scored trials in the columns that vary.
 
     Attributes:
-        trials: with a score, failed ones left out.
-        values: for each column that has more than one value, one for each trial.
+        trials: with a score, without failed ones.
+        values: for each column with more than one value, the value of each trial.
     """
 
     def __init__(self, record: SearchRecord):
@@ -184,19 +184,19 @@ class Columns:
         return all(type(value) in (int, float) for value in self.values[column])
 
     def is_log(self, column: str) -> bool:
-        """Whether the values are spread over so many sizes that a log scale is wanted."""
+        """Whether the values differ so much in size that a log scale is better."""
         if not self.is_number(column) or column in GREEK.values():
             return False
         numbers = [float(value) for value in self.values[column]]
         return min(numbers) > 0 and max(numbers) / min(numbers) >= 20
 
     def importances(self) -> dict[str, float]:
-        """How much each column matters for the score (Optuna's PED-ANOVA); the largest first.
+        """How much each column matters for the score (Optuna's PED-ANOVA), largest first.
 
         Returns:
-            Shares that add up to 1; empty where there are too few trials to say.
+            Shares that add up to 1; empty if there are too few trials to tell.
         """
-        # There is no telling the highest tenth from the rest of few, or of equal ones.
+        # PED-ANOVA compares the highest tenth with the rest: not possible for few or equal scores.
         if len(self.trials) < 10 or not self.values or np.ptp(self.scores) == 0:
             return {}
         study = optuna.create_study(direction="maximize")
@@ -213,7 +213,7 @@ class Columns:
         return found if all(map(math.isfinite, found.values())) else {}
 
     def most_important(self, importances: dict[str, float]) -> list[str]:
-        """Columns that a figure has room for, the most important first."""
+        """As many columns as a figure has room for, most important first."""
         ranked = sorted(self.values, key=lambda name: -importances.get(name, 0.0))
         return ranked[:MOST_COLUMNS]
 
@@ -281,7 +281,7 @@ def importance_bars(importances: dict[str, float]) -> go.Figure:
 
 
 def slices(columns: Columns, importances: dict[str, float]) -> go.Figure:
-    """Score against each column, the most important first."""
+    """Score against each column, most important first."""
     names = columns.most_important(importances)
     across = min(len(names), _SLICES_A_ROW)
     down = math.ceil(len(names) / across)
@@ -320,7 +320,7 @@ def slices(columns: Columns, importances: dict[str, float]) -> go.Figure:
 
 
 def front_views(record: SearchRecord) -> go.Figure | None:
-    """Every checkpoint by two task scores at a time; None where there is one task alone."""
+    """Every checkpoint by two task scores at a time; None if there is only one task."""
     points = list(reports_in_order(record.trials))
     tasks: list[Task] = [t for t in TASK_NAMES if points and t in points[0][1].scores]
     pairs = [(a, b) for index, a in enumerate(tasks) for b in tasks[index + 1 :]]
@@ -369,7 +369,7 @@ def front_views(record: SearchRecord) -> go.Figure | None:
 
 
 def timeline_bars(timeline: Timeline) -> go.Figure:
-    """Which attempt each slot ran when; what is empty was idle."""
+    """Which attempt ran on which slot, and when; gaps are idle time."""
     figure = go.Figure()
     for outcome, colour in _OUTCOME_COLOURS.items():
         stays = [stay for stay in timeline.stays if stay.outcome == outcome]

@@ -1,4 +1,4 @@
-"""The page, written again and again while a search runs."""
+"""The page, rewritten regularly while a search runs."""
 
 import contextlib
 import threading
@@ -12,14 +12,14 @@ from search.patience import STORAGE_ERRORS
 from search.record import TrialRecord
 from search.watchers import Watcher, guarded
 
-# The first page comes soon; later ones are written for at most a twentieth of the time.
+# The first page comes soon; writing later ones takes at most a twentieth of the time.
 _SECONDS_TO_FIRST = 10.0
 _SECONDS_BETWEEN = 60.0
 _SHARE = 20
 
 
 class LivePage(Watcher):
-    """Writes the page of a run in a thread, from the study as its storage holds it."""
+    """Writes the page of a run in a thread, from the study in its storage."""
 
     what = "the page that is written while the search runs"
 
@@ -54,11 +54,11 @@ class LivePage(Watcher):
 
     @guarded
     def _write(self) -> None:
-        # Plotly takes a while to import, which need not hold up the search.
+        # Plotly is slow to import, which must not delay the search.
         from .reading import read_run
         from .report import write_page
 
-        # Storage that is away for a while is for the search to tell.
+        # The search itself reports storage that does not answer.
         with contextlib.suppress(InputError, *STORAGE_ERRORS):
             study = self._folder.load_study()
             try:

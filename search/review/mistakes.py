@@ -14,11 +14,11 @@ from minbert.tasks import TASKS, Task
 
 @dataclass(frozen=True)
 class Mistake:
-    """One dev example that was answered wrong.
+    """One dev example with a wrong answer.
 
     Attributes:
         sentences: one, or the two of a pair.
-        overlap: of the words of the pair, as ``word_overlap`` gives it; None for one sentence.
+        overlap: ``word_overlap`` of the pair; None for one sentence.
     """
 
     sentences: tuple[str, ...]
@@ -30,8 +30,8 @@ class Mistake:
 class DevTexts:
     """The dev examples of each task as text.
 
-    A text is what the word pieces say: lower case where the encoder knows no other, cut where the
-    sentence was cut.
+    Texts are decoded from the word pieces: lower case if the encoder is uncased, and truncated if
+    the sentence was.
     """
 
     def __init__(self, dataset: Dataset, tokenizer: Tokenizer):
@@ -46,9 +46,8 @@ class DevTexts:
         """The worst mistakes of a task, worst first.
 
         Args:
-            task: of the data.
             answers: (examples,) classes (sst), 0 or 1 (para), 0 to 5 (sts).
-            most: how many at most.
+            most: the largest number of mistakes.
         """
         texts = self._tasks[task]
         overlaps = texts.overlaps if TASKS[task].is_pair else None
@@ -69,7 +68,7 @@ class DevTexts:
 
 
 class _TaskTexts:
-    """The examples of one task, made into text when they are first asked for."""
+    """The examples of one task, decoded at first use."""
 
     def __init__(self, split: Split, tokenizer: Tokenizer):
         assert split.labels is not None
@@ -95,7 +94,7 @@ class _TaskTexts:
 
 
 def word_overlap(first: str, second: str) -> float:
-    """Distinct words that two sentences share, as a share of all theirs (Jaccard); 0 of none."""
+    """Jaccard similarity of the sets of words of two sentences; 0 if there are no words."""
     one, other = (set(re.findall(r"\w+", text.lower())) for text in (first, second))
     return len(one & other) / max(1, len(one | other))
 
@@ -103,18 +102,16 @@ def word_overlap(first: str, second: str) -> float:
 def worst_rows(
     task: Task, answers: np.ndarray, labels: np.ndarray, overlaps: np.ndarray | None, most: int
 ) -> list[int]:
-    """Numbers of the examples that are answered most wrong, worst first; of equals the first.
+    """Row numbers of the most wrong answers, worst first; of equal ones the first.
 
-    For sst and sts these are the ones farthest from their label. An answer to para is yes or no,
-    so there they are the ones that go by shared words most: wrongly yes with many in common, or
-    wrongly no with few.
+    For sst and sts these are farthest from their label. An answer to para is only yes or no, so
+    there these follow shared words most: a wrong yes with many in common, or a wrong no with few.
 
     Args:
-        task: of the examples.
         answers: (examples,).
         labels: (examples,).
-        overlaps: (examples,) for para; otherwise not looked at.
-        most: how many at most.
+        overlaps: (examples,) for para; otherwise unused.
+        most: the largest number of rows.
     """
     answers, labels = answers.astype(np.float64), labels.astype(np.float64)
     badness = np.abs(answers - labels)
@@ -128,7 +125,7 @@ def worst_rows(
 def mean_overlaps(
     answers: np.ndarray, labels: np.ndarray, overlaps: np.ndarray
 ) -> tuple[float | None, float | None]:
-    """Mean word overlap of pairs that are no paraphrases: those taken for one, and the others.
+    """Mean word overlap of pairs that are not paraphrases: those answered yes, and the others.
 
     Args:
         answers: (examples,) 0 or 1.
@@ -136,7 +133,7 @@ def mean_overlaps(
         overlaps: (examples,).
 
     Returns:
-        Both means; None for one over no pair.
+        Both means; None for a mean over no pairs.
     """
     wrongly_yes = overlaps[(labels == 0) & (answers == 1)]
     rightly_no = overlaps[(labels == 0) & (answers == 0)]

@@ -1,4 +1,4 @@
-"""A run as reviews read it, whether or not it is still going on."""
+"""A run as reviews read it, finished or still running."""
 
 import argparse
 import sys
@@ -12,18 +12,18 @@ from minbert.config import InputSettings, TaskWeights, recipe
 from minbert.errors import InputError, reason_of
 from minbert.settings import path_option
 from minbert.weights import Weights
+from search.addresses import storage_option
 from search.answers import DevAnswers
 from search.checkpoints import CheckpointStore
 from search.folder import RunFolder
 from search.noise import Noise, noise_of
 from search.provenance import DriverRun, resume_command, runs_of
-from search.record import OVER, Moment, SearchRecord, TrialRecord
-from search.settings import storage_option
+from search.record import OVER, SearchRecord, TrialRecord
 from search.study import Study
 
 _OUT_OF_TIME, _INTERRUPTED = "the time was up", "it was interrupted"
 
-# What the study is made with, of which nothing is asked but to be shown.
+# Settings of the study that are only shown.
 _Plain = str | bool | int | float | None
 _Shown = _Plain | list[_Plain]
 
@@ -43,28 +43,8 @@ class _Setup(BaseModel, extra="allow"):
     encoder: _Encoder
 
 
-class _Hardware(BaseModel):
-    machines: int
-    cpus: int | float
-    gpus: float
-    processor: str
-
-
-class _Data(BaseModel):
-    sizes: dict[str, dict[str, int]]
-    notes: list[str]
-
-
-class _Run(BaseModel):
-    at: Moment
-    until: Moment | None
-    slots: Annotated[int, Field(ge=0, lt=10_000)]
-    hardware: _Hardware
-    data: _Data
-
-
 class _Noted(BaseModel):
-    """What a study says of itself, apart from its trials."""
+    """What a study says about itself, apart from its trials."""
 
     setup: _Setup
     planned: Annotated[int, Field(ge=0, lt=2**31)] | None
@@ -74,13 +54,13 @@ class _Noted(BaseModel):
 
 @dataclass(frozen=True)
 class Run:
-    """A run's record and what lies beside it.
+    """A run's record and the files beside it.
 
     Attributes:
-        setup: what its numbers depend on, by name.
-        dropped: trial and step of the models that were on the front when its limit was met.
-        ended_because: why it ended though there was more to run; None where it did not.
-        is_running: a driver is at work on it.
+        setup: everything that the numbers depend on, by name.
+        dropped: trial and step of the models removed from the front because it was full.
+        ended_because: why the run ended before all trials ran; None if it did not.
+        is_running: a driver works on the run.
     """
 
     folder: RunFolder
@@ -103,7 +83,7 @@ class Run:
 
     @property
     def left_because(self) -> str | None:
-        """Why there are trials that are not over; None while it runs, and where there are none."""
+        """Why some trials are not over; None while the run goes on, and if all are over."""
         if self.is_running or not self.record.left:
             return None
         if self.ended_because is not None:
@@ -113,12 +93,12 @@ class Run:
 
     @property
     def was_interrupted(self) -> bool:
-        """It ended, or was killed, before it came to any end of its own."""
+        """Whether the run was stopped or killed from outside."""
         return self.left_because == _INTERRUPTED
 
     @property
     def standing(self) -> str:
-        """Whether it is done, in a sentence."""
+        """Whether the run is done, in a sentence."""
         record, why = self.record, self.left_because
         if self.is_running:
             over = record.count(*OVER)
@@ -134,23 +114,23 @@ class Run:
 
     @property
     def resume_command(self) -> str | None:
-        """The command that goes on with it, where it came to no end of its own."""
+        """The command that resumes the run; None if it ended by itself or is running."""
         if self.left_because is None or self.ended_because is not None or not self.driver_runs:
             return None
         return resume_command(self.driver_runs[-1], self.folder.name)
 
     @property
     def in_words(self) -> str:
-        """Whether it is done, and how to go on where it is not, on one line."""
+        """Whether the run is done, and if not, how to resume it; one line."""
         command = self.resume_command
         if command is None:
             return self.standing
         password = ", with the password for ***" if "***" in command else ""
-        return f"{self.standing} To go on{password}: {command}"
+        return f"{self.standing} To resume{password}: {command}"
 
     @cached_property
     def noise(self) -> Noise | None:
-        """What chance does to the winner's lead, where it can be reckoned."""
+        """How much of the winner's lead may be chance; None if that cannot be estimated."""
         return noise_of(self.record, self.answers)
 
     def is_kept(self, number: int, step: int) -> bool:
@@ -164,12 +144,11 @@ def read_run(
     """Read a run.
 
     Args:
-        folder: of the run.
-        study: of the run, where it is loaded already.
-        is_running: a driver is at work on it; found out where it is not given.
+        study: of the run, if it is loaded already.
+        is_running: whether a driver works on the run; detected if not given.
 
     Raises:
-        InputError: there is no run in the folder, or nothing was recorded yet.
+        InputError: the folder has no run, or nothing was recorded yet.
     """
     study = study or folder.load_study()
     if folder.problem is not None:
@@ -183,7 +162,7 @@ def read_run(
         for trial in study.trials:
             if trial.state == "cut short" and study.is_running(trial):
                 trial.state = "running"
-    store = folder.store()
+    store = folder.checkpoint_store()
     store.scan(study.recorded(), sweep=False)
     run = Run(
         folder=folder,
@@ -203,7 +182,7 @@ def read_run(
 
 
 def _noted(folder: RunFolder, study: Study) -> tuple[_Noted, list[DriverRun]]:
-    """What a study notes of itself; InputError where we cannot have written it."""
+    """What a study says about itself; InputError if we cannot have written it."""
     try:
         noted = _Noted(
             setup=study.setup,
@@ -213,8 +192,6 @@ def _noted(folder: RunFolder, study: Study) -> tuple[_Noted, list[DriverRun]]:
         )
         recipe(noted.setup.recipe)
         driver_runs = runs_of(study)
-        for run in driver_runs:
-            _Run.model_validate(run.model_dump())
         scored = {frozenset(report.scores) for trial in study.trials for report in trial.reports}
         if scored - {frozenset(noted.setup.inputs.tasks)}:
             raise ValueError("a report scores other tasks than the study has")
@@ -232,7 +209,7 @@ def _noted(folder: RunFolder, study: Study) -> tuple[_Noted, list[DriverRun]]:
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """Which run, and where its study is."""
+    """Add the options that name a run and its study's storage."""
     parser.add_argument(
         "run", type=path_option, metavar="RUN", help="folder of a run: runs/NAME, or s3://…"
     )
@@ -245,7 +222,7 @@ def parse_weights(text: str, run: Run) -> Weights:
     """Three score weights from a command line.
 
     Raises:
-        InputError: they are none, or give none to the tasks that the run scored.
+        InputError: the text is not three weights, or the tasks of the run have no weight.
     """
     try:
         weights: Weights = TypeAdapter(Annotated[TaskWeights, None]).validate_python(text)
@@ -259,7 +236,7 @@ def parse_weights(text: str, run: Run) -> Weights:
 
 
 def trial_of(run: Run, number: int, option: str) -> TrialRecord:
-    """The trial of a number that an option gave; InputError where there is none."""
+    """The trial with the number that an option gave; InputError if there is none."""
     trials = run.record.trials
     if not 0 <= number < len(trials):
         raise InputError(f"{option} {number}: there are trials 0 to {len(trials) - 1}")

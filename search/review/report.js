@@ -165,7 +165,7 @@ function detailOf(row) {
   if (row.options !== null) {
     const command = document.createElement("pre");
     command.textContent = `${page.command} ${row.options} --out trial-${row.cells[0]}`;
-    inside.append("To train it again, alone:", command);
+    inside.append("To train it again by itself:", command);
   }
   detail.append(inside);
   return detail;

@@ -3,16 +3,13 @@
 import datetime
 import hashlib
 import json
-import math
 import textwrap
 import time
 from importlib.resources import files
-from itertools import cycle
 from typing import Any
 
 import jinja2
 import markupsafe
-import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from minbert.card import caveat_of
@@ -27,25 +24,19 @@ from search.record import GREEK, SearchRecord, TrialRecord, field_texts
 from search.rerun import train_command, train_options
 from search.results import strict_json
 from search.spaces import built_in_spaces, load_space
-from search.weighting import KEEP_RULES, replay
+from search.weighting import KEEP_RULES, replays
 
-from . import figures
 from .experiments import ExperimentRow, experiment_rows
+from .page_data import page_figures, page_regions, page_table
 from .reading import Run
 from .terminal import clock, with_score
 from .timeline import Timeline, make_timeline
-from .triangle import Region, regions
-from .varied import value_of, varied_columns
+from .triangle import regions
 from .weightings import hidden_in_words
 
-# Okabe and Ito's colours, which colour-blind people tell apart, and shades of them.
-_REGION_COLOURS = (
-    *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56789a", "#a6761d", "#7b5ea7", "#4d4d4d"),
-    *("#3b8ea5", "#b5523b", "#5f8f3e", "#9c4f72", "#6a7fdb", "#8c6d31"),
-)
-# The table of keep rules shows so many; its summary counts all.
+# Rows of the table of keep rules; its summary counts all trials.
 _MOST_KEEP_RULES = 50
-# Characters of the name of a trial in that table.
+# Characters of a trial's name in that table.
 _LONGEST_NAME = 60
 
 
@@ -55,18 +46,18 @@ def write_page(run: Run) -> None:
 
 
 def page(run: Run) -> str:
-    """The page as HTML that asks the network for nothing."""
+    """The page as HTML that needs no network."""
     record, now = run.record, time.time()
     winner = record.winner
     timeline = make_timeline(record, run.driver_runs, now)
     divided = regions(record.trials)
-    drawn = _figures(record, timeline)
+    drawn = page_figures(record, timeline)
     recipe = str(run.setup["recipe"])
     command = train_command(run.inputs, recipe)
     data = {
         "figures": {each["id"]: json.loads(each["figure"].to_json()) for each in drawn},
-        "regions": _regions(divided, run),
-        "table": _table(record, recipe),
+        "regions": page_regions(divided, run),
+        "table": page_table(record, recipe),
         "winner": None if winner is None else winner.number,
         "command": command,
     }
@@ -102,7 +93,7 @@ def page(run: Run) -> str:
         hidden=hidden_in_words(record, run.objective),
         keep_rules=_keep_rules(record),
         facts=_facts(run),
-        data_notes=run.driver_runs[-1].data["notes"] if run.driver_runs else [],
+        data_notes=run.driver_runs[-1].data.notes if run.driver_runs else [],
         data_files=list(run.setup["data files"].items()),
         setup=_setup(run),
         runs=[command_here(each) for each in run.driver_runs],
@@ -110,13 +101,13 @@ def page(run: Run) -> str:
 
 
 def _as_script(data: Any) -> str:
-    """JSON that stands in a script element, where ``<`` could end it."""
+    """JSON for a script element, which ``<`` could end."""
     text = json.dumps(strict_json(_plainly(data)), ensure_ascii=False, separators=(",", ":"))
     return text.replace("<", "\\u003c")
 
 
 def _plainly(value: Any) -> Any:
-    """A value with only texts that are safe to show, but for our own HTML."""
+    """A value whose texts are all safe to show; our own HTML is left as it is."""
     if isinstance(value, str) and not isinstance(value, markupsafe.Markup):
         return plain(value)
     if isinstance(value, dict):
@@ -124,7 +115,7 @@ def _plainly(value: Any) -> Any:
     return [_plainly(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
-# What is said
+# Texts
 
 
 def _about(run: Run) -> str:
@@ -139,10 +130,7 @@ def _about(run: Run) -> str:
 def _state(run: Run, now: float) -> str:
     written = f"{datetime.datetime.fromtimestamp(now).astimezone():%Y-%m-%d %H:%M}"
     if run.is_running:
-        return (
-            f"{run.standing} Written {written}; it is written again from time to time, so reload "
-            "the page."
-        )
+        return f"{run.standing} Written {written}. The page is updated regularly; reload it."
     return f"{counted(len(run.record.trials), 'trial')}, written {written}. {run.standing}"
 
 
@@ -185,7 +173,7 @@ def _answer(
             ("report kept", f"{winner.kept.step} of {winner.reports_in_all}"),
             ("how it ended", f"{winner.state}{f': {winner.why}' if winner.why else ''}"),
             (
-                "departs from the recipe in",
+                "differs from the recipe in",
                 ", ".join(field_texts(record.departures(winner), winner.config.train_tasks))
                 or "nothing",
             ),
@@ -200,21 +188,21 @@ def _decimals(value: float | None) -> str:
 
 def _noise(run: Run, winner: TrialRecord | None) -> list[str]:
     if winner is None:
-        return ["There is nothing to reckon with yet."]
+        return ["There are no scores to compare yet."]
     noise = run.noise
     if noise is None:
         return [
-            "There are no stored dev answers of the recipe and of other trials yet, so how much of "
-            "a difference is chance cannot be reckoned."
+            "There are no stored dev answers of the recipe and of other trials yet, so it is not "
+            "known how much of a difference is chance."
         ]
     return [
         *noise_in_words(noise, winner),
         *(
-            ["The sampler had learnt from an earlier search, whose choices are not counted here."]
+            ["The sampler learned from an earlier search, whose choices are not counted here."]
             if any("--start-from" in each.command for each in run.driver_runs)
             else []
         ),
-        "Reckoned by a paired bootstrap over the dev examples and, for the choice, the reality "
+        "Estimated by a paired bootstrap over the dev examples and, for the choice, by the reality "
         "check of White (2000).",
     ]
 
@@ -245,7 +233,7 @@ def _spent(record: SearchRecord, timeline: Timeline | None) -> list[tuple[str, s
 
 
 def _experiments(run: Run) -> list[ExperimentRow]:
-    """Rows where the space is one of ours; a space file of a user's is code, which is not run."""
+    """Rows if the space is built in. A user's space file is code, and a review does not run it."""
     name = str(run.setup["space"])
     path = built_in_spaces().get(name)
     ours = None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
@@ -255,25 +243,24 @@ def _experiments(run: Run) -> list[ExperimentRow]:
 
 
 def _keep_rules(record: SearchRecord) -> dict[str, Any] | None:
-    trials = [trial for trial in record.ranked if trial.reports and trial.state != "failed"]
-    if not trials or not any(len(trial.reports) > 1 for trial in trials):
+    rows = replays(record.ranked)
+    if not any(len(row.trial.reports) > 1 for row in rows):
         return None
-    rows: list[dict[str, Any]] = []
-    differences: list[float] = []
-    for trial in trials:
-        kept = [replay(trial, rule) for rule in KEEP_RULES]
-        differences.append(kept[1].score - kept[0].score)
-        cells = [text for one in kept for text in (f"{one.epoch:.2f}", f"{one.score:.3f}")]
-        name = textwrap.shorten(f"{trial.number} {trial.name}", _LONGEST_NAME, placeholder=" …")
-        rows.append({"trial": name, "cells": cells})
-        rows[-1]["cells"] += [f"{differences[-1]:+.3f}"]
-    above, below = sum(d > 0 for d in differences), sum(d < 0 for d in differences)
+    above, below = (sum(sign * row.difference > 0 for row in rows) for sign in (1, -1))
     summary = ""
     if len(rows) > _MOST_KEEP_RULES:
         summary = f"The first {_MOST_KEEP_RULES} of {len(rows)} trials are shown. "
     return {
         "rules": KEEP_RULES,
-        "rows": rows[:_MOST_KEEP_RULES],
+        "rows": [
+            {
+                "trial": textwrap.shorten(
+                    f"{row.trial.number} {row.trial.name}", _LONGEST_NAME, placeholder=" …"
+                ),
+                "cells": row.cells,
+            }
+            for row in rows[:_MOST_KEEP_RULES]
+        ],
         "summary": f"{summary}The {KEEP_RULES[1]} rule scores above the {KEEP_RULES[0]} rule in "
         f"{counted(above, 'trial')}, below it in {below}, and the same in "
         f"{len(rows) - above - below}.",
@@ -286,18 +273,18 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         hardware = last.hardware
         began = datetime.datetime.fromtimestamp(run.driver_runs[0].at).astimezone()
         facts += [
-            ("begun", f"{began:%Y-%m-%d %H:%M %Z}"),
-            ("times gone on with", str(len(run.driver_runs) - 1)),
+            ("started", f"{began:%Y-%m-%d %H:%M %Z}"),
+            ("times resumed", str(len(run.driver_runs) - 1)),
             ("trials at once", str(last.slots)),
             (
                 "hardware",
-                f"{counted(hardware['machines'], 'machine')}, "
-                f"{counted(hardware['cpus'], 'CPU')}, {counted(hardware['gpus'], 'GPU')}; "
-                f"the driver has {hardware['processor']}",
+                f"{counted(hardware.machines, 'machine')}, "
+                f"{counted(hardware.cpus, 'CPU')}, {counted(hardware.gpus, 'GPU')}; "
+                f"the driver has {hardware.processor}",
             ),
             *((f"{name} version", version) for name, version in last.versions.items()),
         ]
-        for task, by_split in last.data["sizes"].items():
+        for task, by_split in last.data.sizes.items():
             counts = ", ".join(f"{size:,} {split}" for split, size in by_split.items())
             facts.append((f"{task} examples", counts))
     return facts
@@ -314,125 +301,3 @@ def _setup(run: Run) -> list[tuple[str, str]]:
 
 def _as_text(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-# What is drawn
-
-
-def _figures(record: SearchRecord, timeline: Timeline | None) -> list[dict[str, Any]]:
-    """The figures that there is something to draw for, with what is said of each."""
-    columns = figures.Columns(record)
-    importances = columns.importances()
-    stopped = "Stopped trials stand with the score that they had, after fewer epochs."
-    room = figures.MOST_COLUMNS
-    wide = 110 * min(len(columns.values), room)
-    some = f"The {room} most important choices. " if len(columns.values) > room else ""
-    drawn: list[dict[str, Any]] = []
-
-    def add(name: str, title: str, text: str, figure: go.Figure | None, width: int = 0) -> None:
-        if figure is not None:
-            height = int(figure.layout.height)
-            about = {"id": name, "title": title, "text": text, "height": height, "width": width}
-            drawn.append({**about, "figure": figure})
-
-    if not any(trial.reports for trial in record.trials):
-        return []
-    add(
-        "curves",
-        "Learning curves",
-        "The score at each dev evaluation, and what was decided there. Point at a curve for the "
-        "trial and the reason; click a name above to hide it.",
-        figures.learning_curves(record),
-    )
-    if columns.values and len(columns.trials) > 1:
-        add(
-            "parallel",
-            "Configurations and scores",
-            "A line a trial. Drag along an axis to pick a range, or move the axes. "
-            f"{some}{stopped}",
-            figures.parallel_coordinates(columns, importances),
-            wide,
-        )
-        if importances:
-            add(
-                "importances",
-                "What mattered",
-                "Importance of the choices for reaching the highest tenth of the scores, by "
-                f"Optuna's PED-ANOVA, at most {figures.MOST_COLUMNS} shown, from "
-                f"{counted(len(columns.trials), 'trial')}. With few trials it is rough, and α, β, "
-                f"γ add up to 1, so they share theirs. {stopped}",
-                figures.importance_bars(importances),
-            )
-        add(
-            "slices",
-            "Score against each choice",
-            f"{some}A point a trial; blue ones finished. {stopped}",
-            figures.slices(columns, importances),
-            720 if len(columns.values) > 1 else 0,
-        )
-    add(
-        "front",
-        "Scores of the tasks",
-        "Every checkpoint by its dev scores. To those on the front no other is equal "
-        "or above on all tasks at once; whatever the tasks weigh, the highest score is among them.",
-        figures.front_views(record),
-        760,
-    )
-    if timeline is not None:
-        add(
-            "timeline",
-            "Who ran when",
-            f"Attempts by slot; empty is idle. The slots were busy for {timeline.busy:.0%} of the "
-            "time. Dotted lines: the search was gone on with.",
-            figures.timeline_bars(timeline),
-            600,
-        )
-    return drawn
-
-
-def _regions(divided: list[Region], run: Run) -> list[dict[str, Any]]:
-    numbers = dict.fromkeys(region.trial.number for region in divided)
-    colours = dict(zip(numbers, cycle(_REGION_COLOURS), strict=False))
-    return [
-        {
-            "trial": region.trial.number,
-            "name": region.trial.name,
-            "state": region.trial.state,
-            "report": region.report.step,
-            "scores": [region.report.scores[task] for task in TASK_NAMES],
-            "kept": run.is_kept(region.trial.number, region.report.step),
-            "corners": region.corners,
-            "share": region.share,
-            "colour": colours[region.trial.number],
-        }
-        for region in divided
-    ]
-
-
-def _table(record: SearchRecord, recipe: str) -> dict[str, Any]:
-    varied = varied_columns(record.trials)
-    tasks = record.tasks
-    names = ["trial", "name", "state", "score", *tasks, "epochs", "seconds", *varied]
-    rows = []
-    for trial in record.ranked:
-        kept = trial.kept
-        numbers = [trial.score, *(kept.scores.get(t) if kept else None for t in tasks)]
-        epochs = trial.reports[-1].epoch if trial.reports else 0.0
-        values = [None if trial.was_refused else value_of(trial, c) for c in varied]
-        cells = [trial.number, trial.name, trial.state, *numbers, epochs, trial.seconds, *values]
-        rows.append(
-            {
-                "cells": [_short(cell) for cell in cells],
-                "why": trial.why,
-                "origin": trial.origin,
-                "options": None if trial.was_refused else train_options(trial.config, recipe),
-            }
-        )
-    return {"columns": names, "rows": rows}
-
-
-def _short(value: Any) -> Any:
-    """Numbers to six digits, which is more than the page shows; the command has all of them."""
-    if isinstance(value, float) and math.isfinite(value):
-        return float(f"{value:.6g}")
-    return value if not isinstance(value, bool) else str(value)

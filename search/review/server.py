@@ -1,4 +1,4 @@
-"""A TensorBoard server beside a search."""
+"""A TensorBoard server that runs beside a search."""
 
 import http.client
 import json
@@ -15,7 +15,7 @@ from pathlib import Path
 from minbert.errors import InputError
 
 _HOST = "127.0.0.1"
-# TensorBoard, ended when the pipe to the search closes, so that it outlives no kill of the search.
+# TensorBoard, which ends when the pipe to the search closes: also if the search is killed.
 _PROGRAM = """\
 import os, sys, threading
 threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
@@ -23,7 +23,7 @@ from tensorboard.main import run_main
 run_main()
 """
 _PORTS = range(6006, 6106)
-# What TensorBoard says before it ends for that.
+# What TensorBoard prints if its port is taken.
 _TAKEN = "already in use"
 _SECONDS_TO_START = 60.0
 _SECONDS_TO_END = 5.0
@@ -31,17 +31,17 @@ _SECONDS_TO_END = 5.0
 
 @contextmanager
 def tensorboard_server(logdir: Path, log: Path) -> Iterator[str]:
-    """Run TensorBoard on this machine alone, for as long as the context lasts.
+    """Run TensorBoard on the loopback address while the context lasts.
 
     Args:
-        logdir: what it shows; may be empty so far.
-        log: file for what it prints.
+        logdir: folder of the logs to show; may still be empty.
+        log: file for the server's output.
 
     Yields:
-        Its address.
+        The server's address.
 
     Raises:
-        InputError: it does not start.
+        InputError: the server does not start.
     """
     for port in _PORTS:
         if _is_free(port):
@@ -62,7 +62,8 @@ def _server(logdir: Path, log: Path, port: int) -> "Iterator[subprocess.Popen[by
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
-            # A session of its own: Ctrl-C in the terminal is for the search, which then ends this.
+            # In its own session, so that Ctrl-C in the terminal reaches only the search, which then
+            # ends the server.
             start_new_session=True,
         )
     try:
@@ -73,7 +74,7 @@ def _server(logdir: Path, log: Path, port: int) -> "Iterator[subprocess.Popen[by
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        # As servers do, so that a port counts as free soon after its last server ended.
+        # As servers do: a port is free again soon after its last server ended.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((_HOST, port))
@@ -83,10 +84,10 @@ def _is_free(port: int) -> bool:
 
 
 def _starts(process: "subprocess.Popen[bytes]", logdir: Path, log: Path, port: int) -> bool:
-    """Wait until it answers; returns False where another server has taken the port meanwhile.
+    """Wait until the server answers; False if another server took the port meanwhile.
 
     Raises:
-        InputError: it ends otherwise, or never answers.
+        InputError: the server ended for another reason, or does not answer in time.
     """
     end = time.monotonic() + _SECONDS_TO_START
     while time.monotonic() < end:
@@ -104,8 +105,8 @@ def _starts(process: "subprocess.Popen[bytes]", logdir: Path, log: Path, port: i
 
 
 def _shown_at(port: int) -> str | None:
-    """What the TensorBoard at a port shows, which may be that of another search."""
-    # Not urllib: that would ask a proxy.
+    """The log folder that the TensorBoard at a port shows; it may belong to another search."""
+    # Not urllib, which would use a proxy.
     connection = http.client.HTTPConnection(_HOST, port, timeout=5)
     try:
         connection.request("GET", "/data/environment")
@@ -117,7 +118,7 @@ def _shown_at(port: int) -> str | None:
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """End the server with all that it started."""
+    """End the server and its child processes."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, number)

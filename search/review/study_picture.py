@@ -17,17 +17,16 @@ _GREY, _FRONT, _RECIPE, _HIGHEST = "#9aa5b1", "#c2410c", "#111827", "#1d4ed8"
 def study_picture(
     record: SearchRecord, front: Front, tasks: Sequence[Task]
 ) -> tuple[bytes, int, int]:
-    """Draw a study as it stands.
+    """Draw the current state of a study.
 
     Args:
         record: with at least one report.
-        front: whose points are marked.
-        tasks: of the data.
+        front: its points are marked.
 
     Returns:
         A PNG file, its width and its height in pixels.
     """
-    # Here, as it takes a second to import. Not pyplot, which keeps figures and asks for a display.
+    # Imported here because it takes a second. Not pyplot, which keeps figures and needs a display.
     from matplotlib.figure import Figure
 
     pairs = list(itertools.combinations(tasks, 2))
@@ -60,7 +59,7 @@ def _draw_curves(axes: Any, record: SearchRecord) -> None:
 
     curves = [_curve(trial) for trial in record.trials if trial.reports]
     axes.add_collection(LineCollection(curves, colors=_GREY, linewidths=0.8, alpha=0.6))
-    # A line of one point cannot be seen.
+    # A line with a single point is invisible.
     ends = [curve[-1] for curve in curves]
     axes.plot(*zip(*ends, strict=True), ".", color=_GREY, markersize=5)
     highest = record.best("running", "paused", "finished", "stopped", "cut short")

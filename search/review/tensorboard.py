@@ -1,7 +1,7 @@
-"""TensorBoard logs: one run a trial; the x axis is training examples.
+"""TensorBoard logs: one run per trial; the x axis is training examples.
 
-The log is a function of the study's record: what an earlier driver left is written anew, so that
-curves go on with no point doubled or lost, whatever a kill left behind.
+The log is a function of the study's record: each driver rewrites it, so that curves continue with
+no point lost or repeated, whatever a kill left behind.
 """
 
 import re
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-# The parts of TensorBoard that need no TensorFlow. They have no types.
+# Parts of TensorBoard that do not need TensorFlow. They have no type hints.
 from tensorboard.compat.proto.event_pb2 import Event  # type: ignore[import-untyped]
 from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
 from tensorboard.plugins.hparams import (  # type: ignore[import-untyped]
@@ -43,29 +43,27 @@ from .varied import value_of, varied_columns
 
 _SECONDS_BETWEEN_PICTURES = 60.0
 
-# TensorBoard takes files with "tfevents" in their names for logs.
+# TensorBoard reads files with "tfevents" in their names.
 _EVENTS = "events.out.tfevents"
 
 _LONGEST_NAME = 48
 
-# TensorBoard opens with five hyperparameters in sight: these before others, in order of names.
+# TensorBoard first shows five hyperparameters: these before others, ordered by name.
 _SHOWN_FIRST = (*GREEK.values(), "lr", "ended")
 
 _ENDS: tuple[State, ...] = ("finished", "stopped", "failed", "cut short", "paused")
 
 
 class TensorBoardLog(Watcher):
-    """Writes the curves of trials as they go, what came of each, and a picture of them all.
+    """Writes the curves of trials while they run, their results, and a picture of the study.
 
-    A trial that is not over when the context ends is written down as it stands then.
+    A trial that is not over when the context ends is written in its current state.
 
     Args:
-        folder: for the log alone; what is in it is removed.
-        record: the trials; with reports if the search goes on with an earlier one.
-        plan: what is run.
-        front: of the search; what it holds when a picture is drawn is marked there.
-        texts: the dev examples.
-        answers: the dev answers; of a report without any, no mistakes are shown.
+        folder: only for the log; its contents are removed.
+        record: the trials; they have reports if the search is resumed.
+        front: of the search; its points are marked in the picture.
+        answers: the dev answers; mistakes are shown for reports that have answers.
     """
 
     what = "the TensorBoard log"
@@ -81,7 +79,7 @@ class TensorBoardLog(Watcher):
     ):
         self._folder, self._record, self._front = folder, record, front
         self._texts, self._answers = texts, answers
-        # As if they were trials: the ends of what the space varies, and what is given.
+        # Stand-ins for trials: the ends of the ranges of the space, and the given configurations.
         self._possible = [
             *(
                 TrialRecord(0, "", fields, plan.space.configure(fields, plan.base))
@@ -96,8 +94,8 @@ class TensorBoardLog(Watcher):
         ]
         self._concluded: set[int] = set()
         self._study_file: Path | None = None
-        # A new name, as a TensorBoard that is open reads no file again from its beginning. It shows
-        # the curves right then, but how a trial ended as it first read it.
+        # A new name, because an open TensorBoard never rereads a file from its beginning. With it,
+        # curves are right there, but the end of a trial stays as it was first read.
         self._name = f"{_EVENTS}.{time.time_ns()}"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
@@ -137,7 +135,7 @@ class TensorBoardLog(Watcher):
         _write_events(folder / self._name, events)
 
     def _conclude(self, trial: TrialRecord) -> None:
-        """Write what came of a trial: a row of the HParams tab and a text."""
+        """Write the result of a trial: a row of the HParams tab and a text."""
         self._concluded.add(trial.number)
         kept, at = trial.kept, _last_sign(trial)
         answers = None if kept is None else self._answers.read(trial.number, kept.step)
@@ -165,7 +163,7 @@ class TensorBoardLog(Watcher):
         return {column: value_of(trial, column) for column in columns} | {"ended": trial.state}
 
     def _write_study(self) -> None:
-        """Write what concerns all trials, in place of what was written before."""
+        """Write what concerns all trials, and remove the earlier version."""
         trials = self._record.trials
         possible = [*self._possible, *trials]
         domains = {
@@ -190,7 +188,7 @@ class TensorBoardLog(Watcher):
 
 
 def run_name(trial: TrialRecord) -> str:
-    """Name of a trial's run: its number and what is particular to it; safe as a folder's."""
+    """Name of a trial's run: its number and its name, safe as the name of a folder."""
     words = re.sub(r"[^\w.=,+-]+", " ", trial.name).strip()
     short = re.sub(r"e-0(?=\d)", "e-", re.sub(r"\b0(?=\.\d)", "", words))
     name = textwrap.shorten(f"{trial.number:03d} {short}", _LONGEST_NAME, placeholder="")
@@ -198,7 +196,7 @@ def run_name(trial: TrialRecord) -> str:
 
 
 def domain_of(values: Sequence[bool | int | float | str]) -> Any:
-    """The domain of a hyperparameter, one of TensorBoard's, that just holds the values.
+    """The smallest domain of TensorBoard's that contains the values of a hyperparameter.
 
     Args:
         values: all of one type.
@@ -225,10 +223,10 @@ def _curves(trial: TrialRecord, report: Report) -> Any:
 
 
 def _experiment(domains: Mapping[str, Any], metrics: Iterable[str]) -> Any:
-    """What the HParams tab shows: hyperparameters, and metrics by their names."""
+    """What the HParams tab shows: hyperparameters and metrics."""
     infos = []
     for name, domain in domains.items():
-        # TensorBoard puts those first of which it is told that they differ between trials.
+        # TensorBoard lists hyperparameters first that are marked as differing between trials.
         info = api_pb2.HParamInfo(name=name, differs=name in _SHOWN_FIRST)
         domain.update_hparam_info(info)
         infos.append(info)
@@ -242,13 +240,13 @@ def _metric_tag(name: str) -> str:
 
 
 def _last_sign(trial: TrialRecord) -> float:
-    """When the record last says something of a trial, in seconds since the epoch."""
+    """Time of the last entry on a trial in the record, in seconds since the epoch."""
     signs = [decision.at for decision in trial.decisions]
     signs += [attempt.at for attempt in trial.attempts]
     signs += [failure.at for failure in trial.failures.values() if failure.at is not None]
     if trial.ended_at is not None:
         signs.append(trial.ended_at)
-    # A trial that was refused has no moment in the record.
+    # A refused trial has no time in the record.
     return max(signs, default=time.time())
 
 
@@ -273,7 +271,7 @@ def _event(summary: Any, step: int, at: float) -> Any:
 
 
 def _write_events(path: Path, events: Iterable[Any]) -> None:
-    """Put events at the end of a file, which is made where there is none."""
+    """Append events to a file; create it if needed."""
     with path.open("ab") as file:
         writer = RecordWriter(file)
         if file.tell() == 0:

@@ -1,4 +1,4 @@
-"""What a person sees on the terminal: before, during and after a search."""
+"""The terminal output of a search: live table, lines for logs, and the outcome."""
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,12 +19,12 @@ from search.noise import Noise, noise_in_words
 from search.record import GREEK, OVER, SearchRecord, TrialRecord, field_texts
 from search.watchers import Watcher
 
-# Rows of the live table; the rest of the trials are counted below it.
+# Rows of the live table; a line below it counts all trials.
 _ROWS = 12
 
 
 class PlainConsole(Console):
-    """A console on which texts can do no more than be read, whoever wrote them."""
+    """A console that prints texts from anyone safely: without control characters."""
 
     def render(self, *arguments: Any, **options: Any) -> Iterable[Segment]:
         for segment in super().render(*arguments, **options):
@@ -32,7 +32,7 @@ class PlainConsole(Console):
 
 
 class PlainLines(Watcher):
-    """One line a report and one a trial that is over, for logs and pipes."""
+    """One line per report and one per finished trial, for logs and pipes."""
 
     def __init__(self, console: Console, record: SearchRecord):
         self._console = console
@@ -51,7 +51,7 @@ class PlainLines(Watcher):
             return
         attempt = trial.attempts[-1]
         why = f": {attempt.reason}" if attempt.reason else ""
-        self._say(trial, f"goes on after report {len(trial.reports)} ({attempt.why}{why})")
+        self._say(trial, f"continues after report {len(trial.reports)} ({attempt.why}{why})")
 
     def reported(self, trial: TrialRecord, report: Report) -> None:
         scores = "  ".join(f"{task} {score:.3f}" for task, score in report.scores.items())
@@ -74,7 +74,7 @@ class PlainLines(Watcher):
 
 
 class LiveTable(Watcher):
-    """A table of trials that is redrawn as they go, best first."""
+    """A table of trials, best first, that is redrawn while they run."""
 
     def __init__(self, console: Console, record: SearchRecord, time_budget: float | None):
         self._record = record
@@ -92,7 +92,7 @@ class LiveTable(Watcher):
         self._live.stop()
 
     def render(self) -> RenderableType:
-        """The table and a line on where the search stands."""
+        """The table, and lines on the progress of the search."""
         running = self._record.count("running")
         over = self._record.count(*OVER)
         paused = self._record.count("paused")
@@ -115,7 +115,7 @@ class LiveTable(Watcher):
         return Group(table, *(Text(line, overflow="ellipsis", no_wrap=True) for line in lines))
 
     def _seconds_left(self) -> float | None:
-        """From the mean length of the trials that are over."""
+        """Estimated from the mean duration of trials that ended; None if none has."""
         ended = ("finished", "stopped", "paused")
         over = [trial for trial in self._record.trials if trial.state in ended]
         if not over:
@@ -130,8 +130,8 @@ def trials_table(record: SearchRecord, rows: int | None = None) -> Table:
     """Trials with the scores of the checkpoints that they keep, best first.
 
     Args:
-        record: the trials.
-        rows: show so many, running ones before those with the lowest scores.
+        rows: the most rows to show; trials with the lowest scores are left out first, running
+            trials last.
     """
     shown = [trial for trial in record.ranked if trial.state != "waiting"]
     if rows is not None and len(shown) > rows:
@@ -140,8 +140,8 @@ def trials_table(record: SearchRecord, rows: int | None = None) -> Table:
         shown = [trial for trial in shown if trial not in folded]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("#", justify="right", no_wrap=True, min_width=2)
-    # The only column that may be wrapped, and so the only one that gives way where the terminal is
-    # narrow; its text is cut instead.
+    # The only column that may wrap, so the only one that shrinks on a narrow terminal. Its text is
+    # truncated instead of wrapped.
     table.add_column("trial")
     for heading in ("score", *record.tasks, "report"):
         table.add_column(heading, justify="right", no_wrap=True, min_width=5)
@@ -161,7 +161,7 @@ def trials_table(record: SearchRecord, rows: int | None = None) -> Table:
 
 
 def _failures(record: SearchRecord) -> Iterator[str]:
-    """The errors of trials, each said once."""
+    """The errors of trials; one that several trials share is given once."""
     by_error: dict[str, list[TrialRecord]] = {}
     for trial in record.trials:
         if trial.error:
@@ -175,17 +175,16 @@ def _failures(record: SearchRecord) -> Iterator[str]:
 
 
 def outcome(record: SearchRecord, noise: Noise | None = None) -> Sequence[RenderableType]:
-    """The winner beside the recipe, in words that the data carry, and what failed.
+    """The winner compared with the recipe, with no claim that the data do not support, and errors.
 
     Args:
-        record: the trials.
-        noise: what chance does to the winner's lead, where that is known.
+        noise: how much of the winner's lead may be chance, if that is known.
     """
     winner, baseline = record.winner, record.baseline
     parts: list[RenderableType] = []
     parts += [Text(line) for line in _failures(record)]
     if winner is None:
-        return [*parts, Text("No trial came to a first report, so there is no winner.")]
+        return [*parts, Text("No trial made a report, so there is no winner.")]
     weights = "  ".join(f"{GREEK[task]} {share:.2f}" for task, share in winner.weights.items())
     is_open = record.count("running", "paused", "waiting")
     word = "Highest so far" if is_open else "Winner"
@@ -194,12 +193,12 @@ def outcome(record: SearchRecord, noise: Noise | None = None) -> Sequence[Render
     departures = record.departures(winner)
     departures.pop("loss_weights", None)
     if others := field_texts(departures, winner.config.train_tasks):
-        parts.append(Text("Where it departs from the recipe: " + ", ".join(others)))
+        parts.append(Text("Differences from the recipe: " + ", ".join(others)))
     if baseline is None or baseline.kept is None:
-        parts.append(Text("The recipe itself has no score to set beside it."))
+        parts.append(Text("The recipe itself has no score to compare with."))
         return parts
     if winner is baseline:
-        parts.append(Text("It is the recipe itself: no other trial scored above it here."))
+        parts.append(Text("It is the recipe itself: no other trial scored higher here."))
     parts.append(_beside(winner, baseline))
     parts.append(
         Text(
@@ -213,7 +212,7 @@ def outcome(record: SearchRecord, noise: Noise | None = None) -> Sequence[Render
 
 
 def with_score(record: SearchRecord) -> int:
-    """Trials that the winner was chosen from."""
+    """Number of trials that the winner was chosen from."""
     return sum(trial.kept is not None and trial.state != "failed" for trial in record.trials)
 
 

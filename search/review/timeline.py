@@ -1,4 +1,4 @@
-"""Who ran when: every attempt of a search on the slot that it had."""
+"""The timeline of a search: every attempt on its slot."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Stay:
     """An attempt on its slot.
 
     Attributes:
-        start: in seconds of searching; the time between a driver's runs is left out.
+        start: in seconds of searching, which exclude the time between runs of the driver.
         end: as ``start``.
         outcome: how the attempt ended, in a word.
     """
@@ -38,11 +38,11 @@ class Timeline:
     """All attempts of a search.
 
     Attributes:
-        stays: in the order of their starts.
-        slots: of the run that had most.
+        stays: ordered by start.
+        slots: the largest number in any run of the driver.
         seconds: of searching.
         busy: share of the slots' time in which an attempt ran.
-        resumed: when the search was gone on with, in seconds of searching.
+        resumed: when the search was resumed, in seconds of searching.
     """
 
     stays: tuple[Stay, ...]
@@ -53,12 +53,11 @@ class Timeline:
 
 
 def make_timeline(record: SearchRecord, runs: Sequence[DriverRun], now: float) -> Timeline | None:
-    """Put a record's attempts on slots; None where nothing ran, or no run was noted.
+    """Assign the attempts of a record to slots; None if nothing ran, or no run was noted.
 
     Args:
-        record: the trials.
-        runs: of the driver, in their order.
-        now: seconds since the epoch, at which what runs ends for now.
+        runs: of the driver, in order.
+        now: seconds since the epoch; running attempts are drawn up to here.
     """
     spans = [
         (attempt.at, *_end_of(trial, index, now), trial, attempt.number)
@@ -73,7 +72,7 @@ def make_timeline(record: SearchRecord, runs: Sequence[DriverRun], now: float) -
     stays = []
     for begin, end, outcome, trial, number in spans:
         start, stop = clock.seconds(begin), clock.seconds(end)
-        # A moment may pass between an end and the start that follows it.
+        # The next start on a slot may come a moment after the end before it.
         slot = next((i for i, free in enumerate(free_at) if free <= start), len(free_at))
         free_at[slot : slot + 1] = [stop]
         stays.append(Stay(trial, number, slot, start, stop, outcome))
@@ -98,7 +97,7 @@ class _Clock:
         total = 0.0
         for index, run in enumerate(runs):
             following = runs[index + 1].at if index + 1 < len(runs) else now
-            # After a kill no end was noted; what is known is when something last happened.
+            # After a kill no end is noted. Use the time of the last event instead.
             happened = [moment for moment in moments if run.at <= moment <= following]
             end = run.until or max(happened, default=run.at)
             self.offsets.append(total)
@@ -112,7 +111,7 @@ class _Clock:
 
 
 def _end_of(trial: TrialRecord, index: int, now: float) -> tuple[float, str]:
-    """When an attempt ended, as far as it is known, and how."""
+    """When an attempt ended, as far as is known, and how."""
     attempt = trial.attempts[index]
     is_last = index + 1 == len(trial.attempts)
     if is_last and trial.state == "running":

@@ -1,17 +1,17 @@
-"""What there is to say of a trial, in words, for TensorBoard's Text tab."""
+"""The description of a trial in TensorBoard's Text tab."""
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from minbert.errors import escape_markdown
 from minbert.tasks import TASKS, Task
 from search.record import TrialRecord, field_texts
 
 from .mistakes import DevTexts, Mistake
 
-# Mistakes that are shown of each task.
+# Mistakes shown for each task.
 _MOST = 5
 
 
@@ -21,13 +21,13 @@ def trial_text(
     texts: DevTexts,
     answers: Mapping[Task, np.ndarray] | None,
 ) -> str:
-    """A trial's configuration, attempts, decisions and worst dev mistakes as markdown.
+    """A trial's configuration, attempts, decisions and worst dev mistakes as Markdown.
 
     Args:
-        trial: the trial as it stands.
+        trial: in its current state.
         departures: the fields that differ from the recipe.
-        texts: the dev examples.
-        answers: (examples,) a task, of the checkpoint that the trial keeps; None if there are none.
+        answers: (examples,) for each task, by the checkpoint that the trial keeps; None if not
+            stored.
     """
     parts = [f"## Trial {trial.number}", *_standing(trial, departures)]
     if trial.attempts:
@@ -42,14 +42,8 @@ def trial_text(
     return "\n\n".join(parts)
 
 
-def escaped(text: str) -> str:
-    """Text that markdown and HTML leave as it is, on one line; it may come from anyone."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return re.sub(r"[^\w ,]|_", lambda match: f"&#{ord(match[0])};", line)
-
-
 def _standing(trial: TrialRecord, departures: Mapping[str, Any]) -> Iterator[str]:
-    why = f": {escaped(trial.why)}" if trial.why else ""
+    why = f": {escape_markdown(trial.why)}" if trial.why else ""
     yield f"**{trial.state}**{why}"
     kept = trial.kept
     if kept is None:
@@ -60,31 +54,31 @@ def _standing(trial: TrialRecord, departures: Mapping[str, Any]) -> Iterator[str
             f"It keeps the checkpoint of report {kept.step} of {trial.reports_in_all}: "
             f"score {kept.score:.3f} ({scores})."
         )
-    origin = f" ({escaped(trial.origin)})" if trial.origin else ""
+    origin = f" ({escape_markdown(trial.origin)})" if trial.origin else ""
     if departures:
         fields = _fields(departures, trial.config.train_tasks)
-        yield f"Where it departs from the recipe{origin}: {fields}"
+        yield f"Differences from the recipe{origin}: {fields}"
     elif not trial.was_refused:
-        yield "It trains as the recipe does."
+        yield "It trains like the recipe."
 
 
 def _fields(fields: Mapping[str, Any], tasks: Sequence[Task]) -> str:
-    return ", ".join(map(escaped, field_texts(fields, tasks)))
+    return ", ".join(map(escape_markdown, field_texts(fields, tasks)))
 
 
 def _history(trial: TrialRecord) -> Iterator[str]:
-    """Attempts, each with the decisions on its reports that say something new."""
+    """Attempts, each with the decisions that differ from the one before."""
     said = None
     for attempt in trial.attempts:
-        more = f": {escaped(attempt.reason)}" if attempt.reason else ""
+        more = f": {escape_markdown(attempt.reason)}" if attempt.reason else ""
         batch = f", {attempt.micro_batch} examples at once" if attempt.micro_batch else ""
         machine = trial.machine_of(attempt.number)
-        on = f" on {escaped(machine)}" if machine else ""
+        on = f" on {escape_markdown(machine)}" if machine else ""
         yield f"Attempt {attempt.number}{on}, {attempt.why}{batch}{more}"
         for step, decision in enumerate(trial.decisions, start=1):
             new = (decision.verdict, decision.reason)
             if decision.attempt == attempt.number and decision.reason and new != said:
-                yield f"Report {step}, {decision.verdict}: {escaped(decision.reason)}"
+                yield f"Report {step}, {decision.verdict}: {escape_markdown(decision.reason)}"
                 said = new
 
 
@@ -103,19 +97,19 @@ def _mistakes(task: Task, texts: DevTexts, answers: np.ndarray) -> Iterator[str]
     if task == "para":
         wrongly_yes, rightly_no = texts.false_friends(answers)
         yield (
-            "Of the pairs that are no paraphrases, those that were taken for one share "
+            "Of the pairs that are not paraphrases, those answered yes share "
             f"{_share(wrongly_yes)} of their words on average, the others {_share(rightly_no)}."
         )
 
 
 def _row(task: Task, mistake: Mistake) -> list[str]:
-    cells = [*map(escaped, mistake.sentences)]
+    cells = [*map(escape_markdown, mistake.sentences)]
     cells += [_value(task, mistake.label), _value(task, mistake.answer)]
     return cells if mistake.overlap is None else [*cells, _share(mistake.overlap)]
 
 
 def _value(task: Task, value: float) -> str:
-    """A label or an answer as people read it."""
+    """A label or an answer, formatted for people."""
     if task == "para":
         return "yes" if value else "no"
     return f"{value:.0f}" if TASKS[task].whole_labels else f"{value:.1f}"

@@ -1,4 +1,4 @@
-"""One trial from close by, and two side by side."""
+"""One trial in detail, and two trials compared."""
 
 from rich import box
 from rich.console import RenderableType
@@ -16,14 +16,14 @@ from .terminal import clock
 
 
 def show_trial(run: Run, trial: TrialRecord) -> list[RenderableType]:
-    """Its configuration, its attempts, its reports with what was decided, and its errors."""
+    """A trial's configuration, attempts, reports with decisions, and errors."""
     state = f"{trial.state}: {trial.why}" if trial.why else trial.state
     recipe = str(run.setup["recipe"])
     lines: list[RenderableType] = [
         Text(f"Trial {trial.number}, {trial.name}", style="bold"),
         Text(state),
         Text(f"Comes from: {trial.origin}; {clock(trial.seconds)} of training and evaluation"),
-        Text(f"Departs from the recipe {recipe} in: {_departures(run.record, trial)}"),
+        Text(f"Differs from the recipe {recipe} in: {_departures(run.record, trial)}"),
     ]
     if trial.reports:
         lines.append(_reports_table(run, trial))
@@ -38,14 +38,14 @@ def show_trial(run: Run, trial: TrialRecord) -> list[RenderableType]:
     command = train_command(run.inputs, recipe)
     return [
         *lines,
-        Text("To train it again, alone:"),
+        Text("To train it again by itself:"),
         Text(f"  {command} {train_options(trial.config, recipe)} --out trial-{trial.number}"),
     ]
 
 
 def _departures(record: SearchRecord, trial: TrialRecord) -> str:
     if trial.was_refused:
-        return "what the space would not say"
+        return "fields that are not known, because the space failed"
     return ", ".join(field_texts(record.departures(trial), trial.config.train_tasks)) or "nothing"
 
 
@@ -79,10 +79,10 @@ def _reports_table(run: Run, trial: TrialRecord) -> Table:
 
 
 def compare(run: Run, first: TrialRecord, second: TrialRecord) -> list[RenderableType]:
-    """Two trials, each by the checkpoint that it keeps, with the paired difference on dev.
+    """Compare two trials by the checkpoints that they keep, with the paired difference on dev.
 
     Raises:
-        InputError: one of them has no report.
+        InputError: a trial has no report.
     """
     for trial in (first, second):
         if trial.kept is None:
@@ -120,8 +120,8 @@ def compare(run: Run, first: TrialRecord, second: TrialRecord) -> list[Renderabl
 
 def _caution(found: dict[str, Difference]) -> str:
     if not found:
-        return "The dev answers of the two are not stored, so how much is chance is not known."
+        return "The dev answers of the two are not stored, so it is not known how much is chance."
     return (
-        "The interval is the paired bootstrap's over dev examples. It does not allow for how the "
-        "two were chosen, nor for other seeds of the same training."
+        "The interval comes from a paired bootstrap over dev examples. It allows neither for how "
+        "the two were chosen, nor for other seeds of the same training."
     )

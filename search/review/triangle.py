@@ -12,13 +12,13 @@ from search.record import TrialRecord, reports_in_order
 Corner = tuple[float, float, float]
 
 _WHOLE: tuple[Corner, ...] = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
-# Rounding of scores and weights stays well below this.
+# Rounding errors of scores and weights are well below this.
 _NOTHING = 1e-12
 
 
 @dataclass(frozen=True)
 class Region:
-    """The weightings under which one checkpoint scores highest of all.
+    """The weightings for which one checkpoint scores highest.
 
     Attributes:
         corners: of the region, a convex polygon, in order.
@@ -30,7 +30,7 @@ class Region:
 
     @property
     def share(self) -> float:
-        """Of all weightings, from 0 to 1."""
+        """Share of all weightings, from 0 to 1."""
         twice = sum(
             self.corners[index - 1][0] * corner[1] - corner[0] * self.corners[index - 1][1]
             for index, corner in enumerate(self.corners)
@@ -41,11 +41,11 @@ class Region:
 def regions(trials: Sequence[TrialRecord]) -> list[Region]:
     """Divide the simplex among the checkpoints of all reports, largest region first.
 
-    A score is linear in the weights, so where one checkpoint beats another is a half-plane, and
-    where it beats all of them is what is left of the triangle after one cut for each.
+    A score is linear in the weights, so one checkpoint beats another on a half-plane. It beats all
+    others on what is left of the triangle after a cut for each of them.
 
     Returns:
-        Regions that cover the simplex; empty where the trials were not scored on three tasks.
+        Regions that cover the simplex; empty if the trials were not scored on three tasks.
     """
     front = Front(limit=2**31)
     for trial, report in reports_in_order(trials):
@@ -53,7 +53,7 @@ def regions(trials: Sequence[TrialRecord]) -> list[Region]:
             return []
         front.offer(Point(trial.number, report.step, report.scores))
     scores = {point.key: [point.scores[task] for task in TASK_NAMES] for point in front.points}
-    # Those that cut most come first.
+    # Checkpoints with high scores cut off most, so they come first.
     keys = sorted(scores, key=lambda key: -sum(scores[key]))
     found = []
     for key in keys:
@@ -72,7 +72,7 @@ def regions(trials: Sequence[TrialRecord]) -> list[Region]:
 
 
 def _cut(corners: tuple[Corner, ...], lead: Sequence[float]) -> tuple[Corner, ...]:
-    """What is left of a polygon where the lead, weighted, is not negative (Sutherland, Hodgman)."""
+    """The part of a polygon where the weighted lead is not negative (Sutherland, Hodgman)."""
     left: list[Corner] = []
     leads = [sum(w * d for w, d in zip(corner, lead, strict=True)) for corner in corners]
     for index, (corner, here) in enumerate(zip(corners, leads, strict=True)):

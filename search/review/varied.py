@@ -1,4 +1,4 @@
-"""What a search varies, as columns: one for each field, and α, β, γ for loss weights."""
+"""What a search varies, as columns: one per field, and α, β, γ for the loss weights."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ LOSS_WEIGHTS = "loss_weights"
 
 
 def varied_columns(trials: Sequence[TrialRecord]) -> list[str]:
-    """Names of the columns, in the order in which fields first depart from the recipe."""
+    """Names of the columns, in the order in which the trials first set the fields."""
     fields = dict.fromkeys(name for trial in trials for name in trial.fields)
     greek = [GREEK[task] for task in TASK_NAMES if any(task in t.weights for t in trials)]
     columns: list[str] = []
@@ -20,7 +20,7 @@ def varied_columns(trials: Sequence[TrialRecord]) -> list[str]:
 
 
 def value_of(trial: TrialRecord, column: str) -> bool | int | float | str:
-    """A trial's value in a column: what it was trained with, chosen by the space or not."""
+    """A trial's value in a column: what it was trained with, even if the space did not set it."""
     for task in TASK_NAMES:
         if column == GREEK[task]:
             return trial.weights.get(task, 0.0)

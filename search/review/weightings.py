@@ -1,4 +1,4 @@
-"""What other weights of the tasks, or another keep rule, would have chosen."""
+"""What other weights of the tasks, or another keep rule, would have chosen: for the terminal."""
 
 from rich import box
 from rich.console import RenderableType
@@ -9,16 +9,16 @@ from minbert.output import counted
 from minbert.settings import command_of
 from minbert.weights import Weights
 from search.record import SearchRecord
-from search.weighting import KEEP_RULES, hidden, rank, replay
+from search.weighting import KEEP_RULES, hidden, rank, replays
 
 from .reading import Run
 
 
 def under_weights(run: Run, weights: Weights) -> list[RenderableType]:
-    """What the record says under other weights, in words that it carries."""
+    """The ranking by other weights, with no claim that the record does not support."""
     ranked = rank(run.record.trials, weights)
     if not ranked:
-        return [Text("No trial came to a report yet.")]
+        return [Text("No trial has made a report yet.")]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("#", justify="right")
     table.add_column("trial")
@@ -51,35 +51,37 @@ def under_weights(run: Run, weights: Weights) -> list[RenderableType]:
 
 
 def hidden_in_words(record: SearchRecord, weights: Weights) -> str:
-    """How far stopped trials may hide a higher score under the weights."""
+    """How far stopped trials may hide a higher score under these weights."""
     found = hidden(record.trials, weights)
     objective = record.trials[0].config.objective
     if not found.stopped:
         return "Every trial was trained to its end."
     text = (
-        f"{counted(found.stopped, 'trial')} stopped before the end of training; scheduler "
-        f"and pruner go by the study's objective {objective}. "
+        f"{counted(found.stopped, 'trial')} stopped before the end of training; scheduler and "
+        f"pruner use the study's objective {objective}. "
     )
     if found.most_gain is None:
-        return text + "None went on from there to its end, so what they might reach is unknown."
+        return (
+            text + "No trial continued from there to its end, so what they might reach is unknown."
+        )
     best = f"the highest score under {weights}"
     gain = f"the most that the {found.finished} finished ones gained after the same report"
     if not found.could:
-        return text + f"With {gain} (up to {found.most_gain:+.3f}) none would come above {best}."
+        return text + f"With {gain} (up to {found.most_gain:+.3f}) none would exceed {best}."
     numbers = ", ".join(str(trial.number) for trial, _ in found.could[:8])
     more = " and more" if len(found.could) > 8 else ""
     return text + (
-        f"With {gain}, {len(found.could)} of them could come above {best}, up to "
+        f"With {gain}, {len(found.could)} of them could exceed {best}, up to "
         f"{found.could[0][1]:.3f}: trial {numbers}{more}."
     )
 
 
 def keep_rules_table(record: SearchRecord) -> Table:
-    """What the course report's two keep rules would each have kept, trial by trial."""
+    """What each of the course report's two keep rules would have kept of each trial."""
     table = Table(
         title="What each keep rule keeps",
-        caption="Scores are under the study's objective; the weighted rule goes by each trial's "
-        "keep weights.",
+        caption="Scores are under the study's objective; the weighted rule uses each trial's keep "
+        "weights.",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
@@ -89,12 +91,7 @@ def keep_rules_table(record: SearchRecord) -> Table:
         table.add_column(f"{rule}: epoch", justify="right")
         table.add_column("score", justify="right")
     table.add_column("difference", justify="right")
-    for trial in record.ranked:
-        if not trial.reports or trial.state == "failed":
-            continue
-        kept = [replay(trial, rule) for rule in KEEP_RULES]
-        cells = [text for one in kept for text in (f"{one.epoch:.2f}", f"{one.score:.3f}")]
-        name = Text(trial.name, no_wrap=True, overflow="ellipsis")
-        difference = f"{kept[1].score - kept[0].score:+.3f}"
-        table.add_row(str(trial.number), name, *cells, difference)
+    for row in replays(record.ranked):
+        name = Text(row.trial.name, no_wrap=True, overflow="ellipsis")
+        table.add_row(str(row.trial.number), name, *row.cells)
     return table

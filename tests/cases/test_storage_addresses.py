@@ -12,6 +12,7 @@ from search.directory import join, open_directory
 from search.folder import RunFolder
 from search.optuna_storage import open_storage
 from search.study import Study
+from search.study_file import study_file
 
 ODD_NAMES = (
     "lr=1e-5, α β",
@@ -38,8 +39,9 @@ def test_a_run_of_any_name_is_made_found_and_copied(tmp_path: Path, name: str) -
     folder = RunFolder(tmp_path / name)
     folder.create()
     folder.create_study({"recipe": "strong"}).close()
-    (copies,) = folder.copies()
-    copies.make()
+    file = study_file(folder.storage_address())
+    assert file is not None
+    file.make_copy()
     assert {path.name for path in (tmp_path / name).iterdir()} >= {"study.db", "study.db.copy"}
     assert [path.name for path in tmp_path.iterdir()] == [name]
     study = RunFolder(tmp_path / name).load_study()

@@ -22,8 +22,7 @@ from typing import Any
 import psutil
 
 import cluster
-
-from ..waiting import PATIENCE
+from testkit.waiting import PATIENCE
 
 ROOT = Path(cluster.__file__).parent.parent
 

@@ -27,9 +27,9 @@ from search.settings import StudySettings
 from search.spaces import load_space
 from search.study import Study
 from search.trainer import MinbertTrainer
+from testkit.waiting import PATIENCE, wait_for
 
 from ..gate import Gate, Slots
-from ..waiting import PATIENCE, wait_for
 from .nodes import ROOT
 
 Row = tuple[Any, ...]

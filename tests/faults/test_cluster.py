@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from testkit.waiting import wait_for
+
 from ..gate import Gate
-from ..waiting import wait_for
 from .nodes import Nodes, ray_nodes
 from .searches import Row, rows, rows_of, search, tell, whys, without_faults
 
@@ -95,7 +96,7 @@ def test_a_search_outlives_its_workers_and_nodes(
     assert others == [["start"]] * len(others)
     # They went on from a state, not from the beginning.
     for number in (first, lost):
-        assert f"trial  {number}  goes on after report 2" in text
+        assert f"trial  {number}  continues after report 2" in text
     assert "Traceback" not in text
     assert "(raylet)" not in text
 

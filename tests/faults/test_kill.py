@@ -14,8 +14,8 @@ from search.checkpoints import read_verified
 from search.directory import LocalDirectory
 from search.folder import RunFolder
 from search.study import Study
+from testkit.waiting import PATIENCE
 
-from ..waiting import PATIENCE
 from .searches import without_faults
 
 ROOT = Path(run.__file__).parent.parent

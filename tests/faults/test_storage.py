@@ -293,14 +293,14 @@ def test_a_torn_study_is_named_and_its_copy_used(
     file.write_bytes(left)
     review = [sys.executable, "-m", "search.review", str(where), "--json"]
     shown = subprocess.run(review, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert f"note: {file} is damaged; used is its copy of 20" in shown.stderr
+    assert f"note: {file} is damaged; using its copy of 20" in shown.stderr
     reports = [len(trial["reports"]) for trial in json.loads(shown.stdout)["trials"]]
     assert 0 < sum(reports) <= recorded
     with search(where, *options, "--resume", storage=storage, gate=gate, slots=1) as two:
         status, text = two.end()
         assert status == 0, text
-    assert f"{file} is damaged; used is its copy of 20" in text
-    assert "what was recorded since then is made again" in text
+    assert f"{file} is damaged; using its copy of 20" in text
+    assert "the search repeats what was recorded after that" in text
     found = rows(RunFolder(where))
     told = f"named; {recorded - sum(reports)} reports since the copy made again"
     tell(f"study torn ({kind})", told, RunFolder(where), expected)

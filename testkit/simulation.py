@@ -1,4 +1,4 @@
-"""Searches without training: scores come from curves, and time passes only on paper."""
+"""Searches without training: scores come from curves, and time is simulated."""
 
 import heapq
 import itertools
@@ -43,10 +43,10 @@ def equal_scores(score: float) -> dict[Task, float]:
 
 
 class PaperDirectory(Directory):
-    """Checkpoints on paper: names of files without a content.
+    """Checkpoints without content: only the names of their files.
 
     Attributes:
-        folders: names of the files in each folder that has any.
+        folders: names of the files in each folder that has files.
     """
 
     where = address = "paper"
@@ -82,14 +82,14 @@ class PaperDirectory(Directory):
 
 
 def save_on_paper(directory: PaperDirectory, number: int, step: int, attempt: int) -> None:
-    """Write what a worker writes before it reports: a whole checkpoint, with a state."""
+    """Write the files that a worker writes before it reports: a checkpoint with a state."""
     for name in ("weights.safetensors", "state.pt", "checkpoint.json"):
         (directory / f"{number:04d}/{step:04d}-{attempt}").write(name, b"")
 
 
 @dataclass(frozen=True)
 class Happened:
-    """A report of a simulated search: when, of which trial, and how much was trained by then."""
+    """A report of a simulated search; ``trained`` counts the reports up to it."""
 
     time: float
     trial: int
@@ -108,14 +108,13 @@ def simulate(
     until: float = math.inf,
     answers: Callable[[TrialRecord, int], bytes] = lambda trial, step: b"",  # noqa: ARG005
 ) -> list[Happened]:
-    """Run a driver's search on ``slots`` workers that take their scores from a curve.
+    """Run a driver's search on ``slots`` simulated workers that take their scores from a curve.
 
     Args:
         driver: decides.
-        curve: the scores.
         slots: workers.
         seconds: that a trial takes for a report.
-        most: stop after so many reports.
+        most: stop after this many reports.
         until: stop when a report scores this much.
         answers: dev answers that come with a report.
     """

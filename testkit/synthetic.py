@@ -73,11 +73,8 @@ def synthetic_run(
     """Write the folder of a finished search, with its study and its dev answers.
 
     Args:
-        path: of the folder.
-        skill: of each trial.
         examples: in dev, a task.
         seed: of labels and answers.
-        settings: of the study.
     """
     checked = StudySettings.check({"reports_per_epoch": 1, **settings})
     inputs = InputSettings()
@@ -99,7 +96,7 @@ def synthetic_run(
     storage = InMemoryStorage()
     setup = make_setup(checked, plan, LoadedInputs(inputs, dataset, encoder))
     study = Study.create(storage, folder.name, setup)
-    driver = Driver(study, plan, checked, folder.store(), folder.answers).open()
+    driver = Driver(study, plan, checked, folder.checkpoint_store(), folder.answers).open()
     study.note("planned", plan.trials)
     machine: Any = SimpleNamespace(machines=lambda: [Machine(4, 0.0)])
     begin_run(study, dataset, machine, slots=4)
@@ -124,7 +121,7 @@ def synthetic_run(
     optuna.copy_study(
         from_study_name=folder.name,
         from_storage=storage,
-        to_storage=open_storage(folder.storage()),
+        to_storage=open_storage(folder.storage_address()),
     )
     return folder
 

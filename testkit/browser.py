@@ -15,7 +15,7 @@ from selenium.webdriver.common.by import By
 
 from .waiting import wait_for
 
-# Chromium asks Google's hosts for updates and the like at every start unless it is told not to.
+# By default, Chromium contacts Google's hosts at every start, for updates and the like.
 _ARGUMENTS = (
     "--headless=new",
     "--disable-gpu",
@@ -118,7 +118,7 @@ def what_is_missing() -> str | None:
 
 @contextmanager
 def open_browser(folder: Path) -> Iterator[Browser]:
-    """Start Chromium, where none of it is missing, with a profile in ``folder``."""
+    """Start Chromium with a profile in ``folder``; nothing of it may be missing."""
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium") or ""
     for argument in (*_ARGUMENTS, f"--user-data-dir={folder}"):
