@@ -20,15 +20,15 @@ from optuna.storages import InMemoryStorage
 from minbert.config import InputSettings
 from minbert.report import Report
 from minbert.tasks import TASK_NAMES, Task
-from search.answers import DevAnswers
-from search.checkpoints import CheckpointStore
-from search.directory import LocalDirectory
 from search.driver import Driver, Job
 from search.plan import Plan, make_plan
+from search.propose.spaces import load_space
 from search.record import TrialRecord
 from search.settings import StudySettings
-from search.spaces import load_space
-from search.study import Study
+from search.storage.answers import DevAnswers
+from search.storage.checkpoints import CheckpointStore
+from search.storage.directory import LocalDirectory
+from search.storage.study import Study
 from testkit.simulation import PaperDirectory, save_on_paper, simulate
 
 LAST = 100

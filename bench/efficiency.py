@@ -40,15 +40,15 @@ from rich.table import Table
 
 from minbert.config import InputSettings, TrainConfig
 from minbert.tasks import Task
-from search.answers import DevAnswers
-from search.checkpoints import CheckpointStore
-from search.directory import LocalDirectory
 from search.driver import Driver
 from search.plan import make_plan
+from search.propose.spaces import load_space
 from search.record import TrialRecord
 from search.settings import DEFAULT_PRUNER, StudySettings
-from search.spaces import load_space
-from search.study import Study
+from search.storage.answers import DevAnswers
+from search.storage.checkpoints import CheckpointStore
+from search.storage.directory import LocalDirectory
+from search.storage.study import Study
 from testkit.simulation import equal_scores, simulate
 
 EPOCHS, RANDOM_TRIALS, SLOTS = 27, 64, 4

@@ -21,9 +21,9 @@ import numpy as np
 
 from minbert.tasks import TASK_NAMES
 from minbert.weights import EQUAL_WEIGHTS
-from search.noise import paired_difference
+from search.analysis.noise import paired_difference
+from search.review.page.report import page
 from search.review.reading import read_run
-from search.review.report import page
 from testkit.synthetic import SIMILARITY_NOISE, draw_answers, draw_labels, synthetic_run
 
 CONFIGURATIONS, REPORTS, EXAMPLES, SKILL = 20, 3, 400, 0.6

@@ -23,16 +23,16 @@ from minbert.config import InputSettings
 from minbert.errors import InputError
 from minbert.settings import run_command
 from minbert.train import Trainer
-from search import tuner
 from search.driver import Driver
-from search.folder import RunFolder
 from search.inputs import LoadedInputs, load_inputs
 from search.plan import make_plan
+from search.propose.spaces import load_space
 from search.settings import StudySettings
-from search.spaces import load_space
+from search.storage.folder import RunFolder
 from search.trainer import MinbertTrainer, TrialTrainer
-from search.trial import MinbertTrial
-from search.wire import Reply
+from search.workers import tuner
+from search.workers.trial import MinbertTrial
+from search.workers.wire import Reply
 
 from .served import count
 

@@ -32,18 +32,28 @@ REST = "Ray Tune, workers"
 # Classes by module, their methods, and what the time of these is called. Some are not in all
 # commits.
 PARTS = [
-    ("search.study", "Study", ["_write"], "study's storage"),
-    ("search.study_file", "StudyCopies", ["reported"], "copies of the study"),
-    ("search.answers", "DevAnswers", ["write"], "dev answers"),
+    ("search.storage.study", "Study", ["_write"], "study's storage"),
+    ("search.storage.study_file", "StudyCopies", ["reported"], "copies of the study"),
+    ("search.storage.answers", "DevAnswers", ["write"], "dev answers"),
     (
-        "search.checkpoints",
+        "search.storage.checkpoints",
         "CheckpointStore",
         ["scan", "added", "refused", "keep_only"],
         "checkpoints' folders",
     ),
-    ("search.review.tensorboard", "TensorBoardLog", ["reported", "ended"], "TensorBoard"),
-    ("search.review.terminal", "PlainLines", ["reported", "set_aside", "ended"], "lines printed"),
-    ("search.metrics", "SearchMetrics", ["started", "reported", "ended", "refresh"], "metrics"),
+    ("search.review.tensorboard.log", "TensorBoardLog", ["reported", "ended"], "TensorBoard"),
+    (
+        "search.review.terminal.tables",
+        "PlainLines",
+        ["reported", "set_aside", "ended"],
+        "lines printed",
+    ),
+    (
+        "search.workers.metrics",
+        "SearchMetrics",
+        ["started", "reported", "ended", "refresh"],
+        "metrics",
+    ),
     ("search.driver", "Driver", ["reported", "next_job", "started"], "deciding"),
 ]
 

@@ -71,7 +71,7 @@ def serve(options: dict[str, Any]) -> None:
 
         def begin_run(*args: Any) -> None:
             # The first thing that a search does once Ray is there.
-            from search import tuner
+            from search.workers import tuner
 
             moments["ray"] = time.time()
             setattr(tuner, "MinbertTrial", noting_trial(file))  # noqa: B010
@@ -90,7 +90,7 @@ def serve(options: dict[str, Any]) -> None:
 def noting_trial(file: Path) -> type:
     """A worker that notes its own moments."""
     from minbert.errors import InputError
-    from search.trial import MinbertTrial
+    from search.workers.trial import MinbertTrial
 
     def note(moment: str) -> None:
         with file.open("a", encoding="utf-8") as lines:

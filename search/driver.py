@@ -13,17 +13,21 @@ from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeAlias, TypeVa
 
 from minbert.errors import InputError
 from minbert.report import Report
+from search.analysis.front import Front
+from search.propose.points import locate
+from search.propose.proposals import Proposer, RefusedError
+from search.schedule.pruning import Pruning
+from search.schedule.table import make_scheduler
+from search.storage.answers import DevAnswers
+from search.storage.checkpoints import CheckpointStore
+from search.storage.directory import Directory
+from search.storage.patience import StorageLostError
+from search.storage.provenance import note_growth
+from search.storage.study import Study
 
-from .answers import DevAnswers
-from .checkpoints import CheckpointStore
-from .directory import Directory
 from .failures import FailureKind, what_follows
-from .front import Front
-from .patience import StorageLostError
+from .live_record import LiveRecord
 from .plan import FixedTrial, Plan
-from .points import locate
-from .propose.proposals import Proposer, RefusedError
-from .provenance import note_growth
 from .record import (
     Attempt,
     Decision,
@@ -33,11 +37,7 @@ from .record import (
     field_texts,
 )
 from .retention import Retention, keeps
-from .schedule.pruning import Pruning
-from .schedule.table import make_scheduler
 from .settings import StudySettings
-from .standings import LiveRecord
-from .study import Study
 from .watchers import Watcher
 
 

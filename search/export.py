@@ -9,15 +9,15 @@ from minbert.evaluate import evaluate_command
 from minbert.report import Report
 from minbert.settings import make_parser, path_option, run_command
 from minbert.weights import Weights
+from search.analysis.weighting import rank
+from search.review.reading import Run, add_run_options, parse_weights, read_run, trial_of
+from search.storage.folder import RunFolder
+from search.storage.patience import told
 
-from .folder import RunFolder
 from .inputs import load_inputs
-from .patience import told
 from .record import TrialRecord
 from .rerun import train_command, train_options
-from .review.reading import Run, add_run_options, parse_weights, read_run, trial_of
 from .trainer import MinbertTrainer
-from .weighting import rank
 
 _DESCRIPTION = """\
 Save a model that a search kept, with predictions and a model card; nothing is trained.

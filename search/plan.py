@@ -10,14 +10,14 @@ from minbert.config import InputSettings, TrainConfig, recipe
 from minbert.errors import InputError
 from minbert.output import counted
 from minbert.settings import did_you_mean
+from search.propose.branches import check_space, explore
+from search.propose.points import Grid
+from search.propose.samplers import SAMPLERS
+from search.propose.spaces import Space, checked_fields
+from search.schedule.table import SCHEDULERS
 
-from .branches import check_space, explore
-from .points import Grid
-from .propose.samplers import SAMPLERS
 from .record import field_texts
-from .schedule.table import SCHEDULERS
 from .settings import DEFAULT_REPORTS_PER_EPOCH, DEFAULT_TRIALS, StudySettings
-from .spaces import Space, checked_fields
 
 
 @dataclass(frozen=True)

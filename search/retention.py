@@ -9,12 +9,12 @@ from bisect import bisect_left, insort
 
 from minbert.report import Report
 from minbert.weights import kept_index
+from search.analysis.front import Front, Point
+from search.storage.checkpoints import CheckpointStore
+from search.storage.study import Study
 
-from .checkpoints import CheckpointStore
-from .front import Front, Point
 from .ordered import discard
 from .record import TrialRecord, reports_in_order
-from .study import Study
 
 
 def keeps(trial: TrialRecord, report: Report) -> bool:

@@ -7,12 +7,12 @@ from rich.console import Console
 
 from minbert.config import InputSettings
 from minbert.settings import add_options, given, make_parser, run_command
+from search.propose.branches import describe
+from search.propose.spaces import built_in_spaces, load_space
+from search.review.terminal.messages import INTERRUPTED, finish
 
-from .branches import describe
-from .messages import INTERRUPTED, finish
 from .session import Session
 from .settings import RENAMED, StudySettings
-from .spaces import built_in_spaces, load_space
 
 _DESCRIPTION = """\
 Train many configurations, stop the hopeless ones early, and keep the model that scores highest.

@@ -15,30 +15,30 @@ import cluster
 from minbert.config import InputSettings
 from minbert.errors import InputError
 from minbert.positions import check_positions
+from search.analysis.front import Point
+from search.propose.earlier import trials_to_learn_from
+from search.propose.spaces import load_space
+from search.review.page.live import LivePage
+from search.review.reading import Run, read_run
+from search.review.tensorboard.mistakes import DevTexts
+from search.review.tensorboard.server import tensorboard_server
+from search.review.terminal.messages import introduction
+from search.review.terminal.tables import LiveTable, PlainLines
+from search.storage.addresses import is_server
+from search.storage.directory import join
+from search.storage.folder import RunFolder
+from search.storage.lease import lease
+from search.storage.patience import STORAGE_ERRORS, Patience, StorageLostError, told
+from search.storage.provenance import begin_run, end_run, runs_of, sizes
+from search.storage.study import Study
 
-from .addresses import is_server
-from .directory import join
 from .driver import Driver
-from .folder import RunFolder
-from .front import Point
 from .inputs import LoadedInputs, load_inputs
-from .lease import lease
-from .messages import introduction
-from .patience import STORAGE_ERRORS, Patience, StorageLostError, told
 from .plan import Plan, make_plan
-from .propose.earlier import trials_to_learn_from
-from .provenance import begin_run, end_run, runs_of, sizes
 from .record import SearchRecord, TrialRecord
 from .results import table_of, write_summary, write_table
-from .review.live import LivePage
-from .review.mistakes import DevTexts
-from .review.reading import Run, read_run
-from .review.server import tensorboard_server
-from .review.terminal import LiveTable, PlainLines
 from .settings import StudySettings
 from .setup import check_setup, extend, find_run, make_setup, settle
-from .spaces import load_space
-from .study import Study
 from .trainer import MinbertTrainer, TrialTrainer
 from .watchers import Watcher
 
@@ -222,8 +222,7 @@ class Session:
         address = settings.address and cluster.prepare_to_join(settings.address)
         # Not before: Ray takes seconds to import, and reads its environment then.
         from cluster.local import ray_cluster, temporary_folder
-
-        from .tuner import WorkerOptions, run_trials
+        from search.workers.tuner import WorkerOptions, run_trials
 
         start = time.monotonic()
         # Not in the run's folder, whose disk may be full.
@@ -273,7 +272,7 @@ class Session:
     def _tensorboard(self, stack: contextlib.ExitStack) -> tuple[Watcher, str | None]:
         """The watcher that writes TensorBoard's log, and the address of its server if wanted."""
         # TensorBoard takes a while to import.
-        from .review.tensorboard import TensorBoardLog
+        from search.review.tensorboard.log import TensorBoardLog
 
         folder = self.folder
         texts = DevTexts(self._loaded.dataset, self._loaded.pretrained.tokenizer())
@@ -351,7 +350,7 @@ class Session:
             self._tell(f"Not used: {text}.")
         study.note("ended_because", self.driver.ended_because)
         # Plotly takes a while to import.
-        from .review.report import write_page
+        from search.review.page.report import write_page
 
         def write() -> Run:
             run = read_run(self.folder, study, is_running=False)

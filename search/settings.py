@@ -10,12 +10,11 @@ from minbert.config import TaskWeights
 from minbert.errors import InputError
 from minbert.settings import Explained, OneOf, PathText, Settings
 from minbert.weights import EQUAL_WEIGHTS
-
-from .addresses import expand_storage, is_server
-from .directory import is_object_store
-from .propose.samplers import SAMPLERS
-from .schedule.pruners import PRUNERS, make_pruner
-from .schedule.table import SCHEDULERS
+from search.propose.samplers import SAMPLERS
+from search.schedule.pruners import PRUNERS, make_pruner
+from search.schedule.table import SCHEDULERS
+from search.storage.addresses import expand_storage, is_server
+from search.storage.directory import is_object_store
 
 # So many trials of the default space on the default data fit into six minutes on two cores.
 DEFAULT_TRIALS = 10

@@ -11,16 +11,16 @@ from minbert.config import InputSettings, recipe
 from minbert.errors import InputError
 from minbert.hub import Pretrained
 from minbert.settings import as_text, option_of
+from search.propose.samplers import SAMPLERS
+from search.propose.spaces import built_in_spaces
+from search.schedule.table import SCHEDULERS
+from search.storage.directory import join, open_directory
+from search.storage.folder import RunFolder
+from search.storage.study import NoStudyError, Study
 
-from .directory import join, open_directory
-from .folder import RunFolder
 from .inputs import LoadedInputs
 from .plan import Plan
-from .propose.samplers import SAMPLERS
-from .schedule.table import SCHEDULERS
 from .settings import StudySettings
-from .spaces import built_in_spaces
-from .study import NoStudyError, Study
 
 # Of all schedulers.
 _OPTIONS = tuple(dict.fromkeys(name for row in SCHEDULERS.values() for name in row.options))

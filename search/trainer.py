@@ -13,10 +13,10 @@ from minbert.model import MultitaskModel
 from minbert.report import Report
 from minbert.tasks import SplitName
 from minbert.train import Trainer
+from search.storage.answers import pack_answers
+from search.storage.checkpoints import WEIGHTS, load_weights
+from search.storage.directory import Directory
 
-from .answers import pack_answers
-from .checkpoints import WEIGHTS, load_weights
-from .directory import Directory
 from .inputs import LoadedInputs
 
 

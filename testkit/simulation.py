@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from minbert.report import Report
 from minbert.tasks import TASK_NAMES, Task
-from search.directory import Directory
 from search.driver import Driver, Job
 from search.record import TrialRecord
+from search.storage.directory import Directory
 
 # The task scores of a trial at a step.
 Curve = Callable[[TrialRecord, int], dict[Task, float]]

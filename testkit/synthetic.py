@@ -14,18 +14,18 @@ from cluster.local import Machine
 from minbert.config import InputSettings
 from minbert.evaluate import grade
 from minbert.tasks import TASK_NAMES, Task
-from search.answers import TaskArrays, pack_answers
 from search.driver import Driver
-from search.folder import RunFolder
 from search.inputs import LoadedInputs
-from search.optuna_storage import open_storage
 from search.plan import make_plan
-from search.provenance import begin_run, end_run
+from search.propose.spaces import load_space
 from search.record import TrialRecord
 from search.settings import StudySettings
 from search.setup import make_setup
-from search.spaces import load_space
-from search.study import Study
+from search.storage.answers import TaskArrays, pack_answers
+from search.storage.folder import RunFolder
+from search.storage.optuna_storage import open_storage
+from search.storage.provenance import begin_run, end_run
+from search.storage.study import Study
 
 from .simulation import simulate
 

@@ -20,10 +20,11 @@ import cluster
 from minbert.files import write_whole
 from minbert.report import Report
 from minbert.settings import run_command
-from search import run, study_file
+from search import run
 from search.driver import Driver
-from search.patience import Patience
-from search.review import live
+from search.review.page import live
+from search.storage import study_file
+from search.storage.patience import Patience
 from testkit import waiting
 from testkit.waiting import wait_for
 
@@ -154,7 +155,7 @@ def gated_trial(gate: Gate) -> type:
     import ray
 
     from search.trainer import MinbertTrainer, TrialTrainer
-    from search.trial import MinbertTrial
+    from search.workers.trial import MinbertTrial
 
     class GatedTrainer(MinbertTrainer):
         number: int
@@ -205,7 +206,7 @@ def main() -> int:
         # As the search does it, before Ray is imported.
         cluster.prepare_to_join(sys.argv[sys.argv.index("--address") + 1])
     from cluster.local import Cluster
-    from search import tuner
+    from search.workers import tuner
 
     if slots == "inline":
         from .inline import run_without_ray

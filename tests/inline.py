@@ -14,8 +14,8 @@ from ray.tune.schedulers import TrialScheduler
 
 from cluster import local
 from cluster.local import Cluster, Machine
-from search import tuner
-from search.trial import MinbertTrial
+from search.workers import tuner
+from search.workers.trial import MinbertTrial
 
 
 class OneCore(Cluster):

@@ -15,7 +15,6 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from minbert.report import Report
-from search.checkpoints import Key
 from search.driver import Driver
 from search.propose.proposals import Proposer
 from search.record import SearchRecord, State, TrialRecord, Verdict
@@ -24,7 +23,8 @@ from search.schedule.base import Promotion
 from search.schedule.pruners import make_pruner
 from search.schedule.rung import _ordinal, plan_rungs
 from search.settings import StudySettings
-from search.study import Study
+from search.storage.checkpoints import Key
+from search.storage.study import Study
 
 _HAS_SCORE = (TrialState.COMPLETE, TrialState.PRUNED)
 

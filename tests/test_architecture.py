@@ -56,7 +56,9 @@ def _cycle(graph: Mapping[str, set[str]]) -> list[str]:
     return []
 
 
-@pytest.mark.parametrize("package", ["minbert", "search", "cluster", "spaces", "bench", "tests"])
+@pytest.mark.parametrize(
+    "package", ["minbert", "search", "cluster", "spaces", "bench", "testkit", "tests"]
+)
 def test_no_module_imports_itself_by_way_of_others(package: str) -> None:
     modules = _modules(package, ROOT)
     assert len(modules) > 1
@@ -64,7 +66,7 @@ def test_no_module_imports_itself_by_way_of_others(package: str) -> None:
 
 
 def test_the_trainer_imports_no_other_package_of_ours_nor_ray_or_optuna() -> None:
-    forbidden = {"search", "spaces", "cluster", "bench", "tests", "ray", "optuna"}
+    forbidden = {"search", "spaces", "cluster", "bench", "testkit", "tests", "ray", "optuna"}
     found = {
         f"{module} imports {name}"
         for module, path in _modules("minbert", ROOT).items()
@@ -72,6 +74,17 @@ def test_the_trainer_imports_no_other_package_of_ours_nor_ray_or_optuna() -> Non
         if name.split(".")[0] in forbidden
     }
     assert found == set()
+
+
+def test_one_folder_of_the_search_imports_ray() -> None:
+    found = {
+        module
+        for module, path in _modules("search", ROOT).items()
+        for name in _imports(path, module)
+        if name.split(".")[0] == "ray"
+    }
+    assert found
+    assert all(module.startswith("search.workers.") for module in found)
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from minbert.config import TrainConfig
 from minbert.examples import Dataset
 from minbert.hub import Pretrained, load_pretrained
 from minbert.train import Trainer
-from search import tuner
-from search.trial import MinbertTrial
+from search.workers import tuner
+from search.workers.trial import MinbertTrial
 
 from .in_process import run_in_process
 

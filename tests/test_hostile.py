@@ -32,12 +32,12 @@ from minbert.model import MultitaskModel
 from minbert.settings import run_command
 from search import export
 from search import run as search_run
-from search.checkpoints import save_checkpoint
-from search.folder import RunFolder
-from search.optuna_storage import open_storage
 from search.record import TrialRecord
 from search.review import __main__ as review
 from search.review.reading import read_run
+from search.storage.checkpoints import save_checkpoint
+from search.storage.folder import RunFolder
+from search.storage.optuna_storage import open_storage
 from testkit.synthetic import rising, synthetic_run
 
 from .in_process import run_in_process

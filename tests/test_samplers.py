@@ -9,14 +9,14 @@ import pytest
 from optuna.storages import BaseStorage, InMemoryStorage
 
 from minbert.errors import InputError
-from search.branches import contains
 from search.driver import Driver
-from search.points import locate
+from search.propose.branches import contains
+from search.propose.points import locate
 from search.propose.proposals import Proposal, Proposer
 from search.propose.samplers import SAMPLERS
 from search.schedule.table import SCHEDULERS
 from search.settings import StudySettings
-from search.study import Study
+from search.storage.study import Study
 from testkit.simulation import simulate
 
 from .test_search_driver import finish, hashed, open_driver

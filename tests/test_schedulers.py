@@ -16,7 +16,7 @@ from search.record import TrialRecord
 from search.schedule.base import Scheduler
 from search.schedule.table import SCHEDULERS, make_scheduler
 from search.settings import StudySettings
-from search.study import Study
+from search.storage.study import Study
 from testkit.simulation import equal_scores, report_of, simulate
 
 from .test_search_driver import by_number, finish, hashed, open_driver, rows

@@ -11,9 +11,9 @@ from minbert.evaluate import evaluate
 from minbert.examples import Dataset
 from minbert.hub import Pretrained
 from minbert.train import Trainer
-from search.checkpoints import CheckpointStore, load_checkpoint, save_checkpoint
-from search.directory import Directory, LocalDirectory
 from search.inputs import LoadedInputs
+from search.storage.checkpoints import CheckpointStore, load_checkpoint, save_checkpoint
+from search.storage.directory import Directory, LocalDirectory
 from search.trainer import load_model
 
 CONFIG = TrainConfig(epochs=2, batch_size=8)

@@ -13,23 +13,23 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from minbert.config import InputSettings
 from minbert.tasks import TASK_NAMES, Task
-from search.answers import DevAnswers
-from search.checkpoints import CheckpointStore
-from search.directory import LocalDirectory
 from search.driver import Driver, Job
 from search.failures import FailureKind
-from search.modelled import Modelled
+from search.live_record import LiveRecord
 from search.ordered import percentile
 from search.plan import make_plan
+from search.propose.modelled import Modelled
+from search.propose.spaces import load_space
 from search.record import SearchRecord, State
 from search.retention import Retention
 from search.schedule.pruning import Pruning
 from search.schedule.rung import Rung
 from search.schedule.table import make_scheduler
 from search.settings import StudySettings
-from search.spaces import load_space
-from search.standings import LiveRecord
-from search.study import Study
+from search.storage.answers import DevAnswers
+from search.storage.checkpoints import CheckpointStore
+from search.storage.directory import LocalDirectory
+from search.storage.study import Study
 from testkit.simulation import PaperDirectory, report_of, save_on_paper
 
 from .looking_driver import LookingDriver, LookingPruning, LookingRung

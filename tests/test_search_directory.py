@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 from minbert.errors import InputError
-from search.directory import Directory, LocalDirectory, ObjectDirectory, join, open_directory
+from search.storage.directory import (
+    Directory,
+    LocalDirectory,
+    ObjectDirectory,
+    join,
+    open_directory,
+)
 
 from .servers import Proxy, S3Server, s3_server, what_is_missing_for_s3
 

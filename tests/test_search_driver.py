@@ -14,16 +14,16 @@ from optuna.trial import TrialState
 from minbert.config import InputSettings
 from minbert.tasks import TASK_NAMES, Task
 from minbert.weights import Weights
-from search.answers import DevAnswers
-from search.checkpoints import CheckpointStore
-from search.directory import LocalDirectory
 from search.driver import Driver, Job
 from search.plan import make_plan
 from search.propose.earlier import trials_to_learn_from
+from search.propose.spaces import load_space
 from search.record import TrialRecord
 from search.settings import StudySettings
-from search.spaces import load_space
-from search.study import Study
+from search.storage.answers import DevAnswers
+from search.storage.checkpoints import CheckpointStore
+from search.storage.directory import LocalDirectory
+from search.storage.study import Study
 from testkit.simulation import Happened, equal_scores, report_of, simulate
 
 NOWHERE = LocalDirectory(Path("/nonexistent"))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minbert.tasks import Task
-from search.front import Front, Point, cheapest, simplex
+from search.analysis.front import Front, Point, cheapest, simplex
 
 values = st.sampled_from([0.1, 0.2, 0.3, 0.4, 0.5])
 

@@ -30,17 +30,17 @@ from cluster.local import Cluster, guard_token
 from minbert.config import InputSettings
 from minbert.report import Report
 from minbert.tasks import Task
-from search import metrics as metrics_module
-from search.answers import DevAnswers
-from search.checkpoints import CheckpointStore
-from search.directory import LocalDirectory
 from search.driver import Driver, Job
-from search.metrics import SearchMetrics
 from search.plan import make_plan
+from search.propose.spaces import load_space
 from search.record import SearchRecord, State
 from search.settings import StudySettings
-from search.spaces import load_space
-from search.study import Study
+from search.storage.answers import DevAnswers
+from search.storage.checkpoints import CheckpointStore
+from search.storage.directory import LocalDirectory
+from search.storage.study import Study
+from search.workers import metrics as metrics_module
+from search.workers.metrics import SearchMetrics
 from testkit.browser import Browser
 from testkit.simulation import report_of
 from testkit.waiting import PATIENCE, wait_for

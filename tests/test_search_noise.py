@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from minbert.evaluate import grade
 from minbert.tasks import TASK_NAMES, Task
 from minbert.weights import EQUAL_WEIGHTS, Weights
-from search.answers import DevAnswers, TaskArrays, pack_answers
-from search.directory import LocalDirectory
-from search.noise import Bootstrap, noise_in_words, noise_of, paired_difference
+from search.analysis.noise import Bootstrap, noise_in_words, noise_of, paired_difference
 from search.record import SearchRecord, TrialRecord
+from search.storage.answers import DevAnswers, TaskArrays, pack_answers
+from search.storage.directory import LocalDirectory
 from testkit.synthetic import CLASSES, draw_answers, draw_labels
 
 from .test_search_review import report, trial

@@ -12,8 +12,8 @@ import pytest
 
 from minbert.settings import command_of
 from search.review.reading import read_run
-from search.review.server import tensorboard_server
-from search.review.tensorboard import run_name
+from search.review.tensorboard.log import run_name
+from search.review.tensorboard.server import tensorboard_server
 from testkit.browser import Browser
 from testkit.waiting import wait_for
 

@@ -11,13 +11,13 @@ from minbert.config import RECIPES, InputSettings
 from minbert.errors import InputError
 from minbert.examples import Dataset
 from minbert.hub import Pretrained
-from search.folder import RunFolder
 from search.inputs import LoadedInputs
-from search.messages import introduction
 from search.plan import Plan, make_plan
+from search.propose.spaces import load_space
 from search.record import SearchRecord
+from search.review.terminal.messages import introduction
 from search.settings import StudySettings, parse_duration
-from search.spaces import load_space
+from search.storage.folder import RunFolder
 
 from .inline import OneCore
 

@@ -17,9 +17,21 @@ from minbert.config import RECIPES, InputSettings, TrainConfig
 from minbert.settings import add_options, command_of, make_parser
 from minbert.settings import given as given_options
 from minbert.weights import Weights, weighted_score
-from search.branches import explore
-from search.folder import RunFolder
-from search.provenance import (
+from search.analysis.weighting import rank
+from search.propose.branches import explore
+from search.propose.spaces import load_space
+from search.record import Attempt, Decision, Failure, SearchRecord, TrialRecord
+from search.rerun import train_command, train_options
+from search.review import __main__ as review
+from search.review import reading
+from search.review.page import live
+from search.review.page.live import LivePage
+from search.review.page.report import page, write_page
+from search.review.page.timeline import make_timeline
+from search.review.page.triangle import regions
+from search.review.reading import Run, read_run
+from search.storage.folder import RunFolder
+from search.storage.provenance import (
     DataSummary,
     DriverRun,
     Hardware,
@@ -27,17 +39,6 @@ from search.provenance import (
     resume_command,
     runs_of,
 )
-from search.record import Attempt, Decision, Failure, SearchRecord, TrialRecord
-from search.rerun import train_command, train_options
-from search.review import __main__ as review
-from search.review import live, reading
-from search.review.live import LivePage
-from search.review.reading import Run, read_run
-from search.review.report import page, write_page
-from search.review.timeline import make_timeline
-from search.review.triangle import regions
-from search.spaces import load_space
-from search.weighting import rank
 from testkit.browser import Browser
 from testkit.synthetic import rising, synthetic_run
 from testkit.waiting import wait_for

@@ -14,7 +14,7 @@ from minbert.tasks import Task
 from search.record import Attempt, Decision, SearchRecord, State, TrialRecord, Verdict, field_texts
 from search.results import write_summary, write_table
 from search.review.experiments import experiment_rows, experiments_table
-from search.review.terminal import LiveTable, PlainLines, outcome, trials_table
+from search.review.terminal.tables import LiveTable, PlainLines, outcome, trials_table
 from spaces import Experiment
 from spaces.paper import EXPERIMENTS
 

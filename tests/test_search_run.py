@@ -23,10 +23,10 @@ from minbert.errors import InputError
 from minbert.evaluate import evaluate
 from minbert.settings import command_of
 from search import export, run
-from search.folder import RunFolder
 from search.review import __main__ as review
 from search.setup import check_setup, stored_options
-from search.study import Study
+from search.storage.folder import RunFolder
+from search.storage.study import Study
 
 from .in_process import run_in_process, shared_ray
 

@@ -14,15 +14,15 @@ from optuna.trial import TrialState
 
 from minbert.config import TrainConfig
 from minbert.errors import InputError
-from search import lease as lease_module
-from search import optuna_storage
-from search.addresses import without_password
-from search.folder import RunFolder
-from search.lease import Lease, lease
-from search.optuna_storage import open_storage
-from search.patience import StorageLostError
 from search.record import Decision, TrialRecord, Verdict
-from search.study import FORMAT, Study
+from search.storage import lease as lease_module
+from search.storage import optuna_storage
+from search.storage.addresses import without_password
+from search.storage.folder import RunFolder
+from search.storage.lease import Lease, lease
+from search.storage.optuna_storage import open_storage
+from search.storage.patience import StorageLostError
+from search.storage.study import FORMAT, Study
 from testkit.simulation import equal_scores, report_of
 
 CONFIG = TrainConfig.check({"epochs": 4, "lr": 3e-5, "loss_weights": (1, 2, 1)})
@@ -168,7 +168,7 @@ def test_writes_that_an_error_undid_are_made_again(tmp_path: Path) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(storage, "set_trial_intermediate_value", meets_another)
-        patch.setattr("search.patience.time.sleep", lambda _: None)
+        patch.setattr("search.storage.patience.time.sleep", lambda _: None)
         report(study, trial, 0.5, "finish")
     again = Study.load(storage, "s")
     assert [each.score for each in again.trials[0].reports] == [0.5]
@@ -198,7 +198,7 @@ def test_a_write_whose_answer_was_lost_is_not_made_twice(storage: BaseStorage) -
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(owner, name, without_answer)
-        patch.setattr("search.patience.time.sleep", lambda _: None)
+        patch.setattr("search.storage.patience.time.sleep", lambda _: None)
         report(study, trial, 0.5, "finish")
     assert lost
     (told,) = storage.get_all_trials(storage.get_study_id_from_name("s"))
@@ -411,7 +411,7 @@ def test_a_folder_does_not_send_us_to_a_database(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[str] = []
-    monkeypatch.setattr("search.folder.open_storage", opened.append)
+    monkeypatch.setattr("search.storage.folder.open_storage", opened.append)
     folder = RunFolder(tmp_path / "run", url)
     folder.create()
     assert folder.arguments == f"{tmp_path}/run --storage {url}"

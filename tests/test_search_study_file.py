@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from minbert.errors import InputError
-from search.folder import RunFolder
-from search.optuna_storage import open_storage
 from search.review import __main__ as review
-from search.study import Study
-from search.study_file import JournalFile, SqliteFile, study_file
+from search.storage.folder import RunFolder
+from search.storage.optuna_storage import open_storage
+from search.storage.study import Study
+from search.storage.study_file import JournalFile, SqliteFile, study_file
 from testkit.synthetic import rising, synthetic_run
 
 from .in_process import run_in_process

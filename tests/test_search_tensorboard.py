@@ -34,21 +34,28 @@ from minbert.examples import Dataset, Split
 from minbert.hub import Pretrained
 from minbert.report import Report
 from minbert.tasks import TASK_NAMES, Task
-from search.answers import DevAnswers, pack_answers
-from search.checkpoints import CheckpointStore
-from search.directory import LocalDirectory
 from search.driver import Driver, Job
 from search.plan import make_plan
+from search.propose.spaces import load_space
 from search.record import TrialRecord
-from search.review import server, tensorboard
-from search.review.mistakes import DevTexts, Mistake, mean_overlaps, word_overlap, worst_rows
-from search.review.server import tensorboard_server
-from search.review.study_picture import study_picture
-from search.review.tensorboard import TensorBoardLog, domain_of, run_name
-from search.review.trial_text import trial_text
+from search.review.tensorboard import log as tensorboard
+from search.review.tensorboard import server
+from search.review.tensorboard.log import TensorBoardLog, domain_of, run_name
+from search.review.tensorboard.mistakes import (
+    DevTexts,
+    Mistake,
+    mean_overlaps,
+    word_overlap,
+    worst_rows,
+)
+from search.review.tensorboard.server import tensorboard_server
+from search.review.tensorboard.study_picture import study_picture
+from search.review.tensorboard.trial_text import trial_text
 from search.settings import StudySettings
-from search.spaces import load_space
-from search.study import Study
+from search.storage.answers import DevAnswers, pack_answers
+from search.storage.checkpoints import CheckpointStore
+from search.storage.directory import LocalDirectory
+from search.storage.study import Study
 from testkit.browser import Browser
 from testkit.simulation import report_of
 from testkit.waiting import PATIENCE, wait_for

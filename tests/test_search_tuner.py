@@ -28,17 +28,18 @@ from minbert.examples import Dataset
 from minbert.hub import Pretrained
 from minbert.report import Report
 from minbert.train import DivergedError, Trainer
-from search import branches, tuner
-from search.answers import DevAnswers
-from search.checkpoints import CheckpointStore
-from search.directory import LocalDirectory
 from search.driver import Driver
 from search.inputs import LoadedInputs
 from search.plan import make_plan
+from search.propose import branches
+from search.propose.spaces import load_space
 from search.settings import StudySettings
-from search.spaces import load_space
-from search.study import Study
+from search.storage.answers import DevAnswers
+from search.storage.checkpoints import CheckpointStore
+from search.storage.directory import LocalDirectory
+from search.storage.study import Study
 from search.trainer import MinbertTrainer, TrialTrainer, load_model
+from search.workers import tuner
 
 from .in_process import OneSlot, shared_ray, undone
 
@@ -414,7 +415,7 @@ def test_what_killed_searches_leave_behind_is_removed(tmp_path: Path) -> None:
 def test_a_worker_imports_nothing_that_only_the_driver_needs() -> None:
     code = """
 import sys
-import search.trial
+import search.workers.trial
 print([name for name in ("optuna", "sqlalchemy", "scipy", "tensorboard") if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

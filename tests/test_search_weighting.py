@@ -6,8 +6,8 @@ from minbert.config import TrainConfig
 from minbert.report import Report
 from minbert.tasks import Task
 from minbert.weights import Weights
+from search.analysis.weighting import hidden, other_weights, rank, replay, replays
 from search.record import Decision, State, TrialRecord
-from search.weighting import hidden, other_weights, rank, replay, replays
 
 
 def trial(number: int, state: State, *scores: tuple[float, float, float]) -> TrialRecord:

@@ -12,9 +12,9 @@ from scipy import stats
 from minbert.config import RECIPES, TrainConfig
 from minbert.errors import InputError
 from minbert.weights import Weights
-from search.branches import check_space, describe, explore
-from search.points import locate
-from search.spaces import built_in_spaces, load_space
+from search.propose.branches import check_space, describe, explore
+from search.propose.points import locate
+from search.propose.spaces import built_in_spaces, load_space
 from spaces.paper import EXPERIMENTS
 from spaces.weights import unit_square_at, weights_at
 

@@ -6,11 +6,11 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from minbert.tasks import Task
 from minbert.weights import Weights, weighted_score
+from search.storage.study import Study
 
-from ..branches import explore
-from ..space_trial import are_compatible
-from ..spaces import Space
-from ..study import Study
+from .branches import explore
+from .space_trial import are_compatible
+from .spaces import Space
 
 
 def trials_to_learn_from(

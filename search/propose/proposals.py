@@ -15,14 +15,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from minbert.config import TrainConfig
 from minbert.errors import InputError, reason_of
+from search.storage.study import Study
 
-from ..branches import Chosen, explore
-from ..modelled import Modelled
-from ..points import Grid
-from ..space_trial import are_compatible, described
-from ..spaces import Fields, Space, checked_fields
-from ..study import Study
+from .branches import Chosen, explore
+from .modelled import Modelled
+from .points import Grid
 from .samplers import SAMPLERS, Request
+from .space_trial import are_compatible, described
+from .spaces import Fields, Space, checked_fields
 from .view import Lens, View
 
 # So often the sampler may propose what is known before points are drawn at random; after so many

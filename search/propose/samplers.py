@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.samplers import BaseSampler
 
-    from ..points import Grid
+    from .points import Grid
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def _random(request: Request) -> "BaseSampler":
 
 
 def _grid(request: Request) -> "BaseSampler | None":
-    from ..branches import Chosen
+    from .branches import Chosen
 
     assert request.grid is not None
     point = request.grid.point(request.place)

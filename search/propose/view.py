@@ -10,8 +10,8 @@ from collections.abc import Callable, Container
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from ..record import State, TrialRecord
-from ..study import Study
+from search.record import State, TrialRecord
+from search.storage.study import Study
 
 
 class View(InMemoryStorage):

@@ -11,15 +11,15 @@ from minbert.errors import InputError, plain, reason_of
 from minbert.output import counted
 from minbert.settings import make_parser, run_command
 from minbert.weights import Weights
-from search.folder import RunFolder
-from search.patience import told
+from search.analysis.weighting import KEEP_RULES, hidden, rank, replays
 from search.results import strict_json, trial_as_json
-from search.weighting import KEEP_RULES, hidden, rank, replays
+from search.review.terminal.tables import PlainConsole, outcome, trials_table
+from search.review.terminal.trials import compare, show_trial
+from search.review.terminal.weightings import keep_rules_table, under_weights
+from search.storage.folder import RunFolder
+from search.storage.patience import told
 
 from .reading import Run, add_run_options, parse_weights, read_run, trial_of
-from .terminal import PlainConsole, outcome, trials_table
-from .trials import compare, show_trial
-from .weightings import keep_rules_table, under_weights
 
 _DESCRIPTION = """\
 Show what a search found, also while it runs, from its record: nothing is trained.
@@ -69,7 +69,7 @@ def main() -> int:
     weights = None if arguments.weights is None else parse_weights(arguments.weights, run)
     if arguments.html:
         # Imported here because plotly is slow to import.
-        from .report import write_page
+        from search.review.page.report import write_page
 
         try:
             write_page(run)

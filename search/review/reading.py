@@ -12,14 +12,14 @@ from minbert.config import InputSettings, TaskWeights, recipe
 from minbert.errors import InputError, reason_of
 from minbert.settings import path_option
 from minbert.weights import Weights
-from search.addresses import storage_option
-from search.answers import DevAnswers
-from search.checkpoints import CheckpointStore
-from search.folder import RunFolder
-from search.noise import Noise, noise_of
-from search.provenance import DriverRun, resume_command, runs_of
+from search.analysis.noise import Noise, noise_of
 from search.record import OVER, SearchRecord, TrialRecord
-from search.study import Study
+from search.storage.addresses import storage_option
+from search.storage.answers import DevAnswers
+from search.storage.checkpoints import CheckpointStore
+from search.storage.folder import RunFolder
+from search.storage.provenance import DriverRun, resume_command, runs_of
+from search.storage.study import Study
 
 _OUT_OF_TIME, _INTERRUPTED = "the time was up", "it was interrupted"
 

@@ -4,9 +4,9 @@ Li et al. 2018, "A System for Massively Parallel Hyperparameter Tuning" (arXiv 1
 """
 
 from minbert.report import Report
+from search.record import TrialRecord, Verdict
+from search.storage.study import Study
 
-from ..record import TrialRecord, Verdict
-from ..study import Study
 from .base import Promotion
 from .rung import Rung, plan_rungs
 

@@ -3,9 +3,8 @@
 from typing import NamedTuple, Protocol
 
 from minbert.report import Report
-
-from ..record import TrialRecord, Verdict
-from ..study import Study
+from search.record import TrialRecord, Verdict
+from search.storage.study import Study
 
 
 class Promotion(NamedTuple):

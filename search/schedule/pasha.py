@@ -10,10 +10,10 @@ from bisect import insort
 from collections.abc import Mapping, Sequence
 
 from minbert.report import Report
+from search.ordered import percentile
+from search.record import TrialRecord, Verdict
+from search.storage.study import Study
 
-from ..ordered import percentile
-from ..record import TrialRecord, Verdict
-from ..study import Study
 from .asha import Asha
 from .rung import Rung
 

@@ -10,9 +10,10 @@ import optuna
 from optuna.pruners import BasePruner, PercentilePruner
 from optuna.study import StudyDirection
 
-from ..ordered import discard, percentile
-from ..record import State, TrialRecord
-from ..study import Study
+from search.ordered import discard, percentile
+from search.record import State, TrialRecord
+from search.storage.study import Study
+
 from .pruners import make_pruner
 
 # Trials in these states are compared with.

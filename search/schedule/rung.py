@@ -7,7 +7,7 @@ import math
 from bisect import bisect_left, insort
 from collections.abc import Collection, Mapping
 
-from ..ordered import discard
+from search.ordered import discard
 
 
 def plan_rungs(first: int, factor: int, last: int, trials: int, fixed: int) -> dict[int, int]:

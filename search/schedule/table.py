@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from minbert.settings import Settings
 
 if TYPE_CHECKING:
-    from ..study import Study
+    from search.storage.study import Study
+
     from .base import Scheduler
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from optuna.storages import BaseStorage
 
 from search.driver import Driver
-from search.optuna_storage import open_storage
+from search.storage.optuna_storage import open_storage
 
 from ..test_search_driver import finish, open_driver
 

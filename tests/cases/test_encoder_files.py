@@ -23,9 +23,9 @@ from minbert.hub import load_pretrained
 from minbert.positions import check_positions
 from minbert.train import Trainer
 from search.plan import make_plan
+from search.propose.spaces import load_space
 from search.session import Session
 from search.settings import StudySettings
-from search.spaces import load_space
 from tests.conftest import write_course_folder
 
 from .encoders import (

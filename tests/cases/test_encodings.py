@@ -18,10 +18,10 @@ from minbert.config import TrainConfig
 from minbert.errors import InputError
 from minbert.output import check_arguments, encodable
 from minbert.settings import run_command
-from search.branches import check_space
+from search.propose.branches import check_space
+from search.propose.spaces import load_space
 from search.record import TrialRecord
-from search.review.tensorboard import run_name
-from search.spaces import load_space
+from search.review.tensorboard.log import run_name
 from tests.in_process import undone
 
 COMMANDS: dict[str, Callable[[], int | None]] = {

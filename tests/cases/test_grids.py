@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from optuna.storages import InMemoryStorage
 
 from minbert.errors import InputError
-from search.points import Grid
-from search.space_trial import value_on_step
-from search.spaces import Space, load_space
+from search.propose.points import Grid
+from search.propose.space_trial import value_on_step
+from search.propose.spaces import Space, load_space
 
 from .spaces import searched, space_file
 

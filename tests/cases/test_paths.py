@@ -17,9 +17,9 @@ from minbert.hub import load_pretrained
 from minbert.settings import expand_home, path_option
 from minbert.training_run import TrainOptions
 from search import export
-from search.addresses import expand_storage
 from search.review.__main__ import main as review_main
 from search.settings import StudySettings
+from search.storage.addresses import expand_storage
 from tests.conftest import write_course_folder
 from tests.test_hub import Server, server  # noqa: F401 - a fixture
 

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.storages import InMemoryStorage
 
-import search.branches
+import search.propose.branches
 from minbert.config import RECIPES, TrainConfig
 from minbert.errors import InputError
 from minbert.output import warn_once
 from search.record import SearchRecord
-from search.review.terminal import outcome
+from search.review.terminal.tables import outcome
 
 from ..test_search_driver import open_driver
 from .spaces import searched, space_file

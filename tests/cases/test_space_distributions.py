@@ -8,12 +8,12 @@ import pytest
 from optuna.samplers import TPESampler
 from optuna.storages import InMemoryStorage
 
-import search.branches
+import search.propose.branches
 from minbert.config import TrainConfig
 from minbert.errors import InputError
-from search.branches import check_space
+from search.propose.branches import check_space
+from search.propose.spaces import load_space
 from search.settings import StudySettings
-from search.spaces import load_space
 
 from .spaces import searched, space_file, storage_in
 

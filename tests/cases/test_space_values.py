@@ -9,12 +9,12 @@ import pytest
 from minbert.config import InputSettings, TrainConfig
 from minbert.errors import InputError
 from minbert.weights import Weights
-from search.branches import check_space
 from search.plan import make_plan
+from search.propose.branches import check_space
+from search.propose.spaces import load_space
 from search.results import trial_as_json
 from search.settings import StudySettings
-from search.spaces import load_space
-from search.study import Study
+from search.storage.study import Study
 
 from ..in_process import warnings_are_errors
 from .spaces import searched, space_file, storage_in

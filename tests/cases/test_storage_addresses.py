@@ -7,12 +7,12 @@ import optuna
 import pytest
 
 from minbert.errors import InputError
-from search.addresses import file_of, is_sqlite, sqlite_url
-from search.directory import join, open_directory
-from search.folder import RunFolder
-from search.optuna_storage import open_storage
-from search.study import Study
-from search.study_file import study_file
+from search.storage.addresses import file_of, is_sqlite, sqlite_url
+from search.storage.directory import join, open_directory
+from search.storage.folder import RunFolder
+from search.storage.optuna_storage import open_storage
+from search.storage.study import Study
+from search.storage.study_file import study_file
 
 ODD_NAMES = (
     "lr=1e-5, α β",

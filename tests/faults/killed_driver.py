@@ -17,13 +17,14 @@ from optuna.storages import RDBStorage
 
 from cluster.local import Cluster
 from minbert.settings import run_command
-from search import run, session, trainer, tuner
-from search.answers import DevAnswers
-from search.directory import LocalDirectory
+from search import run, session, trainer
 from search.driver import Driver
-from search.study import Study
-from search.trial import MinbertTrial
-from search.wire import Reply
+from search.storage.answers import DevAnswers
+from search.storage.directory import LocalDirectory
+from search.storage.study import Study
+from search.workers import tuner
+from search.workers.trial import MinbertTrial
+from search.workers.wire import Reply
 
 from ..inline import run_without_ray
 

@@ -16,16 +16,16 @@ from optuna.storages import InMemoryStorage
 from minbert.config import InputSettings
 from minbert.errors import InputError
 from minbert.settings import add_options, given, make_parser
-from search.answers import DevAnswers
-from search.checkpoints import CheckpointStore, load_checkpoint, save_checkpoint
-from search.directory import LocalDirectory
 from search.driver import Driver, Job
-from search.folder import RunFolder
 from search.inputs import load_inputs
 from search.plan import make_plan
+from search.propose.spaces import load_space
 from search.settings import StudySettings
-from search.spaces import load_space
-from search.study import Study
+from search.storage.answers import DevAnswers
+from search.storage.checkpoints import CheckpointStore, load_checkpoint, save_checkpoint
+from search.storage.directory import LocalDirectory
+from search.storage.folder import RunFolder
+from search.storage.study import Study
 from search.trainer import MinbertTrainer
 from testkit.waiting import PATIENCE, wait_for
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from search import run
-from search.checkpoints import read_verified
-from search.directory import LocalDirectory
-from search.folder import RunFolder
-from search.study import Study
+from search.storage.checkpoints import read_verified
+from search.storage.directory import LocalDirectory
+from search.storage.folder import RunFolder
+from search.storage.study import Study
 from testkit.waiting import PATIENCE
 
 from .searches import without_faults

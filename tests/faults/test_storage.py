@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from search.folder import RunFolder
+from search.storage.folder import RunFolder
 
 from ..gate import Gate, Slots
 from ..servers import (

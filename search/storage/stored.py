@@ -16,8 +16,7 @@ from minbert.config import TrainConfig
 from minbert.errors import InputError, reason_of
 from minbert.report import Report
 from minbert.settings import Settings
-
-from .record import ENDS, Attempt, Decision, Failure, Moment, State, TrialRecord
+from search.record import ENDS, Attempt, Decision, Failure, Moment, State, TrialRecord
 
 OPTUNA_STATES: dict[State, TrialState] = {
     "waiting": TrialState.WAITING,

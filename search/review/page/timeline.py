@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from search.provenance import DriverRun
 from search.record import SearchRecord, TrialRecord, Verdict
+from search.storage.provenance import DriverRun
 
 _OUTCOMES: dict[Verdict, str] = {
     "pause": "paused",

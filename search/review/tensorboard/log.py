@@ -29,17 +29,17 @@ from tensorboard.summary.writer.record_writer import (  # type: ignore[import-un
 
 from minbert.output import encodable
 from minbert.report import Report
-from search.answers import DevAnswers
-from search.branches import explore
-from search.front import Front
+from search.analysis.front import Front
 from search.plan import Plan
+from search.propose.branches import explore
 from search.record import GREEK, SearchRecord, State, TrialRecord
+from search.review.varied import value_of, varied_columns
+from search.storage.answers import DevAnswers
 from search.watchers import Watcher, guarded
 
 from .mistakes import DevTexts
 from .study_picture import study_picture
 from .trial_text import trial_text
-from .varied import value_of, varied_columns
 
 _SECONDS_BETWEEN_PICTURES = 60.0
 

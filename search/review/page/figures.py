@@ -20,11 +20,11 @@ from optuna.distributions import (
 from plotly.subplots import make_subplots
 
 from minbert.tasks import TASK_NAMES, Task
-from search.front import Front, Point
+from search.analysis.front import Front, Point
 from search.record import GREEK, SearchRecord, State, TrialRecord, Verdict, reports_in_order
+from search.review.varied import value_of, varied_columns
 
 from .timeline import Timeline
-from .varied import value_of, varied_columns
 
 BLUE, ORANGE, GREY, INK = "#2563a8", "#d97706", "#8a94a3", "#1f2933"
 _COLOURS: dict[State, str] = {

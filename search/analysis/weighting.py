@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from minbert.report import Report
 from minbert.tasks import TASK_NAMES, Task
 from minbert.weights import EQUAL_WEIGHTS, KeepRule, Weights, kept_index, weighted_score
-
-from .record import TrialRecord
+from search.record import TrialRecord
 
 # The two rules of the course report (its sections 4.1 and 4.5).
 KEEP_RULES: tuple[KeepRule, ...] = ("any_task", "weighted")

@@ -7,9 +7,9 @@ from typing import Self
 
 from minbert.errors import InputError
 from minbert.report import Report
-from search.folder import RunFolder
-from search.patience import STORAGE_ERRORS
 from search.record import TrialRecord
+from search.storage.folder import RunFolder
+from search.storage.patience import STORAGE_ERRORS
 from search.watchers import Watcher, guarded
 
 # The first page comes soon; writing later ones takes at most a twentieth of the time.
@@ -55,7 +55,8 @@ class LivePage(Watcher):
     @guarded
     def _write(self) -> None:
         # Plotly is slow to import, which must not delay the search.
-        from .reading import read_run
+        from search.review.reading import read_run
+
         from .report import write_page
 
         # The search itself reports storage that does not answer.

@@ -15,9 +15,9 @@ from pydantic import Field
 
 from minbert.examples import Dataset
 from minbert.settings import Settings, command_of
+from search.record import Moment
 
 from .addresses import without_password
-from .record import Moment
 from .study import Study
 
 if TYPE_CHECKING:

@@ -13,17 +13,17 @@ from minbert.config import InputSettings
 from minbert.evaluate import evaluate_command
 from minbert.output import counted
 from minbert.settings import command_of, this_python
+from search.analysis.weighting import other_weights
+from search.inputs import LoadedInputs
+from search.plan import Plan
+from search.record import SearchRecord, at_once
+from search.review.experiments import experiment_rows, experiments_table
+from search.review.reading import Run
+from search.settings import StudySettings
+from search.storage.folder import RunFolder
+from search.storage.provenance import hardware_of, sizes
 
-from .folder import RunFolder
-from .inputs import LoadedInputs
-from .plan import Plan
-from .provenance import hardware_of, sizes
-from .record import SearchRecord, at_once
-from .review.experiments import experiment_rows, experiments_table
-from .review.reading import Run
-from .review.terminal import outcome, trials_table
-from .settings import StudySettings
-from .weighting import other_weights
+from .tables import outcome, trials_table
 
 if TYPE_CHECKING:
     from cluster.local import Cluster

@@ -23,14 +23,14 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from cluster.local import Cluster
+from search.driver import Driver
+from search.failures import FailureKind
+from search.inputs import LoadedInputs
+from search.storage.directory import Directory
+from search.trainer import MinbertTrainer, TrialTrainer
 
-from .directory import Directory
-from .driver import Driver
-from .failures import FailureKind
-from .inputs import LoadedInputs
 from .metrics import SearchMetrics
 from .slots import Running, Slots
-from .trainer import MinbertTrainer, TrialTrainer
 from .trial import MinbertTrial
 from .wire import Assignment, Reply
 

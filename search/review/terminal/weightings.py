@@ -8,10 +8,9 @@ from rich.text import Text
 from minbert.output import counted
 from minbert.settings import command_of
 from minbert.weights import Weights
+from search.analysis.weighting import KEEP_RULES, hidden, rank, replays
 from search.record import SearchRecord
-from search.weighting import KEEP_RULES, hidden, rank, replays
-
-from .reading import Run
+from search.review.reading import Run
 
 
 def under_weights(run: Run, weights: Weights) -> list[RenderableType]:

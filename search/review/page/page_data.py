@@ -10,12 +10,12 @@ from minbert.output import counted
 from minbert.tasks import TASK_NAMES
 from search.record import SearchRecord
 from search.rerun import train_options
+from search.review.reading import Run
+from search.review.varied import value_of, varied_columns
 
 from . import figures
-from .reading import Run
 from .timeline import Timeline
 from .triangle import Region
-from .varied import value_of, varied_columns
 
 # Okabe and Ito's colours, which colour-blind people tell apart, and shades of them.
 _REGION_COLOURS = (

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from minbert.report import Report
 from minbert.tasks import TASK_NAMES
-from search.front import Front, Point
+from search.analysis.front import Front, Point
 from search.record import TrialRecord, reports_in_order
 
 # A point of the simplex: weights of sst, para and sts that add up to 1.

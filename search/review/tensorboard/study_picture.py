@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from minbert.tasks import TASKS, Task
-from search.front import Front
+from search.analysis.front import Front
 from search.record import SearchRecord, TrialRecord
 
 _INCHES = (8.0, 7.0)

@@ -5,7 +5,7 @@ from bisect import insort
 
 from optuna.trial import FrozenTrial, TrialState
 
-from .ordered import discard
+from search.ordered import discard
 
 # Of those with a score; TPE takes 25 at most for good ones, and weighs the old ones least.
 MOST_TO_MODEL = 300

@@ -6,9 +6,10 @@ Each answer is what ``SearchRecord`` would find by looking at all trials; here i
 from bisect import bisect_right, insort
 from typing import Any, NamedTuple, get_args
 
+from search.storage.study import Study
+
 from .ordered import discard
 from .record import SearchRecord, State, TrialRecord
-from .study import Study
 
 
 class _Standing(NamedTuple):

@@ -6,9 +6,8 @@ from typing import Any
 import ray
 
 from cluster.local import Cluster
-
-from .driver import Driver, Job
-from .provenance import hardware_of
+from search.driver import Driver, Job
+from search.storage.provenance import hardware_of
 
 _SECONDS_BETWEEN_LOOKS = 1.0
 # More than any cluster would start at a time; the study may have thousands of trials to come.

@@ -29,10 +29,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from minbert.errors import InputError, reason_of
 from minbert.report import Report
+from search.record import ENDS, Attempt, Decision, Failure, State, TrialRecord
 
 from .optuna_storage import close_storage, together
 from .patience import ONCE, STORAGE_ERRORS, Patience, Result
-from .record import ENDS, Attempt, Decision, Failure, State, TrialRecord
 from .stored import (
     OPTUNA_STATES,
     attempt_key,

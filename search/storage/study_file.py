@@ -18,10 +18,10 @@ from typing import Self
 from minbert.errors import InputError, reason_of
 from minbert.files import temporary_beside
 from minbert.report import Report
+from search.record import TrialRecord
+from search.watchers import Watcher, guarded
 
 from .addresses import SQLITE_HEAD, file_of, head_of, is_sqlite, sqlite_url
-from .record import TrialRecord
-from .watchers import Watcher, guarded
 
 # A damaged file loses what was recorded after the copy. So copies are frequent, but take at most a
 # twentieth of the time.

@@ -19,12 +19,12 @@ from minbert.errors import DamagedError, InputError, reason_of
 from minbert.process import release_freed_memory
 from minbert.report import Report
 from minbert.train import DivergedError
+from search.failures import FailureKind
+from search.inputs import LoadedInputs
+from search.storage.checkpoints import load_checkpoint, save_checkpoint
+from search.storage.directory import open_directory
+from search.trainer import TrialTrainer
 
-from .checkpoints import load_checkpoint, save_checkpoint
-from .directory import open_directory
-from .failures import FailureKind
-from .inputs import LoadedInputs
-from .trainer import TrialTrainer
 from .wire import Assignment, Reply
 
 _SECONDS_BETWEEN_TRIES = 1.0

@@ -15,7 +15,7 @@ from minbert.errors import plain
 from minbert.output import counted
 from minbert.report import Report
 from minbert.tasks import TASK_NAMES, TASKS, Task
-from search.noise import Noise, noise_in_words
+from search.analysis.noise import Noise, noise_in_words
 from search.record import GREEK, OVER, SearchRecord, TrialRecord, field_texts
 from search.watchers import Watcher
 

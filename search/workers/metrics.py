@@ -12,9 +12,8 @@ from typing import Any, get_args
 from ray.util.metrics import Counter, Gauge, Metric
 
 from minbert.report import Report
-
-from .record import SearchRecord, State, TrialRecord
-from .watchers import Watcher, guarded
+from search.record import SearchRecord, State, TrialRecord
+from search.watchers import Watcher, guarded
 
 # Less than the shortest sensible report interval of Ray's.
 _SECONDS_BETWEEN_REFRESHES = 2.0

@@ -18,21 +18,21 @@ from minbert.files import write_whole
 from minbert.output import counted
 from minbert.settings import command_of
 from minbert.tasks import TASK_NAMES, TASKS
-from search.noise import noise_in_words
-from search.provenance import command_here
+from search.analysis.noise import noise_in_words
+from search.analysis.weighting import KEEP_RULES, replays
+from search.propose.spaces import built_in_spaces, load_space
 from search.record import GREEK, SearchRecord, TrialRecord, field_texts
 from search.rerun import train_command, train_options
 from search.results import strict_json
-from search.spaces import built_in_spaces, load_space
-from search.weighting import KEEP_RULES, replays
+from search.review.experiments import ExperimentRow, experiment_rows
+from search.review.reading import Run
+from search.review.terminal.tables import clock, with_score
+from search.review.terminal.weightings import hidden_in_words
+from search.storage.provenance import command_here
 
-from .experiments import ExperimentRow, experiment_rows
 from .page_data import page_figures, page_regions, page_table
-from .reading import Run
-from .terminal import clock, with_score
 from .timeline import Timeline, make_timeline
 from .triangle import regions
-from .weightings import hidden_in_words
 
 # Rows of the table of keep rules; its summary counts all trials.
 _MOST_KEEP_RULES = 50

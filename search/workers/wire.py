@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 from minbert.config import TrainConfig
 from minbert.report import Report
-
-from .failures import FailureKind
+from search.failures import FailureKind
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from rich.text import Text
 
 from minbert.errors import InputError
 from minbert.tasks import TASK_NAMES, TASKS
-from search.noise import Difference, paired_difference
+from search.analysis.noise import Difference, paired_difference
 from search.record import Attempt, SearchRecord, TrialRecord, field_texts
 from search.rerun import train_command, train_options
+from search.review.reading import Run
 
-from .reading import Run
-from .terminal import clock
+from .tables import clock
 
 
 def show_trial(run: Run, trial: TrialRecord) -> list[RenderableType]:

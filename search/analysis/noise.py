@@ -15,9 +15,8 @@ import numpy as np
 
 from minbert.tasks import Task
 from minbert.weights import Weights
-
-from .answers import DevAnswers, TaskArrays
-from .record import SearchRecord, TrialRecord
+from search.record import SearchRecord, TrialRecord
+from search.storage.answers import DevAnswers, TaskArrays
 
 # Searches among equal configurations of which a lead is said to be more than chance, at most.
 SIGNIFICANCE = 0.05

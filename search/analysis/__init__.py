@@ -1,0 +1,1 @@
+"""Chance, the Pareto front, other weightings of the tasks: functions of the record."""

@@ -1,0 +1,1 @@
+"""The TensorBoard log of a search, and a server that shows it."""

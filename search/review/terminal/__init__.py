@@ -1,0 +1,1 @@
+"""What a search prints: tables, progress, one trial in detail."""

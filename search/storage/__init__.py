@@ -1,0 +1,1 @@
+"""What is written where: the study, the run's folder, checkpoints, predictions, the lease."""
