@@ -25,9 +25,9 @@ from search.plan import Plan, make_plan
 from search.propose.spaces import load_space
 from search.record import TrialRecord
 from search.settings import StudySettings
-from search.storage.answers import DevAnswers
 from search.storage.checkpoints import CheckpointStore
 from search.storage.directory import LocalDirectory
+from search.storage.predictions import DevPredictions
 from search.storage.study import Study
 from testkit.simulation import PaperDirectory, save_on_paper, simulate
 
@@ -43,11 +43,11 @@ class TimedDriver(Driver):
         plan: Plan,
         settings: StudySettings,
         checkpoints: PaperDirectory,
-        answers: DevAnswers,
+        predictions: DevPredictions,
     ):
         self.took: dict[str, list[tuple[int, float]]] = {"report": [], "next_job": []}
         self._checkpoints = checkpoints
-        super().__init__(study, plan, settings, CheckpointStore(checkpoints), answers)
+        super().__init__(study, plan, settings, CheckpointStore(checkpoints), predictions)
 
     def reported(self, number: int, attempt: int, report: Report, *args: Any) -> bool:
         save_on_paper(self._checkpoints, number, report.step, attempt)
@@ -83,8 +83,8 @@ def timed_search(trials: int, slots: int, **options: Any) -> tuple[TimedDriver, 
     plan = make_plan(settings, InputSettings(), load_space(settings.space))
     study = Study.create(InMemoryStorage(), "bench", {})
     with tempfile.TemporaryDirectory() as folder:
-        answers = DevAnswers(LocalDirectory(Path(folder)))
-        driver = TimedDriver(study, plan, settings, PaperDirectory(), answers).open()
+        predictions = DevPredictions(LocalDirectory(Path(folder)))
+        driver = TimedDriver(study, plan, settings, PaperDirectory(), predictions).open()
         start = time.perf_counter()
         reports = len(simulate(driver, scattered, slots))
         driver.leave()

@@ -45,9 +45,9 @@ from search.plan import make_plan
 from search.propose.spaces import load_space
 from search.record import TrialRecord
 from search.settings import DEFAULT_PRUNER, StudySettings
-from search.storage.answers import DevAnswers
 from search.storage.checkpoints import CheckpointStore
 from search.storage.directory import LocalDirectory
+from search.storage.predictions import DevPredictions
 from search.storage.study import Study
 from testkit.simulation import equal_scores, simulate
 
@@ -212,7 +212,7 @@ def ours(scheduler: str, seed: int, target: float, pruner: str) -> int:
     plan = replace(plan, fixed=())
     nowhere = LocalDirectory(path.parent)
     study = Study.create(InMemoryStorage(), "bench", {})
-    driver = Driver(study, plan, settings, CheckpointStore(nowhere), DevAnswers(nowhere)).open()
+    driver = Driver(study, plan, settings, CheckpointStore(nowhere), DevPredictions(nowhere)).open()
 
     def curve(trial: TrialRecord, step: int) -> dict[Task, float]:
         config: TrainConfig = trial.config

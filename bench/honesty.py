@@ -24,7 +24,7 @@ from minbert.weights import EQUAL_WEIGHTS
 from search.analysis.noise import paired_difference
 from search.review.page.report import page
 from search.review.reading import read_run
-from testkit.synthetic import SIMILARITY_NOISE, draw_answers, draw_labels, synthetic_run
+from testkit.synthetic import SIMILARITY_NOISE, draw_labels, draw_predictions, synthetic_run
 
 CONFIGURATIONS, REPORTS, EXAMPLES, SKILL = 20, 3, 400, 0.6
 SUGGESTING = re.compile(
@@ -72,7 +72,7 @@ def _intervals_that_hold(pairs: int) -> dict[str, int]:
         draw = np.random.default_rng([seed, 1])
         skills = draw.uniform(0.5, 0.9, size=2)
         labels = draw_labels(EXAMPLES, draw)
-        first, second = (draw_answers(labels, skill, draw) for skill in skills)
+        first, second = (draw_predictions(labels, skill, draw) for skill in skills)
         truth = {"sst": skills[1] - skills[0], "para": skills[1] - skills[0]}
         truth["sts"] = _correlation(skills[1]) - _correlation(skills[0])
         truth["score"] = sum(truth.values()) / 3

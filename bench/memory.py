@@ -119,7 +119,7 @@ def measure(
         for name, value in {"workers": workers, "steps": steps}.items():
             (marks / name).write_text(str(value))
         study = folder.create_study({})
-        driver = Driver(study, plan, settings, folder.checkpoint_store(), folder.answers).open()
+        driver = Driver(study, plan, settings, folder.checkpoint_store(), folder.predictions).open()
         cores = sum(each.cpus for each in machine.machines())
         tuner.run_trials(
             driver,

@@ -1,7 +1,7 @@
 """What a search costs beside the training: python -m bench.overhead [--before COMMIT].
 
-A whole search with all that it writes (study, dev answers, checkpoints, TensorBoard, page, table),
-whose trials report at once and train nothing. Prints where the time of a report goes at the first
+A whole search with all that it writes: study, predictions, checkpoints, TensorBoard, page, table.
+Its trials report at once and train nothing. Prints where the time of a report goes at the first
 trials and at the last ones. With --before, an earlier commit runs the same search before it.
 """
 
@@ -17,14 +17,16 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from minbert.config import TrainConfig
 from minbert.report import Report
 from minbert.tasks import TASK_NAMES
+from search.storage.predictions import TaskArrays
 
 from .served import ROOT, Process, code_of
 
@@ -34,7 +36,7 @@ REST = "Ray Tune, workers"
 PARTS = [
     ("search.storage.study", "Study", ["_write"], "study's storage"),
     ("search.storage.study_file", "StudyCopies", ["reported"], "copies of the study"),
-    ("search.storage.answers", "DevAnswers", ["write"], "dev answers"),
+    ("search.storage.predictions", "DevPredictions", ["write"], "dev predictions"),
     (
         "search.storage.checkpoints",
         "CheckpointStore",
@@ -135,8 +137,8 @@ def serve(trials: int) -> None:
 class InstantTrainer:
     """Reports a function of its learning rate and the step at once, and trains nothing."""
 
-    # As much as the packed predictions of a real report.
-    predictions = bytes(6_000)
+    # As many bytes, packed, as those of a real report.
+    predictions: ClassVar[TaskArrays] = {"sst": np.random.default_rng(0).random(3_000, np.float32)}
 
     def __init__(self, config: TrainConfig):
         self._config, self._step = config, 0

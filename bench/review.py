@@ -2,9 +2,9 @@
 
     python -m bench.review [--trials 2000] [--space full]
 
-A study of synthetic trials with dev answers of 1,200 examples a report, without training. The page
-is opened in headless Chromium (Debian's packages chromium and chromium-driver): it is usable when
-the table is filled and the first figure drawn.
+A study of synthetic trials with dev predictions of 1,200 examples a report, without training. The
+page is opened in headless Chromium (Debian packages chromium and chromium-driver). It is usable
+once the table is filled and the first figure drawn.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def main() -> None:
             epochs=9,
             sampler="random",
         )
-        reports = sum("/" in name for name in folder.answers.directory.files())
+        reports = sum("/" in name for name in folder.predictions.directory.files())
         print(f"{arguments.trials} trials, {reports} reports")
         run = str(folder.path)
         print(f"search.review: {_seconds(run):.1f} s")

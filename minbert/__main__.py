@@ -59,16 +59,20 @@ class DataSettings(Settings):
     """refuse data with any bad row (otherwise up to 1 % are dropped) or a gap in the classes"""
 
 
+# Old options of the command line, and what is to be given now.
+_RENAMED = {"--keep": "--select", "--keep-weights": "--selection-weights"}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit status, raises InputError for bad input."""
-    parser = make_parser("python -m minbert", __doc__ or "")
+    parser = make_parser("python -m minbert", __doc__ or "", _RENAMED)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     train = commands.add_parser("train", help="train one configuration")
     training_run.add_train_options(train)
     evaluating = commands.add_parser("evaluate", help="score a saved model on dev data")
     add_options(evaluating, ModelSettings, DataSettings)
     evaluating.add_argument("--json", action="store_true", help="print one JSON object")
-    predicting = commands.add_parser("predict", help="write a saved model's answers")
+    predicting = commands.add_parser("predict", help="write a saved model's predictions")
     add_options(predicting, ModelSettings, DataSettings)
     group = predicting.add_argument_group("Predictions")
     group.add_argument("--split", choices=("dev", "test"), default="dev", help="which files")
@@ -118,7 +122,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
             f"{name} {value:.3f}" for name, value in result.metrics.items() if type(value) is float
         )
         if result.metrics["constant"]:
-            also += "; all answers are the same"
+            also += "; all predictions are the same"
         count = len(dataset.splits[task]["dev"])
         table.add_row(
             TASKS[task].title, TASKS[task].metric, f"{result.score:.3f}", str(count), also
@@ -156,11 +160,11 @@ def _predict(arguments: argparse.Namespace) -> int:
     dataset = load_dataset(inputs, saved.tokenizer, splits=(split,))
     _check_positions(saved, dataset)
     _print_notes(dataset)
-    answers = predict(saved.model, dataset, split)
-    if not answers:
+    predictions = predict(saved.model, dataset, split)
+    if not predictions:
         raise InputError(f"{inputs.data} has no {split} files")
     try:
-        paths = write_predictions(Path(arguments.out), dataset, split, answers)
+        paths = write_predictions(Path(arguments.out), dataset, split, predictions)
     except OSError as error:
         raise InputError(f"cannot write to {arguments.out}: {error.strerror}") from None
     for path in paths:
@@ -169,7 +173,7 @@ def _predict(arguments: argparse.Namespace) -> int:
 
 
 def _predict_texts(saved: SavedModel, texts: tuple[str, ...], max_length: int) -> None:
-    """Print the model's answers for one sentence, or for two and their pair."""
+    """Print the model's predictions for one sentence, or for two and their pair."""
     tokenizer = saved.tokenizer
     cls_id, sep_id = frame_ids(tokenizer)
     for task in saved.info.tasks:
@@ -179,15 +183,15 @@ def _predict_texts(saved: SavedModel, texts: tuple[str, ...], max_length: int) -
         split = tokenize_texts(task, rows, tokenizer, max_length)
         dataset = Dataset("text", {task: {"test": split}}, 0, cls_id, sep_id, {}, ())
         _check_positions(saved, dataset)
-        for row, answer in zip(rows, predict(saved.model, dataset, "test")[task], strict=True):
+        for row, value in zip(rows, predict(saved.model, dataset, "test")[task], strict=True):
             if task == "sst":
-                grade = f" ({_GRADES[int(answer)]})" if saved.info.classes == len(_GRADES) else ""
-                print(f"sentiment   {int(answer)}{grade}  {row[0]}")
+                grade = f" ({_GRADES[int(value)]})" if saved.info.classes == len(_GRADES) else ""
+                print(f"sentiment   {int(value)}{grade}  {row[0]}")
             elif task == "para":
-                verdict = "a paraphrase" if answer > 0.5 else "no paraphrase"
-                print(f"paraphrase  {answer:.2f} ({verdict})")
+                verdict = "a paraphrase" if value > 0.5 else "no paraphrase"
+                print(f"paraphrase  {value:.2f} ({verdict})")
             else:
-                print(f"similarity  {answer:.2f} of 5")
+                print(f"similarity  {value:.2f} of 5")
 
 
 def _print_notes(dataset: Dataset) -> None:

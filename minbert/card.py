@@ -1,9 +1,9 @@
 """The model card: what a saved model is, how it was made, and what its scores are worth."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from .config import InputSettings, TrainConfig
 from .errors import escape_markdown
@@ -16,6 +16,9 @@ MINILM_CAVEAT = (
     "all-MiniLM-L6-v2 was itself trained on sentence pairs that include Quora's duplicate "
     "questions, so the paraphrase and similarity scores here are inflated."
 )
+
+
+_RENAMED = {"keep": "select", "keep_weights": "selection_weights"}
 
 
 class ModelInfo(Settings):
@@ -34,6 +37,14 @@ class ModelInfo(Settings):
     """dev evaluation of this checkpoint"""
     sha256: dict[str, str] = Field(default_factory=dict)
     """sha256 of each file of weights, by name; filled in when the model is saved"""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rename(cls, given: Any) -> Any:
+        # Models outlive versions: these were saved with the names of earlier ones.
+        if isinstance(given, dict) and isinstance(config := given.get("config"), dict):
+            return {**given, "config": {_RENAMED.get(k, k): value for k, value in config.items()}}
+        return given
 
 
 def caveat_of(inputs: InputSettings) -> str | None:

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from .settings import PathText, Settings, choose
 from .tasks import TASK_NAMES, Task
-from .weights import EQUAL_WEIGHTS, KeepRule, Weights
+from .weights import EQUAL_WEIGHTS, SelectionRule, Weights
 
 Head = Literal["linear", "linear_cosine", "cosine", "difference"]
 Precision = Literal["auto", "fp32", "bf16"]
@@ -115,11 +115,11 @@ class TrainConfig(Settings):
 
     loss_weights: TaskWeights = EQUAL_WEIGHTS
     """weights of the sst, para and sts losses, of any scale; normalised to mean 1"""
-    keep_weights: Annotated[TaskWeights | None, BeforeValidator(_none_as_text)] = None
-    """weights of the dev scores for --keep weighted (default: the loss weights)"""
+    selection_weights: Annotated[TaskWeights | None, BeforeValidator(_none_as_text)] = None
+    """weights of the dev scores for --select weighted (default: the loss weights)"""
     objective: TaskWeights = EQUAL_WEIGHTS
     """weights of the dev scores in the one score that compares models; normalised to sum 1"""
-    keep: KeepRule = "weighted"
+    select: SelectionRule = "weighted"
     """checkpoint to keep: where some task improved, the best by a weighting, or the last"""
 
     optimizer: Literal["adamw", "radam"] = "adamw"
@@ -193,15 +193,15 @@ class TrainConfig(Settings):
         if not self.negatives:
             unread.append("negative_strategy")
         changes: dict[str, Any] = {name: usual[name].default for name in unread}
-        by_weight = self.keep == "weighted"
-        changes["keep_weights"] = _scaled(self.weights_to_keep_by) if by_weight else None
+        by_weight = self.select == "weighted"
+        changes["selection_weights"] = _scaled(self.weights_to_select_by) if by_weight else None
         changes["loss_weights"] = _scaled(self.loss_weights, self.train_tasks)
         return self.replace(**changes)
 
     @property
-    def weights_to_keep_by(self) -> Weights:
-        """The keep weights; the loss weights unless ``keep_weights`` is set."""
-        return self.keep_weights or self.loss_weights
+    def weights_to_select_by(self) -> Weights:
+        """The selection weights; the loss weights unless ``selection_weights`` is set."""
+        return self.selection_weights or self.loss_weights
 
 
 # The defaults of TrainConfig are the `strong` recipe, so that --help shows what a run will do.
@@ -213,7 +213,7 @@ _PAPER = TrainConfig(
     pooling="cls",
     para_head="linear",
     sts_head="cosine",
-    keep="any_task",
+    select="any_task",
     lr=1e-5,
     weight_decay=0.0,
     warmup=0.0,
@@ -229,7 +229,7 @@ _PAPER = TrainConfig(
 RECIPES: dict[str, TrainConfig] = {
     "strong": TrainConfig(),
     "paper": _PAPER,
-    "paper-weighted": _PAPER.replace(keep="weighted", keep_weights=(1.5, 1, 1.5)),
+    "paper-weighted": _PAPER.replace(select="weighted", selection_weights=(1.5, 1, 1.5)),
 }
 
 

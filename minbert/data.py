@@ -234,7 +234,7 @@ def _notes_on_missing_test(path: Path, task: Task, inputs: InputSettings) -> lis
         return []
     return [
         f"data folder '{inputs.data}' has no {path.name}{but(alike)}, so {task} gets no test "
-        f"answers; {remedy(alike)} to get them"
+        f"predictions; {remedy(alike)} to get them"
     ]
 
 

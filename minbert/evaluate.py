@@ -1,4 +1,4 @@
-"""Answers of a model, their scores, and files of predictions in the course's format."""
+"""Predictions of a model, their scores, and files of predictions in the course's format."""
 
 import shlex
 from collections.abc import Mapping
@@ -24,18 +24,18 @@ _TOKENS_AT_ONCE = {"cpu": 4_096, "cuda": 65_536}
 
 @dataclass(frozen=True)
 class TaskResult:
-    """A task's answers and their scores.
+    """A task's predictions and their scores.
 
     Attributes:
         score: accuracy (sst, para) or Pearson correlation (sts); the task score.
-        metrics: macro F1 and confusion (sst; rows are labels, columns answers), F1 (para),
-            Spearman (sts); ``constant`` is True if all answers are the same.
-        answers: (examples,) float32, as ``answer`` returns them.
+        metrics: macro F1 and confusion (sst; rows are labels, columns predictions), F1 (para),
+            Spearman (sts); ``constant`` is True if all predictions are the same.
+        predictions: (examples,) float32, as ``predict_split`` returns them.
     """
 
     score: float
     metrics: dict[str, Any]
-    answers: np.ndarray
+    predictions: np.ndarray
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
@@ -46,8 +46,8 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
 
 
 @torch.inference_mode()
-def answer(model: MultitaskModel, dataset: Dataset, split: Split) -> np.ndarray:
-    """The model's answers to a split, without dropout.
+def predict_split(model: MultitaskModel, dataset: Dataset, split: Split) -> np.ndarray:
+    """The model's predictions for a split, without dropout.
 
     Returns:
         (examples,) float32: classes (sst), probabilities of a paraphrase (para), 0 to 5 (sts).
@@ -55,7 +55,7 @@ def answer(model: MultitaskModel, dataset: Dataset, split: Split) -> np.ndarray:
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
-    answers = np.empty(len(split), dtype=np.float32)
+    predictions = np.empty(len(split), dtype=np.float32)
     lengths = np.diff(split.offsets)[split.first]
     if split.second is not None:
         lengths = lengths + np.diff(split.offsets)[split.second]
@@ -63,9 +63,9 @@ def answer(model: MultitaskModel, dataset: Dataset, split: Split) -> np.ndarray:
         packed = pack(split, rows, model.is_joint, dataset.cls_id, dataset.sep_id).to(device)
         with autocast(device, model.config.precision):
             outputs = model(split.task, packed)
-        answers[rows] = model.answers(split.task, outputs).cpu().numpy()
+        predictions[rows] = model.predictions(split.task, outputs).cpu().numpy()
     model.train(was_training)
-    return answers
+    return predictions
 
 
 @torch.inference_mode()
@@ -95,29 +95,29 @@ def embed_sentences(
     return vectors
 
 
-def grade(task: Task, answers: np.ndarray, labels: np.ndarray, classes: int) -> TaskResult:
-    """Score answers (examples,) against labels (examples,) on the same scale."""
-    constant = bool(np.ptp(answers) == 0)
+def grade(task: Task, predictions: np.ndarray, labels: np.ndarray, classes: int) -> TaskResult:
+    """Score predictions (examples,) against labels (examples,) on the same scale."""
+    constant = bool(np.ptp(predictions) == 0)
     if task == "sst":
         confusion = np.zeros((classes, classes), dtype=np.int64)
-        np.add.at(confusion, (labels.astype(np.int64), answers.astype(np.int64)), 1)
-        accuracy = float((answers == labels).mean())
+        np.add.at(confusion, (labels.astype(np.int64), predictions.astype(np.int64)), 1)
+        accuracy = float((predictions == labels).mean())
         metrics: dict[str, Any] = {
             "macro_f1": _macro_f1(confusion),
             "confusion": confusion.tolist(),
         }
-        return TaskResult(accuracy, {**metrics, "constant": constant}, answers)
+        return TaskResult(accuracy, {**metrics, "constant": constant}, predictions)
     if task == "para":
-        yes, truly = answers > 0.5, labels > 0.5
+        yes, truly = predictions > 0.5, labels > 0.5
         found = float((yes & truly).sum())
         f1 = 2 * found / max(1.0, float(yes.sum() + truly.sum()))
         metrics = {"f1": f1, "constant": constant}
-        return TaskResult(float((yes == truly).mean()), metrics, answers)
+        return TaskResult(float((yes == truly).mean()), metrics, predictions)
     # A correlation with a constant is undefined; it scores 0.
     undefined = constant or bool(np.ptp(labels) == 0)
-    pearson = 0.0 if undefined else _correlation(answers, labels)
-    spearman = 0.0 if undefined else _correlation(_ranks(answers), _ranks(labels))
-    return TaskResult(pearson, {"spearman": spearman, "constant": constant}, answers)
+    pearson = 0.0 if undefined else _correlation(predictions, labels)
+    spearman = 0.0 if undefined else _correlation(_ranks(predictions), _ranks(labels))
+    return TaskResult(pearson, {"spearman": spearman, "constant": constant}, predictions)
 
 
 # Not scipy.stats, which each worker would take most of a second to import.
@@ -133,7 +133,7 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 
 
 def _macro_f1(confusion: np.ndarray) -> float:
-    """Mean of 2·right / (answered + labelled) over the classes that are answered or labelled."""
+    """Mean of 2·right / (predicted + labelled) over the classes that are predicted or labelled."""
     right = np.diag(confusion).astype(np.float64)
     seen = confusion.sum(axis=0) + confusion.sum(axis=1)
     return float(np.mean(2 * right[seen > 0] / seen[seen > 0]))
@@ -151,8 +151,8 @@ def evaluate(
     for task in dataset.tasks:
         split = dataset.splits[task].get(split_name)
         if split is not None and split.labels is not None:
-            answers = answer(model, dataset, split)
-            results[task] = grade(task, answers, split.labels, model.classes)
+            predictions = predict_split(model, dataset, split)
+            results[task] = grade(task, predictions, split.labels, model.classes)
     return results
 
 
@@ -166,16 +166,16 @@ def evaluate_command(model: str | Path, inputs: InputSettings) -> str:
 def predict(
     model: MultitaskModel, dataset: Dataset, split_name: SplitName
 ) -> dict[Task, np.ndarray]:
-    """The answers to every task that has the split."""
+    """The predictions for every task that has the split."""
     return {
-        task: answer(model, dataset, splits[split_name])
+        task: predict_split(model, dataset, splits[split_name])
         for task, splits in dataset.splits.items()
         if split_name in splits
     }
 
 
 def write_predictions(
-    folder: Path, dataset: Dataset, split_name: SplitName, answers: Mapping[Task, np.ndarray]
+    folder: Path, dataset: Dataset, split_name: SplitName, predictions: Mapping[Task, np.ndarray]
 ) -> list[Path]:
     """Write one file per task as the course's graders read it: ``id , value `` per line.
 
@@ -184,17 +184,17 @@ def write_predictions(
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for task, values in answers.items():
-        path = folder / TASKS[task].answers_file_name(split_name)
-        lines = [f"id \t {TASKS[task].answer_column} \n"]
+    for task, values in predictions.items():
+        path = folder / TASKS[task].predictions_file_name(split_name)
+        lines = [f"id \t {TASKS[task].prediction_column} \n"]
         for id_, value in zip(dataset.splits[task][split_name].ids, values, strict=True):
-            lines.append(f"{id_} , {_as_answer(task, value)} \n")
+            lines.append(f"{id_} , {_as_prediction(task, value)} \n")
         path.write_text("".join(lines), encoding="utf-8")
         paths.append(path)
     return paths
 
 
-def _as_answer(task: Task, value: float) -> str:
+def _as_prediction(task: Task, value: float) -> str:
     if task == "sst":
         return str(int(value))
     return str(int(value > 0.5)) if task == "para" else f"{value:.3f}"

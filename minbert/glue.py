@@ -1,7 +1,7 @@
 """The public data of the three tasks from the Hugging Face Hub, written in the course layout.
 
 Sentiment is SetFit/sst5; paraphrases and similarity are qqp and stsb of nyu-mll/glue (Wang et al.
-2018). Both repositories are pinned to a commit. The answers of glue's test files are hidden, and
+2018). Both repositories are pinned to a commit. The labels of glue's test files are hidden, and
 test files of the course layout have no labels, so none are written. The names of glue's two test
 files follow those of its other sets; the repository's own listing was not at hand to confirm them.
 """

@@ -64,7 +64,8 @@ class CosineHead(nn.Module):
     """Cosine of u and v, each first sent through the same layers if there are any.
 
     With ``to_one_number`` both become one number before the cosine, as in the paper's first
-    attempt (section 5, approach 2). The answer is then the sign of their product, without gradient.
+    attempt (section 5, approach 2). The prediction is then the sign of their
+    product, without gradient.
     With ``as_logit`` the cosine c becomes a·c + b with a and b learned.
     """
 
@@ -93,7 +94,7 @@ class CosineHead(nn.Module):
 
 
 class MultitaskModel(nn.Module):
-    """Encoder and heads, with the loss and the answers that go with each head.
+    """Encoder and heads, with the loss and the predictions that go with each head.
 
     Args:
         encoder: the shared encoder.
@@ -176,8 +177,8 @@ class MultitaskModel(nn.Module):
             labels = labels / HIGHEST_SIMILARITY
         return F.mse_loss(outputs, labels)
 
-    def answers(self, task: Task, outputs: Tensor) -> Tensor:
-        """Answers (E,): a class (sst), the probability of a paraphrase (para), 0 to 5 (sts)."""
+    def predictions(self, task: Task, outputs: Tensor) -> Tensor:
+        """Predictions (E,): a class (sst), the probability of a paraphrase (para), 0 to 5 (sts)."""
         outputs = outputs.float()
         if task == "sst":
             return outputs.argmax(dim=-1).float()

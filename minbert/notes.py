@@ -28,7 +28,7 @@ class ReadFile:
     Attributes:
         name: the file's name.
         whole: all its examples.
-        used: those that are trained on, scored or answered.
+        used: those that are trained on, scored or predicted.
         texts: (sentences,) uint64, a hash of each sentence's text.
         is_cut: (sentences,) bool, whether the sentence is longer than the maximum length.
         first_lines: for each class, the line of the first row that has it.
@@ -82,7 +82,7 @@ def on_cut(read: Mapping[Task, Mapping[SplitName, ReadFile]], max_length: int) -
 
 def on_no_rows(file: str, task: Task) -> str:
     """A note on an empty test file, which is allowed as a missing one is."""
-    return f"{file} has no rows, so {task} gets no test answers; fill the file or remove it"
+    return f"{file} has no rows, so {task} gets no test predictions; fill the file or remove it"
 
 
 def _on_ids(file: ReadFile) -> str:
@@ -102,8 +102,8 @@ def _on_ids(file: ReadFile) -> str:
     if not found:
         return ""
     return (
-        f"{file.name}: {' and '.join(found)}; answers are identified by id, so give each row its "
-        "own"
+        f"{file.name}: {' and '.join(found)}; predictions are identified by id, so give each row "
+        "its own"
     )
 
 

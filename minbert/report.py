@@ -30,7 +30,7 @@ class Report(Settings):
     kept: bool
     """the run keeps this report's checkpoint, until a later one replaces it"""
     metrics: dict[Task, dict[str, Metric]]
-    """further metrics of each task's dev answers: F1, confusion, Spearman, ``constant`` answers"""
+    """further metrics of each task: F1, confusion, Spearman, ``constant`` predictions"""
     losses: dict[Task, float]
     """mean unweighted training loss of each task since the previous report"""
     negatives: Count

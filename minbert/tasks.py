@@ -21,8 +21,8 @@ class TaskSpec:
         highest_label: the largest label allowed; None where the data decide (at least 1).
         whole_labels: labels are whole numbers (classes), not on a scale.
         metric: the name of the task score.
-        answer_column: the header of the answers in a predictions file, spelt as the course does.
-        answer_prefix: the start of the names of its predictions files.
+        prediction_column: the header of a predictions file's column, spelt as the course does.
+        prediction_prefix: the start of the names of its predictions files.
     """
 
     name: Task
@@ -33,8 +33,8 @@ class TaskSpec:
     highest_label: float | None
     whole_labels: bool
     metric: str
-    answer_column: str
-    answer_prefix: str
+    prediction_column: str
+    prediction_prefix: str
 
     @property
     def is_pair(self) -> bool:
@@ -44,9 +44,9 @@ class TaskSpec:
         """Name of the task's file for a split in the course layout."""
         return f"{self.file_prefix}-{'test-student' if split == 'test' else split}.csv"
 
-    def answers_file_name(self, split: SplitName) -> str:
+    def predictions_file_name(self, split: SplitName) -> str:
         """Name of the predictions file for a split, as the course expects it."""
-        return f"{self.answer_prefix}-{split}-output.csv"
+        return f"{self.prediction_prefix}-{split}-output.csv"
 
 
 TASKS: dict[Task, TaskSpec] = {
@@ -59,8 +59,8 @@ TASKS: dict[Task, TaskSpec] = {
         highest_label=None,
         whole_labels=True,
         metric="accuracy",
-        answer_column="Predicted_Sentiment",
-        answer_prefix="sst",
+        prediction_column="Predicted_Sentiment",
+        prediction_prefix="sst",
     ),
     "para": TaskSpec(
         name="para",
@@ -71,8 +71,8 @@ TASKS: dict[Task, TaskSpec] = {
         highest_label=1,
         whole_labels=True,
         metric="accuracy",
-        answer_column="Predicted_Is_Paraphrase",
-        answer_prefix="para",
+        prediction_column="Predicted_Is_Paraphrase",
+        prediction_prefix="para",
     ),
     "sts": TaskSpec(
         name="sts",
@@ -83,7 +83,7 @@ TASKS: dict[Task, TaskSpec] = {
         highest_label=5,
         whole_labels=False,
         metric="Pearson",
-        answer_column="Predicted_Similiary",
-        answer_prefix="sts",
+        prediction_column="Predicted_Similiary",
+        prediction_prefix="sts",
     ),
 }

@@ -28,7 +28,7 @@ from .random_state import RandomState
 from .report import Report
 from .sampling import batch_rows, generator, steps_per_epoch, task_order
 from .tasks import TASKS, Task
-from .weights import kept_index, weighted_score
+from .weights import selected_index, weighted_score
 
 
 class DivergedError(Exception):
@@ -53,7 +53,7 @@ class Trainer:
 
     Attributes:
         linear: the library for matrix products in linear layers on a CPU.
-        answers: dev answers (examples,) of each task at the last report.
+        predictions: dev predictions (examples,) of each task at the last report.
 
     Raises:
         InputError: the data lack a task to train on, or the configuration does not fit them.
@@ -81,7 +81,7 @@ class Trainer:
         self._plan_steps()
         self.step = 0
         self.reports: list[Report] = []
-        self.answers: dict[Task, np.ndarray] = {}
+        self.predictions: dict[Task, np.ndarray] = {}
         self._examples = 0
         self._negatives_seen = 0
         self._start_epoch(0)
@@ -114,7 +114,7 @@ class Trainer:
                 two steps, and its state can be saved.
 
         Raises:
-            DivergedError: the losses, gradients or answers are no longer finite.
+            DivergedError: the losses, gradients or predictions are no longer finite.
         """
         if self.finished:
             raise RuntimeError("all epochs are trained")
@@ -343,15 +343,15 @@ class Trainer:
         start = time.perf_counter()
         results = evaluate(self.model, self.dataset)
         dev_seconds = time.perf_counter() - start
-        self.answers = {task: result.answers for task, result in results.items()}
+        self.predictions = {task: result.predictions for task, result in results.items()}
         scores = {task: result.score for task, result in results.items()}
         if not all(map(math.isfinite, scores.values())):
             raise DivergedError(f"the dev scores became {scores} {where}")
         history = [*(report.scores for report in self.reports), scores]
-        kept = kept_index(
+        kept = selected_index(
             history,
-            self.config.keep,
-            keep_weights=self.config.weights_to_keep_by,
+            self.config.select,
+            selection_weights=self.config.weights_to_select_by,
             objective=self.config.objective,
         )
         return Report(
@@ -388,7 +388,7 @@ def _check_fits(config: TrainConfig, dataset: Dataset, pretrained: Pretrained) -
         )
     for name, weights, tasks in (
         ("loss_weights", config.loss_weights, config.train_tasks),
-        ("keep_weights", config.weights_to_keep_by, dataset.tasks),
+        ("selection_weights", config.weights_to_select_by, dataset.tasks),
         ("objective", config.objective, dataset.tasks),
     ):
         if sum(map(weights.of, tasks)) == 0:

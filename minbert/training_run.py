@@ -319,12 +319,12 @@ def _conclude(console: Console, trainer: Trainer, out: Path, inputs: InputSettin
         mark = "kept" if report is kept else ""
         table.add_row(f"{report.epoch:.4g}", *scores, f"{report.score:.3f}", mark)
     console.print(table)
-    folder, answers = shlex.quote(str(out)), shlex.quote(str(out / "predictions"))
+    folder, predictions = shlex.quote(str(out)), shlex.quote(str(out / "predictions"))
     console.print(
         f"The model of epoch {kept.epoch:.4g} is in {out}; it was chosen on these dev data, so its "
         f"scores are optimistic.\nNext:\n"
         f"  {evaluate_command(out, inputs)}\n"
-        f"  {command_of('minbert')} predict --model {folder} --split test --out {answers}",
+        f"  {command_of('minbert')} predict --model {folder} --split test --out {predictions}",
         highlight=False,
         soft_wrap=True,
     )

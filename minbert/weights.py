@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 
 from .tasks import TASK_NAMES, Task
 
-KeepRule = Literal["any_task", "weighted", "objective", "last"]
+SelectionRule = Literal["any_task", "weighted", "objective", "last"]
 Scores = Mapping[Task, float]
 
 
@@ -43,14 +43,18 @@ def weighted_score(scores: Scores, weights: Weights) -> float:
     return sum(shares[task] * score for task, score in scores.items())
 
 
-def kept_index(
-    history: Sequence[Scores], rule: KeepRule, *, keep_weights: Weights, objective: Weights
+def selected_index(
+    history: Sequence[Scores],
+    rule: SelectionRule,
+    *,
+    selection_weights: Weights,
+    objective: Weights,
 ) -> int:
     """Index of the report whose checkpoint ``rule`` keeps, given the dev scores of all reports.
 
     - ``any_task``: the paper's rule (section 4.1): a checkpoint replaces the kept one when at
       least one task scores higher than it does there.
-    - ``weighted``: the highest score under ``keep_weights`` (section 4.5).
+    - ``weighted``: the highest score under ``selection_weights`` (section 4.5).
     - ``objective``: the highest score under ``objective``.
     - ``last``: the last.
 
@@ -66,6 +70,6 @@ def kept_index(
             if any(score > history[kept][task] for task, score in scores.items()):
                 kept = index
         return kept
-    weights = keep_weights if rule == "weighted" else objective
+    weights = selection_weights if rule == "weighted" else objective
     ranked = [weighted_score(scores, weights) for scores in history]
     return ranked.index(max(ranked))

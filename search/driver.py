@@ -13,15 +13,15 @@ from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeAlias, TypeVa
 
 from minbert.errors import InputError
 from minbert.report import Report
-from search.analysis.front import Front
+from search.analysis.pareto import ParetoFront
 from search.propose.points import locate
 from search.propose.proposals import Proposer, RefusedError
 from search.schedule.pruning import Pruning
 from search.schedule.table import make_scheduler
-from search.storage.answers import DevAnswers
 from search.storage.checkpoints import CheckpointStore
 from search.storage.directory import Directory
 from search.storage.patience import StorageLostError
+from search.storage.predictions import DevPredictions
 from search.storage.provenance import note_growth
 from search.storage.study import Study
 
@@ -36,7 +36,7 @@ from .record import (
     at_once,
     field_texts,
 )
-from .retention import Retention, keeps
+from .retention import Retention, selects
 from .settings import StudySettings
 from .watchers import Watcher
 
@@ -88,7 +88,7 @@ class Driver:
         plan: what to run.
         settings: how.
         store: the checkpoints of the study.
-        answers: where the dev answers of each report go.
+        predictions: where the dev predictions of each report go.
         watchers: are told how it goes.
         tell: is given a line where a person should hear of machines or storage.
 
@@ -104,12 +104,12 @@ class Driver:
         plan: Plan,
         settings: StudySettings,
         store: CheckpointStore,
-        answers: DevAnswers,
+        predictions: DevPredictions,
         watchers: Sequence[Watcher] = (),
         tell: Callable[[str], None] = lambda _: None,
     ):
         self.study, self.plan, self.settings = study, plan, settings
-        self._store, self._answers = store, answers
+        self._store, self._predictions = store, predictions
         self.watchers = list(watchers)
         self.tell = tell
         self._waiting: set[int] = set()
@@ -126,12 +126,12 @@ class Driver:
             earlier=plan.earlier,
         )
         self._pruning = Pruning(study, settings.pruner)
-        self._retention = Retention(study, store, settings.keep, settings.front)
+        self._retention = Retention(study, store, settings.keep_models, settings.pareto_models)
 
     @property
-    def front(self) -> Front:
+    def pareto_front(self) -> ParetoFront:
         """The Pareto front of the checkpoints."""
-        return self._retention.front
+        return self._retention.pareto_front
 
     @property
     def damaged(self) -> list[str]:
@@ -213,7 +213,7 @@ class Driver:
             busy: other attempts are running.
         """
         if self.ended_because is None:
-            trial = self.record.first("cut short") or self.record.first("waiting")
+            trial = self.record.first("interrupted") or self.record.first("waiting")
             if trial is not None:
                 return self._begin(trial)
             promoted = self._promote()
@@ -301,7 +301,7 @@ class Driver:
         """Attempts that could begin now, were there room; but for promotions."""
         if self.ended_because is not None:
             return 0
-        waiting = self.record.count("cut short", "waiting")
+        waiting = self.record.count("interrupted", "waiting")
         return waiting + self.record.planned - len(self.study.trials)
 
     # What becomes of it
@@ -333,7 +333,7 @@ class Driver:
 
     @_or_gives_up(False)
     def reported(
-        self, number: int, attempt: int, report: Report, answers: bytes, machine: str = ""
+        self, number: int, attempt: int, report: Report, predictions: bytes, machine: str = ""
     ) -> bool:
         """Record a report and decide; returns whether the trial goes on at once.
 
@@ -351,11 +351,11 @@ class Driver:
             return True
         if attempt > 1:
             # The worker's own history may differ from the recorded one.
-            report = report.replace(kept=keeps(trial, report))
-        if answers:
+            report = report.replace(kept=selects(trial, report))
+        if predictions:
             self.study.patience(
-                "the dev answers cannot be written",
-                lambda: self._answers.write(number, report.step, answers),
+                "the dev predictions cannot be written",
+                lambda: self._predictions.write(number, report.step, predictions),
             )
         verdict, reason = self._decide(trial, report)
         decision = Decision(

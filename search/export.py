@@ -53,7 +53,7 @@ def _export(arguments: argparse.Namespace) -> int:
         print(plain(f"The model of {what} is no longer kept. To train it again:"))
         config = trial.config
         if weights is not None:
-            config = config.replace(keep="weighted", keep_weights=weights)
+            config = config.replace(select="weighted", selection_weights=weights)
         command = train_command(inputs, recipe)
         options = f"{train_options(config, recipe)} --out {shlex.quote(arguments.to)}"
         print(plain(f"  {command} {options}"))

@@ -15,8 +15,8 @@ from minbert.tasks import TASK_NAMES, Task
 from minbert.weights import Weights
 
 # waiting: in the queue; paused: at a rung; finished: all its epochs; stopped: by the
-# scheduler or the pruner; cut short: the search ended first, and may be gone on with.
-State = Literal["waiting", "running", "paused", "finished", "stopped", "failed", "cut short"]
+# scheduler or the pruner; interrupted: the search ended first, and may be gone on with.
+State = Literal["waiting", "running", "paused", "finished", "stopped", "failed", "interrupted"]
 
 # continue: train on; promote: go on from a rung at once; pause: wait at a rung; stop: the
 # scheduler ends it; prune: Optuna's pruner ends it; finish: all epochs are trained; fail: no number
@@ -129,7 +129,7 @@ class TrialRecord:
     @property
     def why(self) -> str:
         """Why it stands as it does, in words."""
-        if self.state == "cut short":
+        if self.state == "interrupted":
             # Its last report has no part in that.
             failed = self.failure.reason if self.failure else None
             return self.ended or failed or "the search ended first"
@@ -227,7 +227,7 @@ class SearchRecord:
     @property
     def winner(self) -> TrialRecord | None:
         """The trial that scores highest so far, of those that did not fail."""
-        return self.best("running", "finished", "stopped", "cut short", "paused")
+        return self.best("running", "finished", "stopped", "interrupted", "paused")
 
     @property
     def left(self) -> int:

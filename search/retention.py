@@ -1,15 +1,15 @@
 """Which checkpoints a search keeps: asked again only about the trials that something changed for.
 
 Kept are the state to go on from and the kept model of each trial that is not over, the models of
-the front, and those of the best ``--keep`` trials that are over and did not fail.
+the Pareto front, and those of the best ``--keep-models`` trials that are over and did not fail.
 """
 
 import math
 from bisect import bisect_left, insort
 
 from minbert.report import Report
-from minbert.weights import kept_index
-from search.analysis.front import Front, Point
+from minbert.weights import selected_index
+from search.analysis.pareto import ParetoFront, Point
 from search.storage.checkpoints import CheckpointStore
 from search.storage.study import Study
 
@@ -17,14 +17,14 @@ from .ordered import discard
 from .record import TrialRecord, reports_in_order
 
 
-def keeps(trial: TrialRecord, report: Report) -> bool:
+def selects(trial: TrialRecord, report: Report) -> bool:
     """Whether a trial keeps the checkpoint of its next report, by the rule of its configuration."""
     history = [*(before.scores for before in trial.reports), report.scores]
     config = trial.config
-    kept = kept_index(
+    kept = selected_index(
         history,
-        config.keep,
-        keep_weights=config.weights_to_keep_by,
+        config.select,
+        selection_weights=config.weights_to_select_by,
         objective=config.objective,
     )
     return kept == len(history) - 1
@@ -37,17 +37,17 @@ class Retention:
         study: the record, which this follows.
         store: its checkpoints.
         keep: models of trials that are over to keep, at most.
-        on_front: models to keep on the Pareto front, at most.
+        pareto_models: models to keep on the Pareto front, at most.
 
     Attributes:
-        front: the Pareto front of the study's checkpoints.
+        pareto_front: of the study's checkpoints.
     """
 
-    def __init__(self, study: Study, store: CheckpointStore, keep: int, on_front: int):
+    def __init__(self, study: Study, store: CheckpointStore, keep: int, pareto_models: int):
         self._study, self._trials, self._store, self._keep = study, study.trials, store, keep
-        self.front = Front(on_front)
+        self.pareto_front = ParetoFront(pareto_models)
         for trial, report in reports_in_order(study.trials):
-            self.front.offer(Point(trial.number, report.step, report.scores))
+            self.pareto_front.offer(Point(trial.number, report.step, report.scores))
         # Trials that are over and did not fail, best first: the kept score's negative, number.
         self._over: list[tuple[float, int]] = []
         self._places: dict[int, tuple[float, int]] = {}
@@ -67,16 +67,16 @@ class Retention:
         """Let a new report's checkpoint onto the Pareto front, if no other one beats it."""
         if not math.isfinite(report.score):
             return
-        dropped = len(self.front.dropped)
-        left = self.front.offer(Point(trial.number, report.step, report.scores))
+        dropped = len(self.pareto_front.dropped)
+        left = self.pareto_front.offer(Point(trial.number, report.step, report.scores))
         self._changed.update(number for number, _ in left)
-        if len(self.front.dropped) > dropped:
-            self._study.note("dropped_from_front", self.front.dropped)
+        if len(self.pareto_front.dropped) > dropped:
+            self._study.note("dropped_from_pareto_front", self.pareto_front.dropped)
 
     def tidy(self) -> None:
         """Remove what nobody needs any more."""
         on_front: dict[int, set[int]] = {}
-        for number, step in self.front.keys:
+        for number, step in self.pareto_front.keys:
             on_front.setdefault(number, set()).add(step)
         for number in sorted(self._changed):
             trial = self._trials[number]

@@ -12,7 +12,7 @@ from search.propose.spaces import built_in_spaces, load_space
 from search.review.terminal.messages import INTERRUPTED, finish
 
 from .session import Session
-from .settings import RENAMED, StudySettings
+from .settings import HELP_GROUPS, RENAMED, StudySettings
 
 _DESCRIPTION = """\
 Train many configurations, stop the hopeless ones early, and keep the model that scores highest.
@@ -28,7 +28,7 @@ def main() -> int:
     parser.add_argument(
         "--list-spaces", action="store_true", help="show what each space varies, and exit"
     )
-    add_options(parser, StudySettings, InputSettings)
+    add_options(parser, StudySettings, InputSettings, groups=HELP_GROUPS)
     arguments = parser.parse_args()
     # Piped output is not cut to a width; on a terminal rich knows the width itself.
     console = Console(width=None if sys.stdout.isatty() else 100)

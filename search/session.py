@@ -15,7 +15,7 @@ import cluster
 from minbert.config import InputSettings
 from minbert.errors import InputError
 from minbert.positions import check_positions
-from search.analysis.front import Point
+from search.analysis.pareto import Point
 from search.propose.earlier import trials_to_learn_from
 from search.propose.spaces import load_space
 from search.review.page.live import LivePage
@@ -112,7 +112,7 @@ class Session:
     @property
     def pareto_front(self) -> list[Point]:
         """The checkpoints that no other one beats on all tasks at once, by trial and step."""
-        return sorted(self.driver.front.points, key=lambda point: point.key)
+        return sorted(self.driver.pareto_front.points, key=lambda point: point.key)
 
     def table(self) -> list[dict[str, Any]]:
         """One row a trial, best first, for ``pandas.DataFrame(session.table())``."""
@@ -202,7 +202,7 @@ class Session:
             self.plan,
             self.settings,
             self.folder.checkpoint_store(),
-            self.folder.answers,
+            self.folder.predictions,
             tell=self._tell,
         )
         if held is not None:
@@ -215,7 +215,7 @@ class Session:
         study.note("planned", driver.record.planned)
         study.patience(
             "the dev labels cannot be written",
-            lambda: self.folder.answers.write_labels(self._loaded.dataset),
+            lambda: self.folder.predictions.write_labels(self._loaded.dataset),
         )
         if not settings.quiet and settings.address is None:
             self._console.print("Starting Ray on this machine: some seconds.", highlight=False)
@@ -280,9 +280,9 @@ class Session:
             folder.tensorboard,
             self.driver.record,
             self.plan,
-            self.driver.front,
+            self.driver.pareto_front,
             texts,
-            folder.answers,
+            folder.predictions,
         )
         stack.enter_context(log)
         if not self.settings.tensorboard:
@@ -308,7 +308,7 @@ class Session:
 
     def _about(self) -> dict[str, Any]:
         """What there is to know of the run beside its trials."""
-        settings, plan, front = self.settings, self.plan, self.driver.front
+        settings, plan, front = self.settings, self.plan, self.driver.pareto_front
         dataset, pretrained = self._loaded.dataset, self._loaded.pretrained
         return {
             "name": self.folder.name,
@@ -321,12 +321,12 @@ class Session:
             "layers": pretrained.config.layers,
             "hardware": runs_of(self.driver.study)[-1].hardware.model_dump(),
             "seconds": round(self.seconds, 1),
-            "front": [
+            "pareto_front": [
                 {"trial": trial, "report": step}
                 for trial, step in sorted(front.keys)
                 if self.driver.model(trial, step) is not None
             ],
-            "dropped_from_front": [
+            "dropped_from_pareto_front": [
                 {"trial": trial, "report": step} for trial, step in front.dropped
             ],
         }
@@ -384,7 +384,7 @@ class Session:
 def _remove_if_unused(folder: RunFolder, study: Study | None) -> None:
     """Remove a new run without any report, so that the command can be corrected and repeated."""
     with contextlib.suppress(*STORAGE_ERRORS):
-        if not folder.answers.any:
+        if not folder.predictions.any:
             if study is not None:
                 study.delete()
                 study.close()

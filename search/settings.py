@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from minbert.config import TaskWeights
 from minbert.errors import InputError
-from minbert.settings import Explained, OneOf, PathText, Settings
+from minbert.settings import Explained, OneOf, PathText, Placeholder, Settings
 from minbert.weights import EQUAL_WEIGHTS
 from search.propose.samplers import SAMPLERS
 from search.schedule.pruners import PRUNERS, make_pruner
@@ -30,6 +30,27 @@ RENAMED = {
     "--halving": "--scheduler",
     "--eta": "--reduction-factor",
     "--first-rung": "--grace-period",
+    "--front": "--pareto-models",
+    "--keep": "--keep-models",
+}
+
+# The groups of the help: the fields of these settings and of ``InputSettings``.
+HELP_GROUPS = {
+    "Start here": (
+        *("space", "data", "encoder", "recipe", "objective"),
+        *("trials", "epochs", "time_budget", "name", "resume"),
+    ),
+    "Data and encoder": ("layers", "tasks", "max_length", "train_limit", "dev_limit", "strict"),
+    "Trials and budget": (
+        *("reports_per_epoch", "patience", "target"),
+        *("cpus_per_trial", "gpus_per_trial", "seed"),
+    ),
+    "Proposals": ("sampler", "try_", "start_from"),
+    "Early stopping": ("scheduler", "grace_period", "reduction_factor", "pruner"),
+    "Faults": ("retries", "state_every", "report_timeout", "storage_patience"),
+    "Storage": ("out", "storage", "keep_models", "pareto_models"),
+    "Cluster": ("address", "dashboard"),
+    "Output": ("tensorboard", "quiet"),
 }
 
 _UNITS = {"h": 3600, "m": 60, "s": 1}
@@ -96,80 +117,90 @@ def _sampler_help() -> dict[str, str]:
     return texts
 
 
+_Duration = Annotated[float, BeforeValidator(parse_duration), Placeholder("TIME")]
+
+
 class StudySettings(Settings):
     """The search."""
 
     space: PathText = "weights"
     """what to vary: a name (see --list-spaces) or a Python file of your own"""
     recipe: str | None = None
-    """what the space does not vary: strong, paper or paper-weighted (default: strong)"""
+    """configuration to start from: strong, paper or paper-weighted (default: strong)"""
     objective: TaskWeights = EQUAL_WEIGHTS
-    """score weights of sst, para and sts: the one score that compares trials; not loss weights"""
+    """weights of the sst, para and sts scores in the one score that compares trials"""
     trials: Annotated[int, Field(ge=1)] | None = None
-    """configurations to try, the recipe itself included (default: 10; all of a fixed list)"""
+    """configurations to try, including the recipe (default: 10; all of a fixed list)"""
     epochs: Annotated[int, Field(ge=1, le=1000)] | None = None
-    """epochs a trial (default: the recipe's)"""
+    """epochs per trial (default: the recipe's)"""
+    time_budget: Annotated[_Duration, Field(gt=0)] | None = None
+    """stop the search after this time, such as 10m or 1h30m (default: no limit)"""
+    name: Annotated[str, AfterValidator(_folder_name), Placeholder("NAME")] | None = None
+    """name of the run's folder (default: space, date and time)"""
+    resume: bool = False
+    """continue the run --name; options that are not given are those of its study, and --trials
+    may be larger. Without --name: continue the newest run that the given options fit"""
+
     reports_per_epoch: Annotated[int, Field(ge=1, le=100)] | None = None
-    """dev evaluations an epoch, after which a trial may be stopped (default: 2; 1 for a list)"""
-    time_budget: Annotated[float, BeforeValidator(parse_duration), Field(gt=0)] | None = None
-    """stop after this long, such as 10m or 1h30m (default: when all trials are done)"""
+    """dev evaluations per epoch; a trial may be stopped after each (default: 2; 1 for a list)"""
+    patience: Annotated[int, Field(ge=1)] | None = None
+    """end the search after N finished trials in a row without a higher score"""
+    target: float | None = None
+    """end the search when a trial reaches this score"""
     cpus_per_trial: Annotated[int, Field(ge=1)] = 1
     """CPU cores for each trial"""
     gpus_per_trial: Annotated[float, Field(ge=0)] | None = None
-    """GPUs for each trial; trials share one below 1 (default: 0.25 where there are GPUs)"""
+    """GPUs for each trial; below 1, trials share a GPU (default: 0.25 if there are GPUs)"""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """seed of the search, and of the training of every trial"""
+
+    sampler: Annotated[str, OneOf(_sampler_help())] = "tpe"
+    """how to propose configurations"""
+    try_: tuple[str, ...] = ()
+    """configuration to try first, such as lr=2e-5 or loss_weights=.2/.3/.5; repeat for more"""
+    start_from: Annotated[PathText, Placeholder("RUN")] | None = None
+    """folder of an earlier run; the sampler learns from its trials"""
+
     scheduler: Annotated[str, OneOf(_help_of(SCHEDULERS))] = "asha"
-    """which trials are trained on"""
+    """which trials to train further"""
     grace_period: Annotated[int, Field(ge=1)] = 1
-    """report number of the first rung; each next one is --reduction-factor times as far"""
+    """report number of the first rung; each next rung is --reduction-factor times as far"""
     reduction_factor: Annotated[int, Field(ge=2, le=100)] = 3
     """keep the top 1/N of each rung"""
-    sampler: Annotated[str, OneOf(_sampler_help())] = "tpe"
-    """what proposes configurations"""
     pruner: Annotated[str, AfterValidator(_known_pruner), Explained(_help_of(PRUNERS))] = (
         DEFAULT_PRUNER
     )
-    """Optuna pruner beside the scheduler; options as in
+    """Optuna pruner to use beside the scheduler, with options as in
     percentile:percentile=50,n_min_trials=8"""
-    try_: tuple[str, ...] = ()
-    """configuration to try first, such as lr=2e-5 or loss_weights=.2/.3/.5; may be given again"""
-    start_from: PathText | None = None
-    """folder of an earlier run whose trials the sampler learns from"""
-    patience: Annotated[int, Field(ge=1)] | None = None
-    """end when so many finished trials in a row did not score higher"""
-    target: float | None = None
-    """end when a trial scores this much"""
-    keep: Annotated[int, Field(ge=1)] = 1
-    """models to keep of the trials that scored highest"""
-    front: Annotated[int, Field(ge=1)] = 16
-    """models to keep for other weightings of the tasks, at most"""
+
     retries: Annotated[int, Field(ge=0)] = 2
-    """how often a crashed trial is tried again, from its last state"""
-    state_every: Annotated[float, BeforeValidator(parse_duration), Field(gt=0)] = 60.0
-    """save this often what a trial can go on from: at most so much training does a crash cost"""
-    report_timeout: Annotated[float, BeforeValidator(parse_duration), Field(gt=0)] | None = None
-    """end and retry a trial that gives no report for this long (default: wait for ever)"""
-    resume: bool = False
-    """go on with the run of --name, with the options that its study was made with where others are
-    not given, or with the newest that these options fit; --trials may be more"""
-    storage: Annotated[str, AfterValidator(expand_storage)] | None = None
-    """database URL or Optuna journal file for the study (default: study.db in the run's folder);
-    a password in it shows in the list of processes and on the Ray dashboard: see docs/search.md"""
-    storage_patience: Annotated[float, BeforeValidator(parse_duration), Field(ge=0)] = 300.0
-    """wait this long for storage that is full or unreachable, then end; --resume goes on"""
+    """times to retry a crashed trial, from its last saved state"""
+    state_every: Annotated[_Duration, Field(gt=0)] = 60.0
+    """save the state of a trial at this interval; a crash loses at most this much training"""
+    report_timeout: Annotated[_Duration, Field(gt=0)] | None = None
+    """end and retry a trial without a report for this long (default: wait without limit)"""
+    storage_patience: Annotated[_Duration, Field(ge=0)] = 300.0
+    """end the search if storage is full or unreachable for this long; --resume continues it"""
+
+    out: PathText = "runs"
+    """folder for the run's folder, or s3://BUCKET/PATH"""
+    storage: Annotated[str, AfterValidator(expand_storage), Placeholder("URL")] | None = None
+    """database URL or Optuna journal file of the study (default: study.db in the run's folder).
+    Passwords in it show in the process list and on the Ray dashboard; see docs/search.md"""
+    keep_models: Annotated[int, Field(ge=1)] = 1
+    """number of models to keep, of the trials with the highest scores"""
+    pareto_models: Annotated[int, Field(ge=1)] = 16
+    """most models to keep on the Pareto front, for other weights of the tasks"""
+
     address: Annotated[str | None, AfterValidator(_no_ray_client)] = None
-    """Ray cluster to join, auto or HOST:PORT (default: this machine alone)"""
+    """Ray cluster to join, auto or HOST:PORT (default: start Ray on this machine)"""
     dashboard: bool = True
     """start the Ray dashboard"""
+
     tensorboard: bool = False
-    """start TensorBoard beside the search, on this machine's loopback address"""
+    """run TensorBoard during the search, on this machine's loopback address"""
     quiet: bool = False
-    """print what came of the search, and nothing while it runs"""
-    name: Annotated[str, AfterValidator(_folder_name)] | None = None
-    """name of the run's folder (default: space, date and time)"""
-    out: PathText = "runs"
-    """folder that the run's folder is made in, or s3://BUCKET/PATH"""
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    """seed of the search, and of the training of every trial"""
+    """print only the results"""
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:

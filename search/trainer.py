@@ -13,9 +13,9 @@ from minbert.model import MultitaskModel
 from minbert.report import Report
 from minbert.tasks import SplitName
 from minbert.train import Trainer
-from search.storage.answers import pack_answers
 from search.storage.checkpoints import WEIGHTS, load_weights
 from search.storage.directory import Directory
+from search.storage.predictions import TaskArrays
 
 from .inputs import LoadedInputs
 
@@ -53,8 +53,8 @@ class TrialTrainer(Protocol):
         """Continue from what ``state_dict`` gave; InputError if it is of another configuration."""
 
     @property
-    def predictions(self) -> bytes:
-        """The dev predictions of the last report, packed."""
+    def predictions(self) -> TaskArrays:
+        """The dev predictions (examples,) of the last report, by task."""
 
     @classmethod
     def save(
@@ -91,10 +91,6 @@ class MinbertTrainer(Trainer):
     ) -> Self:
         return cls(config, inputs.dataset, inputs.pretrained, micro_batch=micro_batch, kept=scratch)
 
-    @property
-    def predictions(self) -> bytes:
-        return pack_answers(self.answers)
-
     @classmethod
     def save(
         cls,
@@ -119,8 +115,8 @@ class MinbertTrainer(Trainer):
         save_model(folder, model, pretrained.tokenizer(), info)
         splits: tuple[SplitName, ...] = ("dev", "test")
         for split in splits:
-            answers = predict(model, dataset, split)
-            write_predictions(folder / "predictions", dataset, split, answers)
+            predictions = predict(model, dataset, split)
+            write_predictions(folder / "predictions", dataset, split, predictions)
 
 
 def load_model(checkpoint: Directory, config: TrainConfig, inputs: LoadedInputs) -> MultitaskModel:

@@ -39,7 +39,7 @@ EXPERIMENTS = (
     Experiment("6 epochs, any task", {"epochs": 6}, "overall .655 on test"),
     Experiment(
         "6 epochs, weighted",
-        {"epochs": 6, "keep": "weighted", "keep_weights": (1.5, 1.0, 1.5)},
+        {"epochs": 6, "select": "weighted", "selection_weights": (1.5, 1.0, 1.5)},
         "slightly above on dev, below on test",
     ),
 )

@@ -106,7 +106,7 @@ def simulate(
     seconds: Callable[[TrialRecord], float] = lambda trial: 1.0,  # noqa: ARG005
     most: int | None = None,
     until: float = math.inf,
-    answers: Callable[[TrialRecord, int], bytes] = lambda trial, step: b"",  # noqa: ARG005
+    predictions: Callable[[TrialRecord, int], bytes] = lambda trial, step: b"",  # noqa: ARG005
 ) -> list[Happened]:
     """Run a driver's search on ``slots`` simulated workers that take their scores from a curve.
 
@@ -116,7 +116,7 @@ def simulate(
         seconds: that a trial takes for a report.
         most: stop after this many reports.
         until: stop when a report scores this much.
-        answers: dev answers that come with a report.
+        predictions: dev predictions that come with a report.
     """
     happened: list[Happened] = []
     tie = itertools.count()
@@ -143,7 +143,7 @@ def simulate(
         happened.append(Happened(now, trial.number, step, report.score, len(happened) + 1))
         if report.score >= until:
             break
-        packed = answers(trial, step)
+        packed = predictions(trial, step)
         if driver.reported(trial.number, job.attempt.number, report, packed):
             begin(job, step + 1)
     return happened

@@ -1,4 +1,4 @@
-"""Runs without training: dev answers are drawn at random, and scores follow from them."""
+"""Runs without training: dev predictions are drawn at random, and scores follow from them."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -21,19 +21,19 @@ from search.propose.spaces import load_space
 from search.record import TrialRecord
 from search.settings import StudySettings
 from search.setup import make_setup
-from search.storage.answers import TaskArrays, pack_answers
 from search.storage.folder import RunFolder
 from search.storage.optuna_storage import open_storage
+from search.storage.predictions import TaskArrays, pack_predictions
 from search.storage.provenance import begin_run, end_run
 from search.storage.study import Study
 
 from .simulation import simulate
 
 CLASSES = 5
-# Spread of the noise in similarity answers, at a skill of 0.
+# Spread of the noise in similarity predictions, at a skill of 0.
 SIMILARITY_NOISE = 4.0
 
-# How likely an answer is right: 0 to 1, by trial and step.
+# How likely a prediction is right: 0 to 1, by trial and step.
 Skill = Callable[[TrialRecord, int], float]
 
 
@@ -46,18 +46,18 @@ def draw_labels(examples: int, draw: np.random.Generator) -> TaskArrays:
     }
 
 
-def draw_answers(labels: TaskArrays, skill: float, draw: np.random.Generator) -> TaskArrays:
-    """Answers that are right with probability ``skill``, and near the label the more of it."""
-    answers: TaskArrays = {}
+def draw_predictions(labels: TaskArrays, skill: float, draw: np.random.Generator) -> TaskArrays:
+    """Predictions that are right with probability ``skill``, and near the label the more of it."""
+    predictions: TaskArrays = {}
     classes_of: dict[Task, int] = {"sst": CLASSES, "para": 2}
     for task, classes in classes_of.items():
         given = labels[task]
         wrong = (given + draw.integers(1, classes, len(given))) % classes
         right = draw.random(len(given)) < skill
-        answers[task] = np.where(right, given, wrong).astype(np.float32)
+        predictions[task] = np.where(right, given, wrong).astype(np.float32)
     noise = draw.normal(0, SIMILARITY_NOISE * (1 - skill), len(labels["sts"]))
-    answers["sts"] = (labels["sts"] + noise).astype(np.float32)
-    return answers
+    predictions["sts"] = (labels["sts"] + noise).astype(np.float32)
+    return predictions
 
 
 def rising(trial: TrialRecord, step: int) -> float:
@@ -70,7 +70,7 @@ def rising(trial: TrialRecord, step: int) -> float:
 def synthetic_run(
     path: Path, skill: Skill, *, examples: int = 400, seed: int = 0, **settings: Any
 ) -> RunFolder:
-    """Write the folder of a finished search, with its study and its dev answers.
+    """Write the folder of a finished search, with its study and its dev predictions.
 
     Args:
         examples: in dev, a task.
@@ -92,29 +92,29 @@ def synthetic_run(
     )
     folder = RunFolder(path)
     folder.create()
-    folder.answers.write_labels(dataset)
+    folder.predictions.write_labels(dataset)
     storage = InMemoryStorage()
     setup = make_setup(checked, plan, LoadedInputs(inputs, dataset, encoder))
     study = Study.create(storage, folder.name, setup)
-    driver = Driver(study, plan, checked, folder.checkpoint_store(), folder.answers).open()
+    driver = Driver(study, plan, checked, folder.checkpoint_store(), folder.predictions).open()
     study.note("planned", plan.trials)
     machine: Any = SimpleNamespace(machines=lambda: [Machine(4, 0.0)])
     begin_run(study, dataset, machine, slots=4)
 
     @lru_cache(maxsize=64)
-    def answers(number: int, step: int) -> TaskArrays:
+    def predictions(number: int, step: int) -> TaskArrays:
         draw = np.random.default_rng([seed, number, step])
-        return draw_answers(labels, skill(study.trials[number], step), draw)
+        return draw_predictions(labels, skill(study.trials[number], step), draw)
 
     def curve(trial: TrialRecord, step: int) -> dict[Task, float]:
-        given = answers(trial.number, step)
+        given = predictions(trial.number, step)
         return {task: grade(task, given[task], labels[task], CLASSES).score for task in TASK_NAMES}
 
     simulate(
         driver,
         curve,
         slots=4,
-        answers=lambda trial, step: pack_answers(answers(trial.number, step)),
+        predictions=lambda trial, step: pack_predictions(predictions(trial.number, step)),
     )
     driver.leave()
     end_run(study)

@@ -169,7 +169,7 @@ class _Shown(InMemoryStorage):
         self._study = study
 
     def get_all_trials(self, study_id: int, deepcopy: bool = True, states: Any = None) -> Any:  # noqa: ARG002
-        trials = shown(self._study, ("paused", "cut short", "stopped"), TrialState.COMPLETE)
+        trials = shown(self._study, ("paused", "interrupted", "stopped"), TrialState.COMPLETE)
         return [trial for trial in trials if states is None or trial.state in states]
 
 
@@ -206,7 +206,7 @@ class LookingProposer(Proposer):
         return "random start" if starting else self._name
 
     def _trials(self) -> list[FrozenTrial]:
-        return [*self._earlier, *shown(self._study, ("paused", "cut short"), TrialState.PRUNED)]
+        return [*self._earlier, *shown(self._study, ("paused", "interrupted"), TrialState.PRUNED)]
 
     def _to_learn_from(self) -> list[FrozenTrial]:
         return self._trials()
@@ -214,7 +214,7 @@ class LookingProposer(Proposer):
 
 class LookingRetention(Retention):
     def tidy(self) -> None:
-        models: set[Key] = set(self.front.keys)
+        models: set[Key] = set(self.pareto_front.keys)
         states: set[Key] = set()
         over = []
         for trial in self._trials:
@@ -244,7 +244,7 @@ class LookingDriver(Driver):
         self._put(_pruning=LookingPruning(self.study, self.settings.pruner))
         self._put(
             _retention=LookingRetention(
-                self.study, self._store, self.settings.keep, self.settings.front
+                self.study, self._store, self.settings.keep_models, self.settings.pareto_models
             )
         )
         self._proposer = LookingProposer(
@@ -271,7 +271,7 @@ class LookingDriver(Driver):
         if self.ended_because is not None:
             return 0
         trials = self.study.trials
-        waiting = sum(trial.state in ("cut short", "waiting") for trial in trials)
+        waiting = sum(trial.state in ("interrupted", "waiting") for trial in trials)
         return waiting + self.record.planned - len(trials)
 
     def _check_whether_to_end(self) -> None:

@@ -38,11 +38,23 @@ def saved(trainer: Trainer, tiny: Pretrained, tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-def test_loaded_model_answers_the_same(saved: Path, trainer: Trainer, dataset: Dataset) -> None:
+def test_loaded_model_predicts_the_same(saved: Path, trainer: Trainer, dataset: Dataset) -> None:
     before = predict(trainer.model, dataset, "test")
     after = predict(load_model(saved).model, dataset, "test")
     assert all((before[task] == after[task]).all() for task in before)
     assert load_model(saved).info.report == trainer.reports[0]
+
+
+def test_a_model_of_an_earlier_version_loads(saved: Path) -> None:
+    path = saved / "minbert.json"
+    renamed = {'"select"': '"keep"', '"selection_weights"': '"keep_weights"'}
+    text = path.read_text("utf-8")
+    info = load_model(saved).info
+    for name, earlier in renamed.items():
+        assert name in text
+        text = text.replace(name, earlier)
+    path.write_text(text)
+    assert load_model(saved).info == info
 
 
 def test_transformers_loads_the_encoder_with_the_same_numbers(

@@ -42,10 +42,10 @@ def test_recipe_survives_json(name: str) -> None:
 
 def test_paper_recipe_is_the_reports() -> None:
     paper, weighted = recipe("paper"), recipe("paper-weighted")
-    assert (paper.lr, paper.batch_size, paper.epochs, paper.keep) == (1e-5, 8, 6, "any_task")
+    assert (paper.lr, paper.batch_size, paper.epochs, paper.select) == (1e-5, 8, 6, "any_task")
     assert (paper.sts_head, paper.negatives, paper.optimizer) == ("cosine", 1.0, "adamw")
     assert weighted.loss_weights == Weights(1, 1, 1)
-    assert weighted.weights_to_keep_by == Weights(1.5, 1, 1.5)
+    assert weighted.weights_to_select_by == Weights(1.5, 1, 1.5)
 
 
 def test_unknown_recipe_lists_what_there_is() -> None:
@@ -53,12 +53,12 @@ def test_unknown_recipe_lists_what_there_is() -> None:
         recipe("strnog")
 
 
-def test_keep_weights_follow_the_loss_weights_unless_set_apart() -> None:
+def test_selection_weights_follow_the_loss_weights_unless_set_apart() -> None:
     config = TrainConfig.check({"loss_weights": "1,2,3"})
-    assert config.weights_to_keep_by == Weights(1, 2, 3)
-    apart = config.replace(keep_weights="1,1,0")
-    assert apart.weights_to_keep_by == Weights(1, 1, 0)
-    assert apart.replace(keep_weights="none").weights_to_keep_by == Weights(1, 2, 3)
+    assert config.weights_to_select_by == Weights(1, 2, 3)
+    apart = config.replace(selection_weights="1,1,0")
+    assert apart.weights_to_select_by == Weights(1, 1, 0)
+    assert apart.replace(selection_weights="none").weights_to_select_by == Weights(1, 2, 3)
 
 
 def test_tasks_are_put_in_order_and_once() -> None:

@@ -9,7 +9,7 @@ from minbert.batching import pack
 from minbert.config import TrainConfig
 from minbert.encoder import Encoder
 from minbert.errors import InputError
-from minbert.evaluate import answer, evaluate, grade, write_predictions
+from minbert.evaluate import evaluate, grade, predict_split, write_predictions
 from minbert.examples import Dataset
 from minbert.hub import Pretrained
 from minbert.model import MultitaskModel
@@ -28,7 +28,7 @@ def test_sentiment_by_hand() -> None:
     result = grade("sst", np.array([0, 0, 1, 1, 0.0]), np.array([0, 1, 1, 1, 2.0]), classes=3)
     assert result.score == pytest.approx(3 / 5)
     assert result.metrics["confusion"] == [[1, 0, 0], [1, 2, 0], [1, 0, 0]]
-    # F1: 2·1/(3+1), 2·2/(2+3), and 0 for the class that is never answered.
+    # F1: 2·1/(3+1), 2·2/(2+3), and 0 for the class that is never predicted.
     assert result.metrics["macro_f1"] == pytest.approx((0.5 + 0.8 + 0.0) / 3)
 
 
@@ -42,10 +42,12 @@ def test_paraphrase_by_hand() -> None:
 def test_similarity_against_scipy(decimals: int) -> None:
     random = np.random.default_rng(0)
     labels = random.uniform(0, 5, 50).astype(np.float32).round(decimals)
-    answers = (labels + random.normal(size=50).astype(np.float32)).round(decimals)
-    result = grade("sts", answers, labels, classes=0)
-    assert result.score == pytest.approx(scipy.stats.pearsonr(answers, labels)[0], abs=1e-6)
-    assert result.metrics["spearman"] == pytest.approx(scipy.stats.spearmanr(answers, labels)[0])
+    predictions = (labels + random.normal(size=50).astype(np.float32)).round(decimals)
+    result = grade("sts", predictions, labels, classes=0)
+    assert result.score == pytest.approx(scipy.stats.pearsonr(predictions, labels)[0], abs=1e-6)
+    assert result.metrics["spearman"] == pytest.approx(
+        scipy.stats.spearmanr(predictions, labels)[0]
+    )
 
 
 @warnings_are_errors()
@@ -54,18 +56,18 @@ def test_constant_similarities_score_0_and_are_flagged() -> None:
     assert (result.score, result.metrics["constant"]) == (0.0, True)
 
 
-def test_answers_do_not_depend_on_how_examples_are_batched(
+def test_predictions_do_not_depend_on_how_examples_are_batched(
     model: MultitaskModel, dataset: Dataset
 ) -> None:
     split = dataset.splits["sts"]["dev"]
-    together = answer(model, dataset, split)
+    together = predict_split(model, dataset, split)
     model.eval()
     with torch.inference_mode():
         for row in range(len(split)):
             alone = model(
                 "sts", pack(split, np.array([row]), False, dataset.cls_id, dataset.sep_id)
             )
-            assert together[row] == pytest.approx(float(model.answers("sts", alone)), abs=1e-5)
+            assert together[row] == pytest.approx(float(model.predictions("sts", alone)), abs=1e-5)
 
 
 def test_evaluation_leaves_the_model_training(model: MultitaskModel, dataset: Dataset) -> None:
@@ -84,12 +86,12 @@ def test_model_with_fewer_classes_than_the_data_is_refused(
 
 
 def test_predictions_are_in_the_courses_format(tmp_path: Path, dataset: Dataset) -> None:
-    answers = {
+    predictions = {
         "sst": np.arange(8) % 5.0,
         "para": np.linspace(0.2, 0.9, 8),
         "sts": np.linspace(0, 5, 8),
     }
-    write_predictions(tmp_path, dataset, "test", answers)  # type: ignore[arg-type]  # plain keys
+    write_predictions(tmp_path, dataset, "test", predictions)  # type: ignore[arg-type]  # plain keys
     lines = {path.name: path.read_text().split("\n")[:2] for path in tmp_path.iterdir()}
     assert lines == {
         "sst-test-output.csv": ["id \t Predicted_Sentiment ", "ids-sst-test-student-0 , 0 "],

@@ -43,7 +43,7 @@ from testkit.synthetic import rising, synthetic_run
 from .in_process import run_in_process
 
 REVIEWS: tuple[tuple[str, ...], ...] = (
-    *((), ("--trial", "0"), ("--trial", "1"), ("--compare", "0", "1"), ("--keep-rules",)),
+    *((), ("--trial", "0"), ("--trial", "1"), ("--compare", "0", "1"), ("--selection-rules",)),
     *(("--weights", "1,2,1"), ("--json",), ("--html",)),
 )
 # A terminal's title and colours in both ways to write them, markup, links, text that runs
@@ -190,7 +190,7 @@ def test_pickles_are_not_run(run: Path, told: Told, tmp_path: Path) -> None:
     (run / "best").mkdir()
     for name in ("heads.safetensors", "pytorch_model.bin", "minbert.json"):
         (run / "best" / name).write_bytes(code)
-    for path in (*run.glob("answers/*/*.npz"), run / "answers" / "labels.npz"):
+    for path in (*run.glob("predictions/*/*.npz"), run / "predictions" / "labels.npz"):
         path.write_bytes(arrays)
     (checkpoint / "state.pt").write_bytes(code)
     sign(checkpoint)
@@ -432,8 +432,8 @@ def test_a_model_card_escapes_what_it_names(
 # Files that are not what they should be
 
 
-def test_answers_of_other_shapes_and_kinds_are_not_used(run: Path, told: Told) -> None:
-    labels = run / "answers" / "labels.npz"
+def test_predictions_of_other_shapes_and_kinds_are_not_used(run: Path, told: Told) -> None:
+    labels = run / "predictions" / "labels.npz"
     tasks = ("sst", "para", "sts")
     before = labels.read_bytes()
     whole = told(review.main, run, "--compare", "0", "1")

@@ -46,9 +46,9 @@ def test_every_head_answers_on_its_scale(
     assert outputs(model, dataset, "sst").shape == (6, 5)
     for task, low, high in (("para", 0, 1), ("sts", 0, 5)):
         out = outputs(model, dataset, task)  # type: ignore[arg-type]  # a literal in a tuple
-        answers = model.answers(task, out)  # type: ignore[arg-type]
-        assert out.shape == answers.shape == (6,)
-        assert ((answers >= low) & (answers <= high)).all()
+        predictions = model.predictions(task, out)  # type: ignore[arg-type]
+        assert out.shape == predictions.shape == (6,)
+        assert ((predictions >= low) & (predictions <= high)).all()
 
 
 def test_joint_pairs_are_one_sequence(tiny: Pretrained, dataset: Dataset) -> None:
@@ -77,8 +77,8 @@ def test_losses_by_hand(tiny: Pretrained, dataset: Dataset) -> None:
     assert float(model.loss("sts", cosines, torch.tensor([5.0, 5.0]))) == pytest.approx(0.125)
     plain = make(tiny, dataset, sts_head="difference")
     assert float(plain.loss("sts", torch.tensor([4.0]), torch.tensor([1.0]))) == pytest.approx(9.0)
-    assert model.answers("sts", torch.tensor([-0.5, 0.5, 1.0])).tolist() == [0.0, 2.5, 5.0]
-    assert plain.answers("sts", torch.tensor([-0.5, 0.5, 7.0])).tolist() == [0.0, 0.5, 5.0]
+    assert model.predictions("sts", torch.tensor([-0.5, 0.5, 1.0])).tolist() == [0.0, 2.5, 5.0]
+    assert plain.predictions("sts", torch.tensor([-0.5, 0.5, 7.0])).tolist() == [0.0, 0.5, 5.0]
 
 
 def test_paraphrase_cosine_is_scaled_and_shifted(tiny: Pretrained, dataset: Dataset) -> None:

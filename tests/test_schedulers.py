@@ -53,7 +53,7 @@ def rebuilt(driver: Driver, storage: BaseStorage) -> tuple[Scheduler, Study]:
     return make_scheduler(settings, name, study, plan.most_reports, planned), study
 
 
-def answers(scheduler: Scheduler, study: Study) -> dict[str, Any]:
+def verdicts(scheduler: Scheduler, study: Study) -> dict[str, Any]:
     """Everything that a scheduler can be asked as its study stands."""
     promoted = scheduler.promotable()
     steps = range(1, 10)
@@ -80,11 +80,11 @@ def test_it_is_a_function_of_the_record(
     storage = InMemoryStorage()
     driver = open_driver(storage, scheduler=name, **options)
     for _ in range(2):
-        live = answers(driver._scheduler, driver.study)
-        again = answers(*rebuilt(driver, storage))
+        live = verdicts(driver._scheduler, driver.study)
+        again = verdicts(*rebuilt(driver, storage))
         assert again == live
         # Asking changes nothing.
-        assert answers(driver._scheduler, driver.study) == live
+        assert verdicts(driver._scheduler, driver.study) == live
         simulate(driver, curve_of(values), slots, most=most)
 
 
@@ -123,7 +123,7 @@ def test_a_search_that_was_left_goes_on_as_it_would_have(name: str, cut: int) ->
     resumed = open_driver(storage, trials=9, scheduler=name)
     finish(resumed)
     assert rows(resumed) == rows(whole)
-    assert resumed.front.points == whole.front.points
+    assert resumed.pareto_front.points == whole.pareto_front.points
 
 
 @every_scheduler

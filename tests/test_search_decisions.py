@@ -26,9 +26,9 @@ from search.schedule.pruning import Pruning
 from search.schedule.rung import Rung
 from search.schedule.table import make_scheduler
 from search.settings import StudySettings
-from search.storage.answers import DevAnswers
 from search.storage.checkpoints import CheckpointStore
 from search.storage.directory import LocalDirectory
+from search.storage.predictions import DevPredictions
 from search.storage.study import Study
 from testkit.simulation import PaperDirectory, report_of, save_on_paper
 
@@ -36,7 +36,7 @@ from .looking_driver import LookingDriver, LookingPruning, LookingRung
 
 NOWHERE = LocalDirectory(Path("/nonexistent"))
 STATES: tuple[State, ...] = get_args(State)
-ALIVE: tuple[State, ...] = ("running", "finished", "stopped", "cut short", "paused")
+ALIVE: tuple[State, ...] = ("running", "finished", "stopped", "interrupted", "paused")
 
 # Few, so that many are equal.
 task_scores = st.sampled_from([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, -0.0, math.nan])
@@ -65,8 +65,8 @@ searches = st.fixed_dictionaries(
             ]
         ),
         "sampler": st.sampled_from(["random", "random", "random", "tpe", "qmc"]),
-        "keep": st.integers(1, 3),
-        "front": st.integers(1, 4),
+        "keep_models": st.integers(1, 3),
+        "pareto_models": st.integers(1, 4),
         "patience": st.none() | st.integers(1, 4),
         "target": st.none() | st.just(0.55),
         "retries": st.integers(0, 1),
@@ -107,7 +107,7 @@ class OnPaper:
             self._plan,
             self._settings,
             CheckpointStore(self.directory),
-            DevAnswers(NOWHERE),
+            DevPredictions(NOWHERE),
             tell=self.told.append,
         ).open()
 
@@ -119,7 +119,7 @@ class OnPaper:
             self.directory.refuses = event[1]
             return None
         if event[0] == "leave":
-            # Its driver stays at hand, and what ran is cut short.
+            # Its driver stays at hand, and what ran is interrupted.
             self.running.clear()
             return self.driver.leave()
         if event[0] == "resume":
@@ -174,7 +174,7 @@ class OnPaper:
             "winner": winner and winner.number,
             "best": [best and best.number for best in map(record.best, STATES)],
             "ended": driver.ended_because,
-            "front": (driver.front.points, driver.front.dropped),
+            "front": (driver.pareto_front.points, driver.pareto_front.dropped),
             "files": self.directory.folders,
             "told": self.told,
         }
@@ -212,7 +212,9 @@ def _assert_equal_to_made_anew(driver: Driver) -> None:
             for score in (0.1, 0.25, 0.4):
                 asked = trial, len(trial.reports) + 1, score
                 assert driver._pruning.says(*asked) == looking.says(*asked)
-    retention = Retention(study, driver._store, driver.settings.keep, driver.settings.front)
+    retention = Retention(
+        study, driver._store, driver.settings.keep_models, driver.settings.pareto_models
+    )
     assert driver._retention._over == retention._over
     assert driver._retention._places == retention._places
 

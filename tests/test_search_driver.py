@@ -20,9 +20,9 @@ from search.propose.earlier import trials_to_learn_from
 from search.propose.spaces import load_space
 from search.record import TrialRecord
 from search.settings import StudySettings
-from search.storage.answers import DevAnswers
 from search.storage.checkpoints import CheckpointStore
 from search.storage.directory import LocalDirectory
+from search.storage.predictions import DevPredictions
 from search.storage.study import Study
 from testkit.simulation import Happened, equal_scores, report_of, simulate
 
@@ -42,7 +42,7 @@ def open_driver(storage: BaseStorage, **settings: Any) -> Driver:
         plan,
         checked,
         CheckpointStore(NOWHERE),
-        DevAnswers(NOWHERE),
+        DevPredictions(NOWHERE),
     ).open()
 
 
@@ -169,7 +169,7 @@ def test_an_earlier_search_is_learnt_from() -> None:
         plan,
         driver.settings,
         CheckpointStore(NOWHERE),
-        DevAnswers(NOWHERE),
+        DevPredictions(NOWHERE),
     ).open()
     finish(later)
     assert {trial.origin for trial in later.study.trials[1:]} == {"tpe"}
@@ -215,10 +215,10 @@ def crash(driver: Driver, kind: Any, times: int) -> TrialRecord:
 def test_a_lost_machine_is_no_retry_and_damaged_states_have_an_end() -> None:
     driver = open_driver(InMemoryStorage(), trials=2, retries=0)
     trial = crash(driver, "machine lost", 20)
-    assert trial.state == "cut short"
+    assert trial.state == "interrupted"
     assert [attempt.why for attempt in trial.attempts] == ["start"] + ["machine lost"] * 19
     trial = crash(driver, "state damaged", 2)
-    assert trial.state == "cut short"
+    assert trial.state == "interrupted"
     assert driver.damaged == ["attempt 21 state damaged", "attempt 22 state damaged"]
     trial = crash(driver, "crashed", 1)
     assert (trial.state, trial.error) == ("failed", "attempt 23 crashed")
@@ -255,7 +255,7 @@ def test_crashes_are_retried_so_often() -> None:
     storage = InMemoryStorage()
     driver = open_driver(storage, trials=2, retries=2)
     trial = crash(driver, "crashed", 2)
-    assert trial.state == "cut short"
+    assert trial.state == "interrupted"
     assert storage.get_trial(0).state == TrialState.WAITING
     trial = crash(driver, "hung", 1)
     assert [attempt.why for attempt in trial.attempts] == ["start", "retry", "retry"]

@@ -35,9 +35,9 @@ from search.plan import make_plan
 from search.propose.spaces import load_space
 from search.record import SearchRecord, State
 from search.settings import StudySettings
-from search.storage.answers import DevAnswers
 from search.storage.checkpoints import CheckpointStore
 from search.storage.directory import LocalDirectory
+from search.storage.predictions import DevPredictions
 from search.storage.study import Study
 from search.workers import metrics as metrics_module
 from search.workers.metrics import SearchMetrics
@@ -118,8 +118,8 @@ def open_search(**settings: Any) -> tuple[Driver, SearchMetrics]:
     )
     plan = make_plan(checked, InputSettings(), load_space(checked.space))
     study = Study.create(InMemoryStorage(), "s", {})
-    store, answers = CheckpointStore(NOWHERE), DevAnswers(NOWHERE)
-    driver = Driver(study, plan, checked, store, answers).open()
+    store, predictions = CheckpointStore(NOWHERE), DevPredictions(NOWHERE)
+    driver = Driver(study, plan, checked, store, predictions).open()
     driver.record.slots = 2
     metrics = SearchMetrics("s", driver.record)
     driver.watchers.append(metrics)
@@ -206,7 +206,7 @@ def test_a_trial_is_in_one_state_at_a_time(shown: Shown) -> None:
     assert states() == {"running": 1, "paused": 1}
     broken = begin(driver)
     driver.failed(2, 1, "crashed", "no such luck")
-    assert states() == {"running": 1, "paused": 1, "cut short": 1}
+    assert states() == {"running": 1, "paused": 1, "interrupted": 1}
     broken = begin(driver)
     assert (broken.trial.number, broken.attempt.number) == (2, 2)
     assert states() == {"running": 2, "paused": 1}
@@ -476,7 +476,7 @@ def query(prometheus: str, text: str) -> list[tuple[dict[str, str], float]]:
 def states_of(study: Study) -> Counter[State]:
     """Number of trials in each state, of a study whose driver is at work."""
     return Counter(
-        "running" if trial.state == "cut short" and study.is_running(trial) else trial.state
+        "running" if trial.state == "interrupted" and study.is_running(trial) else trial.state
         for trial in study.trials
     )
 

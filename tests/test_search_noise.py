@@ -12,9 +12,9 @@ from minbert.tasks import TASK_NAMES, Task
 from minbert.weights import EQUAL_WEIGHTS, Weights
 from search.analysis.noise import Bootstrap, noise_in_words, noise_of, paired_difference
 from search.record import SearchRecord, TrialRecord
-from search.storage.answers import DevAnswers, TaskArrays, pack_answers
 from search.storage.directory import LocalDirectory
-from testkit.synthetic import CLASSES, draw_answers, draw_labels
+from search.storage.predictions import DevPredictions, TaskArrays, pack_predictions
+from testkit.synthetic import CLASSES, draw_labels, draw_predictions
 
 from .test_search_review import report, trial
 
@@ -22,22 +22,24 @@ from .test_search_review import report, trial
 def test_resampled_scores_are_those_of_the_repeated_examples() -> None:
     draw = np.random.default_rng(1)
     labels = draw_labels(50, draw)
-    answers = [draw_answers(labels, skill, draw) for skill in (0.5, 0.9)]
+    predictions = [draw_predictions(labels, skill, draw) for skill in (0.5, 0.9)]
     bootstrap = Bootstrap(labels, resamples=20)
     counts: dict[Task, Any] = bootstrap._counts
     for task in TASK_NAMES:
-        scores = bootstrap.task_scores(task, [each[task] for each in answers])
+        scores = bootstrap.task_scores(task, [each[task] for each in predictions])
         assert scores.shape == (21, 2)
         assert counts[task][0].tolist() == [1] * 50
         assert counts[task][1:].sum(axis=1).tolist() == [50] * 20
         for row, count in enumerate(counts[task]):
             examples = np.repeat(np.arange(50), count)
-            for column, given_answers in enumerate(answers):
-                right = grade(task, given_answers[task][examples], labels[task][examples], CLASSES)
+            for column, given_predictions in enumerate(predictions):
+                right = grade(
+                    task, given_predictions[task][examples], labels[task][examples], CLASSES
+                )
                 assert scores[row, column] == pytest.approx(right.score, abs=1e-5)
 
 
-def test_constant_answers_correlate_with_nothing() -> None:
+def test_constant_predictions_correlate_with_nothing() -> None:
     labels: TaskArrays = {"sts": np.arange(5, dtype=np.float32)}
     constant = np.full(5, 2.5, dtype=np.float32)
     assert Bootstrap(labels, 10).task_scores("sts", [constant]).tolist() == [[0.0]] * 11
@@ -46,8 +48,8 @@ def test_constant_answers_correlate_with_nothing() -> None:
 def test_difference_of_a_checkpoint_with_itself_is_nothing() -> None:
     draw = np.random.default_rng(2)
     labels = draw_labels(40, draw)
-    answers = draw_answers(labels, 0.7, draw)
-    for difference in paired_difference(labels, answers, answers, EQUAL_WEIGHTS).values():
+    predictions = draw_predictions(labels, 0.7, draw)
+    for difference in paired_difference(labels, predictions, predictions, EQUAL_WEIGHTS).values():
         assert (difference.value, difference.low, difference.high) == (0.0, 0.0, 0.0)
 
 
@@ -66,23 +68,23 @@ def test_difference_in_accuracy_is_a_count(first: int, second: int) -> None:
 
 def search_of(
     skills: list[list[float]], folder: Any, *, examples: int = 300, seed: int = 0
-) -> tuple[SearchRecord, DevAnswers]:
+) -> tuple[SearchRecord, DevPredictions]:
     """A finished search whose trials answer at random with these skills at their reports."""
     draw = np.random.default_rng(seed)
     labels = draw_labels(examples, draw)
-    answers = DevAnswers(LocalDirectory(folder))
+    predictions = DevPredictions(LocalDirectory(folder))
     folder.mkdir(exist_ok=True)
     (folder / "labels.npz").write_bytes(_as_npz(labels))
     trials: list[TrialRecord] = []
     for number, steps in enumerate(skills):
         reports = []
         for step, skill in enumerate(steps, start=1):
-            given_answers = draw_answers(labels, skill, draw)
-            answers.write(number, step, pack_answers(given_answers))
-            scores = [grade(t, given_answers[t], labels[t], CLASSES).score for t in TASK_NAMES]
+            given_predictions = draw_predictions(labels, skill, draw)
+            predictions.write(number, step, pack_predictions(given_predictions))
+            scores = [grade(t, given_predictions[t], labels[t], CLASSES).score for t in TASK_NAMES]
             reports.append(report(step, *scores))
         trials.append(trial(number, reports))
-    return SearchRecord(len(trials), trials), answers
+    return SearchRecord(len(trials), trials), predictions
 
 
 def _as_npz(labels: TaskArrays) -> bytes:
@@ -94,8 +96,8 @@ def _as_npz(labels: TaskArrays) -> bytes:
 
 
 def test_a_lead_among_equals_is_called_luck(tmp_path: Any) -> None:
-    record, answers = search_of([[0.6]] * 12, tmp_path)
-    noise = noise_of(record, answers)
+    record, predictions = search_of([[0.6]] * 12, tmp_path)
+    noise = noise_of(record, predictions)
     assert noise is not None
     assert record.winner is not None
     # All but the recipe's own.
@@ -108,8 +110,8 @@ def test_a_lead_among_equals_is_called_luck(tmp_path: Any) -> None:
 
 
 def test_a_real_lead_is_more_than_chance_and_still_not_called_confirmed(tmp_path: Any) -> None:
-    record, answers = search_of([[0.5], [0.5], [0.8], [0.55]], tmp_path)
-    noise = noise_of(record, answers)
+    record, predictions = search_of([[0.5], [0.5], [0.8], [0.55]], tmp_path)
+    noise = noise_of(record, predictions)
     assert noise is not None
     assert record.winner is record.trials[2]
     assert noise.probability < 0.01
@@ -128,38 +130,38 @@ def test_choosing_from_more_takes_more_to_lead(tmp_path: Any) -> None:
 
 
 def test_only_what_the_objective_weighs_counts(tmp_path: Any) -> None:
-    record, answers = search_of([[0.5], [0.6]], tmp_path, examples=50)
+    record, predictions = search_of([[0.5], [0.6]], tmp_path, examples=50)
     for one in record.trials:
         one.config = one.config.replace(objective=(1, 0, 0))
-    noise = noise_of(record, answers)
+    noise = noise_of(record, predictions)
     assert noise is not None
     assert noise.examples == 50
 
 
 def test_two_examples_are_enough_to_say_that_it_may_be_luck(tmp_path: Any) -> None:
-    record, answers = search_of([[0.5], [0.6]], tmp_path, examples=2)
-    noise = noise_of(record, answers)
+    record, predictions = search_of([[0.5], [0.6]], tmp_path, examples=2)
+    noise = noise_of(record, predictions)
     assert noise is not None
     assert not noise.beyond_chance
 
 
-def test_any_damage_to_answers_is_as_if_there_were_none(tmp_path: Any) -> None:
-    record, answers = search_of([[0.5], [0.6]], tmp_path, examples=20)
+def test_any_damage_to_predictions_is_as_if_there_were_none(tmp_path: Any) -> None:
+    record, predictions = search_of([[0.5], [0.6]], tmp_path, examples=20)
     path = tmp_path / "0001" / "0001.npz"
     whole = path.read_bytes()
     for place in range(len(whole)):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
         # Some bytes, such as times, do not matter; none may raise.
-        answers.read(1, 1)
+        predictions.read(1, 1)
     path.write_bytes(whole[: len(whole) // 2])
-    assert answers.read(1, 1) is None
-    assert noise_of(record, answers) is None
+    assert predictions.read(1, 1) is None
+    assert noise_of(record, predictions) is None
 
 
-def test_nothing_is_said_without_labels_or_answers(tmp_path: Any) -> None:
-    record, answers = search_of([[0.5], [0.6]], tmp_path)
+def test_nothing_is_said_without_labels_or_predictions(tmp_path: Any) -> None:
+    record, predictions = search_of([[0.5], [0.6]], tmp_path)
     (tmp_path / "0001" / "0001.npz").write_bytes(b"torn")
-    assert noise_of(record, answers) is None
+    assert noise_of(record, predictions) is None
     (tmp_path / "labels.npz").unlink()
-    assert answers.labels() is None
-    assert noise_of(record, answers) is None
+    assert predictions.labels() is None
+    assert noise_of(record, predictions) is None

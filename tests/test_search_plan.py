@@ -16,7 +16,7 @@ from search.plan import Plan, make_plan
 from search.propose.spaces import load_space
 from search.record import SearchRecord
 from search.review.terminal.messages import introduction
-from search.settings import StudySettings, parse_duration
+from search.settings import HELP_GROUPS, StudySettings, parse_duration
 from search.storage.folder import RunFolder
 
 from .inline import OneCore
@@ -109,6 +109,11 @@ def test_what_a_search_of_a_list_will_do_names_the_trial_0(
 
     assert "  number 7 of the list is the recipe itself, so it is trial 0\n" in said("paper")
     assert "trial 0" not in said("lr")
+
+
+def test_every_option_is_in_one_group_of_the_help() -> None:
+    grouped = [name for names in HELP_GROUPS.values() for name in names]
+    assert sorted(grouped) == sorted([*StudySettings.model_fields, *InputSettings.model_fields])
 
 
 @pytest.mark.parametrize(

@@ -332,7 +332,7 @@ def test_timeline_worked_out_by_hand() -> None:
     assert stays == [
         (0, 1, 0, 0, 10, "promoted"),
         (1, 1, 1, 0, 5, "failed"),
-        (1, 2, 1, 6, 6, "cut short"),
+        (1, 2, 1, 6, 6, "interrupted"),
         (0, 2, 0, 20, 30, "finished"),
         # The first run was seen to last 30 s; ten seconds into the next this attempt began.
         (1, 3, 0, 40, 70, "stopped"),
@@ -429,7 +429,7 @@ def test_a_trial_that_was_cut_short_says_why(tmp_path: Path, because: str | None
     database.close()
     run = ends(folder, 3, because=because)
     recipe = run.record.trials[0]
-    assert (recipe.state, recipe.why) == ("cut short", because or "it was interrupted")
+    assert (recipe.state, recipe.why) == ("interrupted", because or "it was interrupted")
     # Its reports keep what was decided of them.
     assert {decision.reason for decision in recipe.decisions} == {"runs to its end"}
 

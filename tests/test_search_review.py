@@ -65,7 +65,7 @@ def trial(
 
 @pytest.fixture
 def record() -> SearchRecord:
-    """A recipe, a trial that scores higher, one stopped, one failed, one cut short."""
+    """A recipe, a trial that scores higher, one stopped, one failed, one interrupted."""
     return SearchRecord(
         8,
         [
@@ -78,7 +78,7 @@ def record() -> SearchRecord:
             ),
             trial(2, [report(1, 0.2, 0.5, 0.2)], "stopped", loss_weights=(0.0, 0.0, 1.0)),
             trial(3, [report(1, 0.9, 0.9, 0.9)], "failed", lr=1.0),
-            trial(4, [report(1, 0.8, 0.8, 0.8)], "cut short", lr=1e-5),
+            trial(4, [report(1, 0.8, 0.8, 0.8)], "interrupted", lr=1e-5),
         ],
     )
 

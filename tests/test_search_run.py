@@ -245,7 +245,7 @@ def test_of_two_tasks_nothing_is_said_of_the_third(
 def test_a_search_leaves_its_record(finished: tuple[Path, str]) -> None:
     folder, _ = finished
     assert {path.name for path in folder.iterdir()} == {
-        *("answers", "best", "checkpoints", "lock", "report.html", "run.json", "study.db"),
+        *("predictions", "best", "checkpoints", "lock", "report.html", "run.json", "study.db"),
         *("study.db.copy", "summary.json", "tensorboard", "trials.csv"),
     }
     summary = json.loads((folder / "summary.json").read_text())
@@ -286,14 +286,14 @@ def test_review_shows_the_run_and_any_weighting(finished: tuple[Path, str]) -> N
     assert code == 0
     assert "4 of 4 trials" in text
     assert "Winner: trial" in text
-    code, text = said(review.main, folder, "--weights", "0,0,1", "--keep-rules")
+    code, text = said(review.main, folder, "--weights", "0,0,1", "--selection-rules")
     assert code == 0
     one_line = " ".join(text.split())
     assert re.search(
         r"Under score weights 0,0,1 \(sst, para, sts\): trial \d .* highest, .*; its model is kept",
         one_line,
     )
-    assert "What each keep rule keeps" in text
+    assert "What each selection rule keeps" in text
     code, text = said(review.main, folder, "--json", "--weights", "0,0,1")
     ranking = json.loads(text)["ranking"]
     assert [one["score"] for one in ranking] == sorted(one["score"] for one in ranking)[::-1]
@@ -601,7 +601,7 @@ def test_an_interruption_keeps_what_there_is(
     assert (code, text.count(f"not over. To resume: {hint}\n")) == (0, 1)
     summary = json.loads((tmp_path / "cut" / "summary.json").read_text())
     recipe = summary["trials"][0]
-    assert (recipe["state"], recipe["why"]) == ("cut short", "it was interrupted")
+    assert (recipe["state"], recipe["why"]) == ("interrupted", "it was interrupted")
     assert len((tmp_path / "cut" / "trials.csv").read_text().splitlines()) == 2
     best = load_model(tmp_path / "cut" / "best")
     assert best.info.report.scores == summary["trials"][summary["winner"]]["scores"]

@@ -96,7 +96,7 @@ def test_a_left_study_has_nothing_running_and_is_gone_on_with(storage: BaseStora
     study_id = storage.get_study_id_from_name("s")
     assert {trial.state for trial in storage.get_all_trials(study_id)} <= {TrialState.WAITING}
     again = Study.load(storage, "s")
-    assert [trial.state for trial in again.trials] == ["cut short", "paused", "waiting"]
+    assert [trial.state for trial in again.trials] == ["interrupted", "paused", "waiting"]
     again.start_attempt(again.trials[0], "resumed")
     report(again, again.trials[0], 0.5, "finish")
     assert again.frozen(again.trials[0]).state == TrialState.COMPLETE
@@ -142,7 +142,7 @@ def test_a_database_has_a_report_whole_or_not_at_all(tmp_path: Path, lost: str) 
         with pytest.raises(KilledError):
             report(study, trial, 0.5, "finish")
     again = Study.load(storage, "s")
-    assert (again.trials[0].state, again.trials[0].reports) == ("cut short", [])
+    assert (again.trials[0].state, again.trials[0].reports) == ("interrupted", [])
     assert again.frozen(again.trials[0]).state == TrialState.RUNNING
     assert again.frozen(again.trials[0]).intermediate_values == {}
     report(again, again.trials[0], 0.5, "finish")

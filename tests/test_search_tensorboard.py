@@ -52,9 +52,9 @@ from search.review.tensorboard.server import tensorboard_server
 from search.review.tensorboard.study_picture import study_picture
 from search.review.tensorboard.trial_text import trial_text
 from search.settings import StudySettings
-from search.storage.answers import DevAnswers, pack_answers
 from search.storage.checkpoints import CheckpointStore
 from search.storage.directory import LocalDirectory
+from search.storage.predictions import DevPredictions, pack_predictions
 from search.storage.study import Study
 from testkit.browser import Browser
 from testkit.simulation import report_of
@@ -80,7 +80,7 @@ class Search:
     """A driver with its log on made-up scores, which are a function of trial and step.
 
     Args:
-        folder: for answers and log.
+        folder: for predictions and log.
         storage: with the study, or empty.
         texts: of the data.
     """
@@ -94,9 +94,9 @@ class Search:
             study = Study.load(storage, "s")
         except InputError:
             study = Study.create(storage, "s", {})
-        self.answers = DevAnswers(LocalDirectory(folder / "answers"))
+        self.predictions = DevPredictions(LocalDirectory(folder / "predictions"))
         store = CheckpointStore(LocalDirectory(folder / "checkpoints"))
-        self.driver = Driver(study, plan, checked, store, self.answers).open()
+        self.driver = Driver(study, plan, checked, store, self.predictions).open()
         self.trials = self.driver.study.trials
         self.folder = folder / "tensorboard"
         self.texts, self.plan = texts, plan
@@ -106,7 +106,7 @@ class Search:
     def write_log(self, folder: Path) -> TensorBoardLog:
         driver = self.driver
         return TensorBoardLog(
-            folder, driver.record, self.plan, driver.front, self.texts, self.answers
+            folder, driver.record, self.plan, driver.pareto_front, self.texts, self.predictions
         )
 
     def go(self, most: int = 1000) -> "Search":
@@ -120,7 +120,7 @@ class Search:
             goes_on = True
             while goes_on and most:
                 report = scored(job.trial, len(job.trial.reports) + 1)
-                goes_on = self.driver.reported(number, attempt, report, ANSWERS)
+                goes_on = self.driver.reported(number, attempt, report, PREDICTIONS)
                 most -= 1
         return self
 
@@ -130,7 +130,7 @@ class Search:
         return self
 
 
-ANSWERS = pack_answers(
+PREDICTIONS = pack_predictions(
     {
         "sst": np.arange(24, dtype=np.float32) % 3,
         "para": np.ones(24, dtype=np.float32),
@@ -280,7 +280,7 @@ def test_a_trial_that_was_cut_short_ends_once(search: Callable[..., Search]) -> 
     first = search().go(most=2).end()
     folder = first.folder / "000 recipe"
     values, status = row(folder)
-    assert (values["ended"], status) == ("cut short", None)
+    assert (values["ended"], status) == ("interrupted", None)
     assert points(folder)["result/epochs"] == [(200, 2.0)]
     search().go().end()
     values, status = row(folder)
@@ -295,7 +295,7 @@ def test_a_search_without_a_score_is_shown_too(search: Callable[..., Search]) ->
     job = one.driver.next_job(busy=False)
     assert isinstance(job, Job)
     nothing = scored(job.trial, 1).replace(score=math.nan, scores=dict.fromkeys(TASK_NAMES, 0.0))
-    one.driver.reported(0, 1, nothing, ANSWERS)
+    one.driver.reported(0, 1, nothing, PREDICTIONS)
     one.end()
     found = points(one.folder / "000 recipe")
     assert [(step, math.isnan(value)) for step, value in found["dev/score"]] == [(100, True)]
@@ -352,7 +352,7 @@ def test_hyperparameters_have_their_types_and_domains(search: Callable[..., Sear
     }
     assert discrete == {
         "optimizer": ["adamw", "radam"],
-        "ended": ["cut short", "failed", "finished", "paused", "stopped"],
+        "ended": ["interrupted", "failed", "finished", "paused", "stopped"],
     }
     shown = [(info.name.tag, info.display_name) for info in experiment.metric_infos]
     names = ["score", "sst", "para", "sts", "epochs", "seconds"]
@@ -375,7 +375,7 @@ def test_domains_hold_what_there_is() -> None:
 
 
 @pytest.mark.usefixtures("_no_picture")
-@pytest.mark.parametrize(("most", "unfinished"), [(8, "paused"), (11, "cut short")])
+@pytest.mark.parametrize(("most", "unfinished"), [(8, "paused"), (11, "interrupted")])
 def test_every_trial_is_a_row_with_its_own_values(
     most: int, unfinished: str, search: Callable[..., Search]
 ) -> None:
@@ -490,22 +490,22 @@ def test_overlap_of_words(first: str, second: str, overlap: float) -> None:
 
 def test_worst_is_farthest_from_the_label() -> None:
     labels = np.array([0, 1, 2, 3, 4], np.float32)
-    answers = np.array([1, 1, 0, 0, 3], np.uint8)
-    assert worst_rows("sst", answers, labels, None, 5) == [3, 2, 0, 4]
-    assert worst_rows("sst", answers, labels, None, 2) == [3, 2]
+    predictions = np.array([1, 1, 0, 0, 3], np.uint8)
+    assert worst_rows("sst", predictions, labels, None, 5) == [3, 2, 0, 4]
+    assert worst_rows("sst", predictions, labels, None, 2) == [3, 2]
     similar = np.array([0.5, 1.0, 4.5, 3.0, 3.9], np.float32)
     assert worst_rows("sts", similar, labels, np.ones(5), 3) == [2, 0, 4]
 
 
 def test_worst_paraphrases_are_those_that_go_by_shared_words() -> None:
     labels = np.array([0, 0, 1, 1, 0, 1], np.float32)
-    answers = np.array([1, 1, 0, 0, 0, 1], np.uint8)
+    predictions = np.array([1, 1, 0, 0, 0, 1], np.uint8)
     overlaps = np.array([0.5, 0.9, 0.2, 0.95, 1.0, 0.0])
     # Wrongly yes at .5 and .9; wrongly no at .2 (misled by .8) and .95 (by .05).
-    assert worst_rows("para", answers, labels, overlaps, 9) == [1, 2, 0, 3]
-    assert mean_overlaps(answers, labels, overlaps) == (0.7, 1.0)
+    assert worst_rows("para", predictions, labels, overlaps, 9) == [1, 2, 0, 3]
+    assert mean_overlaps(predictions, labels, overlaps) == (0.7, 1.0)
     # No pair was taken for a paraphrase: the three that are none share .5, .9 and 1.
-    assert mean_overlaps(answers * 0, labels, np.array([0.5, 0.75, 0, 0, 1, 0])) == (None, 0.75)
+    assert mean_overlaps(predictions * 0, labels, np.array([0.5, 0.75, 0, 0, 1, 0])) == (None, 0.75)
 
 
 def written_split(
@@ -540,20 +540,20 @@ def test_mistakes_of_a_data_set(
         "sts": {"dev": written_split("sts", pairs, [1.5, 3], tiny)},
     }
     texts = DevTexts(replace(dataset, splits=splits), tiny.tokenizer())
-    answers: dict[Task, np.ndarray] = {
+    predictions: dict[Task, np.ndarray] = {
         "sst": np.array([1, 1], np.uint8),
         "para": np.array([1, 0], np.uint8),
         "sts": np.array([4.75, 3], np.float32),
     }
-    (sst,) = texts.worst("sst", answers["sst"], 5)
-    (para,) = texts.worst("para", answers["para"], 5)
-    (sts,) = texts.worst("sts", answers["sts"], 5)
+    (sst,) = texts.worst("sst", predictions["sst"], 5)
+    (para,) = texts.worst("para", predictions["para"], 5)
+    (sts,) = texts.worst("sts", predictions["sts"], 5)
     same = ("the dog sees the sea.", "the sea sees the dog.")
     assert sst == Mistake(("the dog likes a song.",), 4.0, 1.0, None)
     assert para == Mistake(same, 0.0, 1.0, 1.0)
     assert sts == Mistake(same, 1.5, 4.75, 1.0)
     one = search(trials=1).go(most=1).end()
-    text = trial_text(one.trials[0], {}, texts, answers)
+    text = trial_text(one.trials[0], {}, texts, predictions)
     page = markdown_to_safe_html(text)
     rows = [
         [html.unescape(cell) for cell in re.findall(r"<td>(.*?)</td>", row)]
@@ -606,7 +606,7 @@ def test_pictures_are_drawn_seldom(
 @pytest.mark.parametrize("tasks", [TASK_NAMES, TASK_NAMES[:2], TASK_NAMES[2:]])
 def test_pictures_of_fewer_tasks(tasks: tuple[Task, ...], search: Callable[..., Search]) -> None:
     one = search().go()
-    png, width, height = study_picture(one.driver.record, one.driver.front, tasks)
+    png, width, height = study_picture(one.driver.record, one.driver.pareto_front, tasks)
     assert size_of(png) == (width, height)
 
 
@@ -715,6 +715,6 @@ def test_a_person_sees_curves_and_the_table_of_trials(
         heading = "Trial ID Show Metrics ended lr α β γ score sst para sts epochs"
         browser.wait_to_read(f"{heading} {' '.join(rows)} ")
         # Text has its values to choose from, numbers have a range.
-        browser.wait_to_read("ended cut short failed finished paused stopped lr Min")
+        browser.wait_to_read("ended interrupted failed finished paused stopped lr Min")
         browser.wait_to_read("optimizer adamw radam Metrics", "session groups: 5")
     assert not answers_at(address)

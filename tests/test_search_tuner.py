@@ -34,9 +34,9 @@ from search.plan import make_plan
 from search.propose import branches
 from search.propose.spaces import load_space
 from search.settings import StudySettings
-from search.storage.answers import DevAnswers
 from search.storage.checkpoints import CheckpointStore
 from search.storage.directory import LocalDirectory
+from search.storage.predictions import DevPredictions
 from search.storage.study import Study
 from search.trainer import MinbertTrainer, TrialTrainer, load_model
 from search.workers import tuner
@@ -123,7 +123,7 @@ def search(
     study = Study.create(storage, "s", {})
     store = CheckpointStore(LocalDirectory(folder / "checkpoints"))
     driver = Driver(
-        study, plan, checked, store, DevAnswers(LocalDirectory(folder / "answers"))
+        study, plan, checked, store, DevPredictions(LocalDirectory(folder / "predictions"))
     ).open()
     processes: Counter[int] = Counter()
 
@@ -194,7 +194,7 @@ def test_models_of_the_front_and_of_the_best_are_left_and_no_state(
     winner = driver.record.winner
     assert winner is not None
     assert winner.kept is not None
-    wanted = driver.front.keys | {(winner.number, winner.kept.step)}
+    wanted = driver.pareto_front.keys | {(winner.number, winner.kept.step)}
     left = list((halved.folder / "checkpoints").glob("*/*"))
     assert {(int(p.parent.name), int(p.name.partition("-")[0])) for p in left} == wanted
     assert not list((halved.folder / "checkpoints").rglob("state.pt"))
@@ -206,15 +206,15 @@ def test_models_of_the_front_and_of_the_best_are_left_and_no_state(
         assert scores == trial.reports[step - 1].scores
 
 
-def test_answers_of_each_report_give_its_scores(halved: Searched, dataset: Dataset) -> None:
+def test_predictions_of_each_report_give_its_scores(halved: Searched, dataset: Dataset) -> None:
     for trial in halved.driver.study.trials:
         for report in trial.reports:
-            file = halved.folder / "answers" / f"{trial.number:04d}" / f"{report.step:04d}.npz"
-            answers = np.load(file, allow_pickle=False)
+            file = halved.folder / "predictions" / f"{trial.number:04d}" / f"{report.step:04d}.npz"
+            predictions = np.load(file, allow_pickle=False)
             for task, score in report.scores.items():
                 labels = dataset.splits[task]["dev"].labels
                 assert labels is not None
-                given = answers[task].astype(np.float32)
+                given = predictions[task].astype(np.float32)
                 assert grade(task, given, labels, dataset.classes).score == score
 
 

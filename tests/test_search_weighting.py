@@ -1,4 +1,4 @@
-"""Other weightings and keep rules, worked out by hand from a small record."""
+"""Other weightings and selection rules, worked out by hand from a small record."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from search.record import Decision, State, TrialRecord
 
 
 def trial(number: int, state: State, *scores: tuple[float, float, float]) -> TrialRecord:
-    config = TrainConfig.check({"keep_weights": (1, 0, 0), "loss_weights": (1, 1, 1)})
+    config = TrainConfig.check({"selection_weights": (1, 0, 0), "loss_weights": (1, 1, 1)})
     reports = []
     for step, (sst, para, sts) in enumerate(scores, start=1):
         by_task: dict[Task, float] = {"sst": sst, "para": para, "sts": sts}
@@ -89,9 +89,9 @@ def test_stopped_trials_hide_as_much_as_finished_ones_gained() -> None:
     assert could[1] == pytest.approx(0.9)
 
 
-def test_keep_rules_are_replayed() -> None:
+def test_selection_rules_are_replayed() -> None:
     # Of the reports of trial 0 the second improves sst and sts on the first, the third para on
-    # the second; by its keep weights, sst alone, the second is the best.
+    # the second; by its selection weights, sst alone, the second is the best.
     assert replay(TRIALS[0], "any_task").step == 3
     assert replay(TRIALS[0], "weighted").step == 2
     row = replays(TRIALS)[0]

@@ -50,7 +50,7 @@ JOINT = {"pair_encoding": "joint", "para_head": "linear", "sts_head": "linear", 
         (10, {}),
         (27, {}),
         (15, {"optimizer": "radam", "sampling": "sequential"}),
-        (15, {"negative_strategy": "hard", "sampling": "round_robin", "keep": "any_task"}),
+        (15, {"negative_strategy": "hard", "sampling": "round_robin", "select": "any_task"}),
         (15, JOINT),
     ],
 )
@@ -189,10 +189,10 @@ def test_a_task_of_no_loss_weight_does_not_train_its_head(
 
 
 def test_kept_report_follows_the_rule(tiny: Pretrained, dataset: Dataset) -> None:
-    trainer = Trainer(CONFIG.replace(keep="last"), dataset, tiny)
+    trainer = Trainer(CONFIG.replace(select="last"), dataset, tiny)
     train(trainer)
     assert all(report.kept for report in trainer.reports)
-    trainer = Trainer(CONFIG.replace(keep="objective"), dataset, tiny)
+    trainer = Trainer(CONFIG.replace(select="objective"), dataset, tiny)
     train(trainer)
     best = max(trainer.reports, key=lambda report: report.score)
     assert trainer.kept is best
@@ -262,13 +262,13 @@ def test_a_batch_in_parts_trains_as_the_whole_batch_does(
             assert report[name] == other[name]
 
 
-def test_answers_of_the_last_report_are_at_hand(tiny: Pretrained, dataset: Dataset) -> None:
+def test_predictions_of_the_last_report_are_at_hand(tiny: Pretrained, dataset: Dataset) -> None:
     trainer = Trainer(CONFIG, dataset, tiny, "cpu")
     report = trainer.next_report()
-    for task, answers in trainer.answers.items():
+    for task, predictions in trainer.predictions.items():
         labels = dataset.splits[task]["dev"].labels
         assert labels is not None
-        assert grade(task, answers, labels, dataset.classes).score == report.scores[task]
+        assert grade(task, predictions, labels, dataset.classes).score == report.scores[task]
 
 
 @pytest.mark.parametrize("config", [CONFIG, CONFIG.replace(optimizer="radam", **JOINT)])

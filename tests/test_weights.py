@@ -3,7 +3,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minbert.tasks import TASK_NAMES, Task
-from minbert.weights import EQUAL_WEIGHTS, KeepRule, Scores, Weights, kept_index, weighted_score
+from minbert.weights import (
+    EQUAL_WEIGHTS,
+    Scores,
+    SelectionRule,
+    Weights,
+    selected_index,
+    weighted_score,
+)
 
 WEIGHT = st.floats(0, 1e6)
 SCORE = st.floats(-1, 1)
@@ -63,12 +70,12 @@ HISTORY: list[Scores] = [
         ("last", EQUAL_WEIGHTS, 3),
     ],
 )
-def test_kept_checkpoint_by_hand(rule: KeepRule, weights: Weights, index: int) -> None:
+def test_kept_checkpoint_by_hand(rule: SelectionRule, weights: Weights, index: int) -> None:
     assert kept(HISTORY, rule, weights) == index
 
 
-def kept(reports: list[Scores], rule: KeepRule, weights: Weights = EQUAL_WEIGHTS) -> int:
-    return kept_index(reports, rule, keep_weights=weights, objective=EQUAL_WEIGHTS)
+def kept(reports: list[Scores], rule: SelectionRule, weights: Weights = EQUAL_WEIGHTS) -> int:
+    return selected_index(reports, rule, selection_weights=weights, objective=EQUAL_WEIGHTS)
 
 
 @given(st.lists(st.tuples(SCORE, SCORE, SCORE), min_size=1))

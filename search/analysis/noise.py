@@ -16,7 +16,7 @@ import numpy as np
 from minbert.tasks import Task
 from minbert.weights import Weights
 from search.record import SearchRecord, TrialRecord
-from search.storage.answers import DevAnswers, TaskArrays
+from search.storage.predictions import DevPredictions, TaskArrays
 
 # Searches among equal configurations of which a lead is said to be more than chance, at most.
 SIGNIFICANCE = 0.05
@@ -48,17 +48,17 @@ class Bootstrap:
                 row[:] = np.bincount(draw.integers(size, size=size), minlength=size)
             self._counts[task] = counts
 
-    def task_scores(self, task: Task, answers: Sequence[np.ndarray]) -> np.ndarray:
-        """Task scores of C checkpoints by their answers, each (examples,) as they are stored.
+    def task_scores(self, task: Task, predictions: Sequence[np.ndarray]) -> np.ndarray:
+        """Task scores of C checkpoints by their predictions, each (examples,) as they are stored.
 
         Returns:
             (1 + resamples, C): on the dev examples as they are, then on each resample.
         """
         counts, labels = self._counts[task], self._labels[task]
-        scores = np.empty((len(counts), len(answers)))
-        for column in range(0, len(answers), _CHECKPOINTS_AT_ONCE):
+        scores = np.empty((len(counts), len(predictions)))
+        for column in range(0, len(predictions), _CHECKPOINTS_AT_ONCE):
             columns = slice(column, column + _CHECKPOINTS_AT_ONCE)
-            block = np.stack(answers[columns], axis=1)  # (examples, C)
+            block = np.stack(predictions[columns], axis=1)  # (examples, C)
             for row in range(0, len(counts), _RESAMPLES_AT_ONCE):
                 rows = slice(row, row + _RESAMPLES_AT_ONCE)
                 weights = counts[rows].astype(np.float32)
@@ -66,27 +66,27 @@ class Bootstrap:
                 scores[rows, columns] = grade(weights, block, labels)
         return scores
 
-    def scores(self, answers: Sequence[TaskArrays], objective: Weights) -> np.ndarray:
+    def scores(self, predictions: Sequence[TaskArrays], objective: Weights) -> np.ndarray:
         """Scores of C checkpoints under an objective, (1 + resamples, C) as ``task_scores``."""
         shares = objective.normalised(1.0, list(self._labels))
         total = np.zeros(())
         for task, share in shares.items():
-            total = total + share * self.task_scores(task, [each[task] for each in answers])
+            total = total + share * self.task_scores(task, [each[task] for each in predictions])
         return total
 
 
-def _accuracy(weights: np.ndarray, answers: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    right = (answers == labels[:, None]).astype(np.float32)
+def _accuracy(weights: np.ndarray, predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    right = (predictions == labels[:, None]).astype(np.float32)
     # Counts are exact in float32; their shares need not be.
     shares: np.ndarray = (weights @ right).astype(np.float64) / len(labels)
     return shares
 
 
-def _correlation(weights: np.ndarray, answers: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def _correlation(weights: np.ndarray, predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Pearson correlations of weighted examples; 0 where one side is constant, as in ``grade``."""
     size = len(labels)
     # Near their means, so that the differences of squares below keep their digits.
-    x = (answers - answers.mean(axis=0)).astype(np.float32)
+    x = (predictions - predictions.mean(axis=0)).astype(np.float32)
     y = (labels - labels.mean()).astype(np.float32)[:, None]
     mean_x, mean_y = weights @ x / size, weights @ y / size
     covariance = weights @ (x * y) / size - mean_x * mean_y
@@ -115,7 +115,7 @@ def paired_difference(
 
     Args:
         labels: (examples,) a task.
-        first: answers (examples,) a task.
+        first: predictions (examples,) a task.
         second: as ``first``.
         objective: of the score.
     """
@@ -166,16 +166,16 @@ class Noise:
         return self.lead - self.most_luck
 
 
-def noise_of(record: SearchRecord, answers: DevAnswers) -> Noise | None:
-    """Reckon the noise in a search's choice; None without baseline, rivals, or stored answers.
+def noise_of(record: SearchRecord, predictions: DevPredictions) -> Noise | None:
+    """Reckon the noise in a search's choice; None without baseline, rivals, or stored predictions.
 
     The winner was chosen from every report of every trial, so its lead is held against the largest
     lead that any of them has by chance: the reality check of White (2000, Econometrica 68).
     """
-    baseline, winner, labels = record.baseline, record.winner, answers.labels()
+    baseline, winner, labels = record.baseline, record.winner, predictions.labels()
     if labels is None or baseline is None or baseline.kept is None or winner is None:
         return None
-    ours = answers.read(baseline.number, baseline.kept.step)
+    ours = predictions.read(baseline.number, baseline.kept.step)
     if ours is None or winner.kept is None:
         return None
     objective = baseline.config.objective
@@ -185,7 +185,7 @@ def noise_of(record: SearchRecord, answers: DevAnswers) -> Noise | None:
     # The baseline itself is among the configurations, with a lead of 0.
     largest = np.zeros(_RESAMPLES)
     reports = 0
-    for block in _in_blocks(_rivals(record, answers), _CHECKPOINTS_AT_ONCE):
+    for block in _in_blocks(_rivals(record, predictions), _CHECKPOINTS_AT_ONCE):
         leads = bootstrap.scores(block, objective) - baseline_scores
         largest = np.maximum(largest, (leads[1:] - leads[0]).max(axis=1))
         reports += len(block)
@@ -205,12 +205,12 @@ def noise_of(record: SearchRecord, answers: DevAnswers) -> Noise | None:
     )
 
 
-def _rivals(record: SearchRecord, answers: DevAnswers) -> Iterator[TaskArrays]:
-    """Answers of every report that could have been chosen in place of the baseline's."""
+def _rivals(record: SearchRecord, predictions: DevPredictions) -> Iterator[TaskArrays]:
+    """Predictions of every report that could have been chosen in place of the baseline's."""
     for trial in record.trials[1:]:
         for report in trial.reports if trial.state != "failed" else ():
             if math.isfinite(report.score):
-                given = answers.read(trial.number, report.step)
+                given = predictions.read(trial.number, report.step)
                 if given is not None:
                     yield given
 

@@ -1,4 +1,4 @@
-"""Questions about other weightings and other keep rules, answered from the record alone."""
+"""Questions about other weightings and other selection rules, answered from the record alone."""
 
 import itertools
 import math
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from minbert.report import Report
 from minbert.tasks import TASK_NAMES, Task
-from minbert.weights import EQUAL_WEIGHTS, KeepRule, Weights, kept_index, weighted_score
+from minbert.weights import EQUAL_WEIGHTS, SelectionRule, Weights, selected_index, weighted_score
 from search.record import TrialRecord
 
 # The two rules of the course report (its sections 4.1 and 4.5).
-KEEP_RULES: tuple[KeepRule, ...] = ("any_task", "weighted")
+SELECTION_RULES: tuple[SelectionRule, ...] = ("any_task", "weighted")
 
 
 def other_weights(tasks: Sequence[Task]) -> Weights | None:
@@ -34,7 +34,7 @@ class Ranked:
 def rank(trials: Sequence[TrialRecord], weights: Weights) -> list[Ranked]:
     """The best report of each trial under ``weights``, best first, failed trials too.
 
-    Of equal ones the one with the higher mean score goes first, as the front keeps it, and then
+    Of equal reports the one with the higher mean score comes first, as on the Pareto front, then
     the one that was recorded first.
     """
 
@@ -102,12 +102,12 @@ def hidden(trials: Sequence[TrialRecord], weights: Weights) -> Hidden:
     return Hidden(len(stopped), len(finished), most, tuple(could))
 
 
-def replay(trial: TrialRecord, rule: KeepRule) -> Report:
+def replay(trial: TrialRecord, rule: SelectionRule) -> Report:
     """The report whose checkpoint ``rule`` would have kept of a trial that has reports."""
-    index = kept_index(
+    index = selected_index(
         [report.scores for report in trial.reports],
         rule,
-        keep_weights=trial.config.weights_to_keep_by,
+        selection_weights=trial.config.weights_to_select_by,
         objective=trial.config.objective,
     )
     return trial.reports[index]
@@ -115,7 +115,7 @@ def replay(trial: TrialRecord, rule: KeepRule) -> Report:
 
 @dataclass(frozen=True)
 class Replayed:
-    """The reports whose checkpoints each of ``KEEP_RULES`` would have kept of a trial.
+    """The reports whose checkpoints each of ``SELECTION_RULES`` would have kept of a trial.
 
     Attributes:
         kept: one report a rule.
@@ -137,9 +137,9 @@ class Replayed:
 
 
 def replays(trials: Sequence[TrialRecord]) -> list[Replayed]:
-    """What ``KEEP_RULES`` would have kept of trials that have reports and did not fail."""
+    """What ``SELECTION_RULES`` would have kept of trials that have reports and did not fail."""
     return [
-        Replayed(trial, tuple(replay(trial, rule) for rule in KEEP_RULES))
+        Replayed(trial, tuple(replay(trial, rule) for rule in SELECTION_RULES))
         for trial in trials
         if trial.reports and trial.state != "failed"
     ]

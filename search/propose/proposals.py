@@ -107,7 +107,7 @@ class Proposer:
         self._modelled = Modelled()
         for trial in earlier:
             self._modelled.put(trial)
-        self._lens = Lens(study, ("paused", "cut short"), TrialState.PRUNED, self._modelled.put)
+        self._lens = Lens(study, ("paused", "interrupted"), TrialState.PRUNED, self._modelled.put)
         self._view = View(self._to_learn_from)
         self._optuna = optuna.create_study(storage=self._view, direction="maximize")
 

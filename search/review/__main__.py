@@ -11,11 +11,11 @@ from minbert.errors import InputError, plain, reason_of
 from minbert.output import counted
 from minbert.settings import make_parser, run_command
 from minbert.weights import Weights
-from search.analysis.weighting import KEEP_RULES, hidden, rank, replays
+from search.analysis.weighting import SELECTION_RULES, hidden, rank, replays
 from search.results import strict_json, trial_as_json
 from search.review.terminal.tables import PlainConsole, outcome, trials_table
 from search.review.terminal.trials import compare, show_trial
-from search.review.terminal.weightings import keep_rules_table, under_weights
+from search.review.terminal.weightings import selection_rules_table, under_weights
 from search.storage.folder import RunFolder
 from search.storage.patience import told
 
@@ -28,7 +28,7 @@ Show what a search found, also while it runs, from its record: nothing is traine
   python -m search.review runs/NAME --trial 7              one trial: reports, decisions, errors
   python -m search.review runs/NAME --compare 0 7          two trials, with the paired difference
   python -m search.review runs/NAME --weights 1.5,1,1.5    ranked by other score weights
-  python -m search.review runs/NAME --keep-rules           what each keep rule would have kept
+  python -m search.review runs/NAME --selection-rules      what each selection rule would have kept
   python -m search.review runs/NAME --html                 write report.html into the run's folder
 """
 
@@ -53,7 +53,9 @@ def main() -> int:
         "--weights", help="rank by these score weights of sst, para, sts: 1.5,1,1.5"
     )
     parser.add_argument(
-        "--keep-rules", action="store_true", help="replay the course report's two keep rules"
+        "--selection-rules",
+        action="store_true",
+        help="replay the course report's two selection rules",
     )
     arguments = parser.parse_args()
     alone = {
@@ -62,8 +64,8 @@ def main() -> int:
         "--html": arguments.html,
     }
     for option, is_given in alone.items():
-        if is_given and (arguments.weights is not None or arguments.keep_rules):
-            parser.error(f"{option} goes with neither --weights nor --keep-rules")
+        if is_given and (arguments.weights is not None or arguments.selection_rules):
+            parser.error(f"{option} goes with neither --weights nor --selection-rules")
     with told():
         run = read_run(RunFolder(arguments.run, arguments.storage))
     weights = None if arguments.weights is None else parse_weights(arguments.weights, run)
@@ -95,8 +97,8 @@ def main() -> int:
         parts = [_head(run), *under_weights(run, weights)]
     else:
         parts = [_head(run), trials_table(run.record), *outcome(run.record, run.noise)]
-    if arguments.keep_rules:
-        parts.append(keep_rules_table(run.record))
+    if arguments.selection_rules:
+        parts.append(selection_rules_table(run.record))
     for part in parts:
         console.print(part, highlight=False, soft_wrap=isinstance(part, Text))
     return 0
@@ -111,7 +113,7 @@ def _head(run: Run) -> RenderableType:
         named = ", ".join(f"trial {trial} report {step}" for trial, step in run.dropped[:6])
         more = " and more" if len(run.dropped) > 6 else ""
         models = counted(len(run.dropped), "model")
-        lines.append(f"No longer kept, because --front was full: {models}, {named}{more}.")
+        lines.append(f"No longer kept, because --pareto-models was full: {models}, {named}{more}.")
     return Text("\n".join(lines))
 
 
@@ -136,10 +138,10 @@ def _as_json(run: Run, weights: Weights | None) -> dict[str, Any]:
             for one in rank(record.trials, weights)
         ],
         "stopped_that_could_come_above": [trial.number for trial, _ in found.could],
-        "keep_rules": [
+        "selection_rules": [
             {"trial": row.trial.number} | {rule: {"report": kept.step, "score": kept.score}}
             for row in replays(record.trials)
-            for rule, kept in zip(KEEP_RULES, row.kept, strict=True)
+            for rule, kept in zip(SELECTION_RULES, row.kept, strict=True)
         ],
         "trials": [trial_as_json(trial) for trial in record.trials],
     }

@@ -15,9 +15,9 @@ from minbert.weights import Weights
 from search.analysis.noise import Noise, noise_of
 from search.record import OVER, SearchRecord, TrialRecord
 from search.storage.addresses import storage_option
-from search.storage.answers import DevAnswers
 from search.storage.checkpoints import CheckpointStore
 from search.storage.folder import RunFolder
+from search.storage.predictions import DevPredictions
 from search.storage.provenance import DriverRun, resume_command, runs_of
 from search.storage.study import Study
 
@@ -58,7 +58,7 @@ class Run:
 
     Attributes:
         setup: everything that the numbers depend on, by name.
-        dropped: trial and step of the models removed from the front because it was full.
+        dropped: trial and step of the models removed from the Pareto front because it was full.
         ended_because: why the run ended before all trials ran; None if it did not.
         is_running: a driver works on the run.
     """
@@ -69,7 +69,7 @@ class Run:
     driver_runs: list[DriverRun]
     dropped: list[tuple[int, int]]
     store: CheckpointStore
-    answers: DevAnswers
+    predictions: DevPredictions
     ended_because: str | None
     is_running: bool
 
@@ -131,7 +131,7 @@ class Run:
     @cached_property
     def noise(self) -> Noise | None:
         """How much of the winner's lead may be chance; None if that cannot be estimated."""
-        return noise_of(self.record, self.answers)
+        return noise_of(self.record, self.predictions)
 
     def is_kept(self, number: int, step: int) -> bool:
         """Whether the model of a report is kept."""
@@ -160,7 +160,7 @@ def read_run(
     is_running = folder.is_held(study) if is_running is None else is_running
     if is_running:
         for trial in study.trials:
-            if trial.state == "cut short" and study.is_running(trial):
+            if trial.state == "interrupted" and study.is_running(trial):
                 trial.state = "running"
     store = folder.checkpoint_store()
     store.scan(study.recorded(), sweep=False)
@@ -171,12 +171,12 @@ def read_run(
         driver_runs=driver_runs,
         dropped=noted.dropped,
         store=store,
-        answers=folder.answers,
+        predictions=folder.predictions,
         ended_because=noted.ended_because,
         is_running=is_running,
     )
     for trial in study.trials:
-        if trial.state == "cut short" and trial.failure is None:
+        if trial.state == "interrupted" and trial.failure is None:
             trial.ended = run.left_because
     return run
 
@@ -187,7 +187,7 @@ def _noted(folder: RunFolder, study: Study) -> tuple[_Noted, list[DriverRun]]:
         noted = _Noted(
             setup=study.setup,
             planned=study.noted("planned"),
-            dropped=study.noted("dropped_from_front") or [],
+            dropped=study.noted("dropped_from_pareto_front") or [],
             ended_because=study.noted("ended_because"),
         )
         recipe(noted.setup.recipe)
@@ -195,7 +195,7 @@ def _noted(folder: RunFolder, study: Study) -> tuple[_Noted, list[DriverRun]]:
         scored = {frozenset(report.scores) for trial in study.trials for report in trial.reports}
         if scored - {frozenset(noted.setup.inputs.tasks)}:
             raise ValueError("a report scores other tasks than the study has")
-        labels = folder.answers.labels()
+        labels = folder.predictions.labels()
         if labels is not None and set(labels) != set(noted.setup.inputs.tasks):
             raise ValueError("there are labels of other tasks than the study has")
     except ValidationError as error:

@@ -24,7 +24,7 @@ class Scheduler(Protocol):
     """Decides which trials are trained on.
 
     Everything it answers is a function of the study's record: an object made from the record
-    answers as one that followed the search from its beginning. Fixed trials are never asked
+    predictions as one that followed the search from its beginning. Fixed trials are never asked
     about, as they run to their end; neither is a report without a finite score, nor a last one.
     """
 

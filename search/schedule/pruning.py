@@ -17,7 +17,7 @@ from search.storage.study import Study
 from .pruners import make_pruner
 
 # Trials in these states are compared with.
-_DO_NOT_RUN: tuple[State, ...] = ("finished", "paused", "cut short", "stopped")
+_DO_NOT_RUN: tuple[State, ...] = ("finished", "paused", "interrupted", "stopped")
 
 
 class Pruning:

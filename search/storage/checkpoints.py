@@ -11,7 +11,7 @@ checkpoint, whenever a kill comes.
 
 The most disk space that a search needs, for a model of S bytes: 3 S for the latest state of each
 trial that runs or is paused, S for the model that each of them keeps, S for each model of the
-front and of the best ``--keep`` trials, and 3 S for each slot while it writes.
+Pareto front and of the best ``--keep-models`` trials, and 3 S for each slot while it writes.
 """
 
 import contextlib

@@ -4,7 +4,7 @@ study.db          the study, unless --storage names another place
 run.json          where the study is
 lock              held by the driver
 checkpoints/      see checkpoints.py
-answers/          see answers.py
+predictions/          see predictions.py
 tensorboard/      curves
 best/             the winner's model, with predictions
 report.html       the results, for people
@@ -25,11 +25,11 @@ from typing import Any
 from minbert.errors import InputError, reason_of
 
 from .addresses import is_url, lasting, sqlite_url, without_password
-from .answers import DevAnswers
 from .checkpoints import CheckpointStore
 from .directory import LocalDirectory, join, open_directory
 from .lease import is_leased
 from .optuna_storage import open_storage
+from .predictions import DevPredictions
 from .study import NoStudyError, Study
 from .study_file import StudyCopies, StudyFile, study_file
 
@@ -63,7 +63,7 @@ class RunFolder:
             self.path = Path(self._temporary.name)
         self.name = self.directory.where.rpartition("/")[2]
         self.checkpoints = self.directory / "checkpoints"
-        self.answers = DevAnswers(self.directory / "answers")
+        self.predictions = DevPredictions(self.directory / "predictions")
         self.tensorboard = self.path / "tensorboard"
         self.best = self.path / "best"
         self.page = self.path / "report.html"
@@ -177,7 +177,7 @@ class RunFolder:
             tell: is called with a line if the study's file was damaged and replaced by its copy.
 
         Raises:
-            InputError: the study cannot be read, or it is missing although the run has answers,
+            InputError: the study cannot be read, or it is missing although the run has predictions,
                 which a new study would not know.
         """
         file = self._study_file()
@@ -188,7 +188,7 @@ class RunFolder:
         try:
             study = self.load_study()
         except NoStudyError:
-            if self.answers.any:
+            if self.predictions.any:
                 raise
             return self.create_study(setup)
         study.complete(setup)

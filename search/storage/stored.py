@@ -20,7 +20,7 @@ from search.record import ENDS, Attempt, Decision, Failure, Moment, State, Trial
 
 OPTUNA_STATES: dict[State, TrialState] = {
     "waiting": TrialState.WAITING,
-    "cut short": TrialState.WAITING,
+    "interrupted": TrialState.WAITING,
     "running": TrialState.RUNNING,
     "paused": TrialState.RUNNING,
     "finished": TrialState.COMPLETE,
@@ -161,7 +161,7 @@ def _check(report: Report, step: int, config: TrainConfig) -> None:
         raise ValueError(f"report {step} has no scores")
     if math.isfinite(report.score) and not all(map(math.isfinite, report.scores.values())):
         raise ValueError(f"report {step} has a score although a task's score is not a number")
-    for weights in (config.objective, config.weights_to_keep_by):
+    for weights in (config.objective, config.weights_to_select_by):
         if not sum(map(weights.of, report.scores)):
             raise ValueError(f"report {step} scores no task with a weight in {weights}")
 
@@ -177,7 +177,7 @@ def note_end(trial: TrialRecord, end: Mapping[str, Any]) -> None:
 
 
 def _state_of(trial: TrialRecord, end: Mapping[str, Any] | None) -> State:
-    """The state of a trial by its record; ``cut short`` if it neither ended nor paused."""
+    """The state of a trial by its record; ``interrupted`` if it neither ended nor paused."""
     verdict = trial.decisions[-1].verdict if trial.decisions else None
     if end is not None:
         note_end(trial, end)
@@ -188,4 +188,4 @@ def _state_of(trial: TrialRecord, end: Mapping[str, Any] | None) -> State:
         return ENDS[verdict]
     if trial.paused_at is not None:
         return "paused"
-    return "cut short" if trial.attempts else "waiting"
+    return "interrupted" if trial.attempts else "waiting"

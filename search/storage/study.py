@@ -251,7 +251,7 @@ class Study:
         note = {f"failure:{len(trial.attempts)}": failure.model_dump(mode="json")}
         self._write_of(trial, TrialState.WAITING, note)
         trial.failures[len(trial.attempts)] = failure
-        trial.state = "cut short"
+        trial.state = "interrupted"
         self._changed(trial)
 
     def next_order(self) -> int:
@@ -289,7 +289,7 @@ class Study:
         """Leave an unfinished trial for a later run to continue: WAITING for Optuna."""
         self._write_of(trial, TrialState.WAITING)
         if trial.state != "paused":
-            trial.state = "cut short" if trial.attempts else "waiting"
+            trial.state = "interrupted" if trial.attempts else "waiting"
         self._changed(trial)
 
     def mend(self) -> None:

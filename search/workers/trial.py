@@ -23,6 +23,7 @@ from search.failures import FailureKind
 from search.inputs import LoadedInputs
 from search.storage.checkpoints import load_checkpoint, save_checkpoint
 from search.storage.directory import open_directory
+from search.storage.predictions import pack_predictions
 from search.trainer import TrialTrainer
 
 from .wire import Assignment, Reply
@@ -90,7 +91,7 @@ class MinbertTrial(tune.Trainable):
             now = time.monotonic()
             self._waits_since = self._waits_since or now
             time.sleep(_SECONDS_BETWEEN_TRIES)
-            return self._answer(waited=now - self._waits_since, reason=str(error))
+            return self._reply_with(waited=now - self._waits_since, reason=str(error))
         except DamagedError as error:
             kind, reason = "state damaged", str(error)
         except InputError as error:
@@ -105,10 +106,10 @@ class MinbertTrial(tune.Trainable):
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        return self._answer(failure=kind, reason=reason)
+        return self._reply_with(failure=kind, reason=reason)
 
-    def _answer(self, **answer: Any) -> Reply:
-        return Reply(self._job.trial, self._job.attempt, **answer)
+    def _reply_with(self, **content: Any) -> Reply:
+        return Reply(self._job.trial, self._job.attempt, **content)
 
     def _report(self) -> Reply:
         if self._trainer is None:
@@ -132,9 +133,9 @@ class MinbertTrial(tune.Trainable):
             self._last_state = time.monotonic()
         scores = " ".join(f"{task} {score:.3f}" for task, score in report.scores.items())
         self._log(f"report {report.step}/{in_all}, score {report.score:.3f} ({scores})")
-        return self._answer(
+        return self._reply_with(
             report=report,
-            predictions=trainer.predictions,
+            predictions=pack_predictions(trainer.predictions),
             machine=self._machine,
             resident_memory=_resident_memory(),
             cuda_memory=torch.cuda.max_memory_allocated(),

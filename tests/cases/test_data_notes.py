@@ -137,8 +137,8 @@ def test_a_class_that_only_dev_has_is_noted(folder: Path, tiny: Pretrained) -> N
 
 
 def test_a_class_that_never_occurs_does_not_lower_f1() -> None:
-    answers, labels = np.array([1, 1, 2, 2.0]), np.array([1, 2, 2, 2.0])
-    result = grade("sst", answers, labels, classes=4)
+    predictions, labels = np.array([1, 1, 2, 2.0]), np.array([1, 2, 2, 2.0])
+    result = grade("sst", predictions, labels, classes=4)
     assert result.score == 0.75
     assert result.metrics["macro_f1"] == pytest.approx((2 / 3 + 4 / 5) / 2)
 
@@ -243,7 +243,7 @@ def test_ids_that_repeat_or_are_missing_are_noted(folder: Path, tiny: Pretrained
     edit(folder / "ids-sst-dev.csv", with_ids("x" * 60, "x" * 60))
     # Nobody asks for a training example by its id.
     edit(folder / "sts-train.csv", with_ids("", "", "a", "a"))
-    own = "answers are identified by id, so give each row its own"
+    own = "predictions are identified by id, so give each row its own"
     assert notes(folder, tiny) == [
         f"ids-sst-dev.csv: 1 id occurs more than once (in 2 rows, such as '{'x' * 27}...'); {own}",
         f"quora-dev.csv: 3 rows have no id; {own}",
@@ -257,7 +257,7 @@ def test_predictions_come_with_the_note(
 ) -> None:
     edit(folder / "sts-test-student.csv", lambda _, row: [row[0], "same", *row[2:]])
     (folder / "quora-test-student.csv").write_text("")
-    model, out = str(tmp_path / "model"), tmp_path / "answers"
+    model, out = str(tmp_path / "model"), tmp_path / "predictions"
     assert main(["train", "--data", str(folder), *SMALL, "--out", model]) == 0
     capsys.readouterr()
     assert main(["predict", "--model", model, "--split", "test", "--out", str(out)]) == 0
@@ -401,7 +401,7 @@ def test_a_test_file_under_another_name_is_noted(folder: Path, tiny: Pretrained)
     student.rename(folder / "sts-test.csv")
     assert notes(folder, tiny) == [
         f"data folder '{folder}' has no sts-test-student.csv, but sts-test.csv, so sts gets no "
-        "test answers; rename it to get them"
+        "test predictions; rename it to get them"
     ]
     assert notes(folder, tiny, tasks="sst") == []
     (folder / "sts-test.csv").rename(folder / "sts-test-output.csv")
@@ -424,7 +424,7 @@ def test_a_test_file_without_rows_is_left_out_with_a_note(
         assert list(loaded.splits["para"]) == ["train", "dev"]
         assert list(loaded.splits["sts"]) == ["train", "dev", "test"]
     assert notes(folder, tiny) == [
-        "quora-test-student.csv has no rows, so para gets no test answers; fill the file or "
+        "quora-test-student.csv has no rows, so para gets no test predictions; fill the file or "
         "remove it"
     ]
 

@@ -567,7 +567,7 @@ def test_pairs_that_are_encoded_together_are_held_against_the_positions(long_dat
 
 
 def test_a_test_split_counts(long_data: Path) -> None:
-    """Its answers are written at a search's end."""
+    """Its predictions are written at a search's end."""
     dataset = load(long_data, tasks=("sts",))
     config = JOINT.replace(train_tasks=("sts",))
     with pytest.raises(InputError, match=r"sts-test-student\.csv: a pair of 41 and 40 word pieces"):
@@ -700,7 +700,7 @@ def test_a_saved_model_refuses_other_data_that_are_too_long(
     rewrite(data / "sts-dev.csv", 2, [text, text])
     for command in (
         ["evaluate", "--data", str(data)],
-        ["predict", "--data", str(data), "--out", str(tmp_path / "answers")],
+        ["predict", "--data", str(data), "--out", str(tmp_path / "predictions")],
     ):
         with pytest.raises(
             InputError, match=r"^sts-dev\.csv: a pair of 90 and 90 .* has 128; shorten it, or"

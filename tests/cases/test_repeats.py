@@ -56,13 +56,13 @@ def test_two_hundred_trials_over_forty_points(tmp_path: Path) -> None:
     [
         ({"loss_weights": (1, 1, 1)}, {"loss_weights": (2, 2, 2)}),
         (
-            {"train_tasks": ("sst",), "keep": "last", "loss_weights": (1, 5, 1)},
-            {"train_tasks": ("sst",), "keep": "last", "loss_weights": (2, 0, 0)},
+            {"train_tasks": ("sst",), "select": "last", "loss_weights": (1, 5, 1)},
+            {"train_tasks": ("sst",), "select": "last", "loss_weights": (2, 0, 0)},
         ),
         ({"negatives": 0.0, "negative_strategy": "hard"}, {"negatives": 0.0}),
         ({"sampling": "sequential", "sampling_exponent": 0.3}, {"sampling": "sequential"}),
-        ({"keep": "last", "keep_weights": (1, 2, 3)}, {"keep": "last"}),
-        ({"keep_weights": (3, 3, 3)}, {"keep_weights": None}),
+        ({"select": "last", "selection_weights": (1, 2, 3)}, {"select": "last"}),
+        ({"selection_weights": (3, 3, 3)}, {"selection_weights": None}),
     ],
 )
 def test_configurations_that_train_alike_are_equal(
@@ -79,9 +79,9 @@ def test_configurations_that_train_alike_are_equal(
         {"loss_weights": (1, 1, 2)},
         {"negatives": 1.0, "negative_strategy": "hard"},
         {"sampling_exponent": 0.3},
-        {"keep_weights": (1, 1, 2)},
+        {"selection_weights": (1, 1, 2)},
         {"seed": 1},
-        {"keep": "last"},
+        {"select": "last"},
     ],
 )
 def test_configurations_that_train_otherwise_differ(change: dict[str, Any]) -> None:

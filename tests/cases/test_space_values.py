@@ -75,8 +75,8 @@ WORKING: dict[str, tuple[str, str, set[Any]]] = {
         {("sst",), ("sst", "sts")},
     ),
     "none and text": (
-        "return {'keep_weights': trial.suggest_categorical('k', [None, '1.5,1,1.5'])}",
-        "keep_weights",
+        "return {'selection_weights': trial.suggest_categorical('k', [None, '1.5,1,1.5'])}",
+        "selection_weights",
         {None, Weights(1.5, 1, 1.5)},
     ),
     "numbers as text": (

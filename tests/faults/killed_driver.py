@@ -19,8 +19,8 @@ from cluster.local import Cluster
 from minbert.settings import run_command
 from search import run, session, trainer
 from search.driver import Driver
-from search.storage.answers import DevAnswers
 from search.storage.directory import LocalDirectory
+from search.storage.predictions import DevPredictions
 from search.storage.study import Study
 from search.workers import tuner
 from search.workers.trial import MinbertTrial
@@ -112,7 +112,7 @@ def arm(moment: str, nth: int) -> None:
             RDBStorage, "create_new_study", nth, after=False
         ),
         "before a report": lambda: kill_in(Study, "add_report", nth, after=False),
-        "between answers and report": lambda: kill_in(DevAnswers, "write", nth, after=True),
+        "between predictions and report": lambda: kill_in(DevPredictions, "write", nth, after=True),
         "while a report is written": lambda: kill_in(
             RDBStorage, "set_trial_intermediate_value", nth, after=False
         ),

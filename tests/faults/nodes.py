@@ -121,7 +121,7 @@ def ray_nodes(*cpus: int, detection: float = 5.0) -> Iterator[Nodes]:
     # A short path, as Ray's sockets need.
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
         nodes = Nodes(cpus, detection, folder)
-        # Reading its answers has no limit of its own.
+        # Reading its predictions has no limit of its own.
         limit = threading.Timer(PATIENCE, nodes.end)
         try:
             limit.start()

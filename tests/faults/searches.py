@@ -21,10 +21,10 @@ from search.inputs import load_inputs
 from search.plan import make_plan
 from search.propose.spaces import load_space
 from search.settings import StudySettings
-from search.storage.answers import DevAnswers
 from search.storage.checkpoints import CheckpointStore, load_checkpoint, save_checkpoint
 from search.storage.directory import LocalDirectory
 from search.storage.folder import RunFolder
+from search.storage.predictions import DevPredictions, pack_predictions
 from search.storage.study import Study
 from search.trainer import MinbertTrainer
 from testkit.waiting import PATIENCE, wait_for
@@ -221,9 +221,9 @@ def without_faults(options: Sequence[str], folder: Path) -> Driver:
     loaded = load_inputs(inputs)
     plan = make_plan(settings, inputs, load_space(settings.space))
     checkpoints = LocalDirectory(folder / "checkpoints")
-    answers = DevAnswers(LocalDirectory(folder / "answers"))
+    predictions = DevPredictions(LocalDirectory(folder / "predictions"))
     study = Study.create(InMemoryStorage(), "twin", {})
-    driver = Driver(study, plan, settings, CheckpointStore(checkpoints), answers).open()
+    driver = Driver(study, plan, settings, CheckpointStore(checkpoints), predictions).open()
     while isinstance(job := driver.next_job(busy=False), Job):
         number, attempt = job.trial.number, job.attempt.number
         driver.started(number)
@@ -240,7 +240,9 @@ def without_faults(options: Sequence[str], folder: Path) -> Driver:
                 trainer.state_dict(),
                 with_state=not trainer.finished,
             )
-            goes_on = driver.reported(number, attempt, report, trainer.predictions)
+            goes_on = driver.reported(
+                number, attempt, report, pack_predictions(trainer.predictions)
+            )
     driver.leave()
     return driver
 

@@ -37,7 +37,7 @@ MOMENTS = [
     ("while a report is written", 4),
     ("in a promotion", 1),
     ("after a trial is made", 1),
-    ("between answers and report", 3),
+    ("between predictions and report", 3),
     ("in a removal", 2),
     ("before a promotion", 1),
     ("between two steps", 25),
@@ -49,7 +49,7 @@ MOMENTS = [
 def options(out: Path, data: Path) -> list[str]:
     given = ["--space", str(out / "nine.py"), "--sampler", "grid", "--trials", "10"]
     given += ["--data", str(data), "--encoder", "tiny", "--epochs", "2"]
-    return [*given, "--reports-per-epoch", "3", "--pruner", "none", "--front", "4"]
+    return [*given, "--reports-per-epoch", "3", "--pruner", "none", "--pareto-models", "4"]
 
 
 def search(moment: str, nth: int, where: str, out: Path, data: Path, *more: str) -> tuple[int, str]:

@@ -256,7 +256,7 @@ def test_a_full_disk_is_waited_for_and_then_the_search_ends(
         assert "Traceback" not in text
     filler.unlink()
     gate.be_patient()
-    # What was recorded is as it would have been; that the trial was cut short differs.
+    # What was recorded is as it would have been; that the trial was interrupted differs.
     found = rows(RunFolder(where))
     assert [row[4:] for row in found] == [row[4:] for row in expected[: len(found)]]
     with search(where, *options, "--resume", storage=storage, gate=gate, slots=slots) as two:

@@ -20,7 +20,7 @@ from optuna.distributions import (
 from plotly.subplots import make_subplots
 
 from minbert.tasks import TASK_NAMES, Task
-from search.analysis.front import Front, Point
+from search.analysis.pareto import ParetoFront, Point
 from search.record import GREEK, SearchRecord, State, TrialRecord, Verdict, reports_in_order
 from search.review.varied import value_of, varied_columns
 
@@ -33,7 +33,7 @@ _COLOURS: dict[State, str] = {
     "paused": "#a78bfa",
     "running": "#16a34a",
     "failed": "#dc2626",
-    "cut short": "#c0a060",
+    "interrupted": "#c0a060",
 }
 # Decisions, with their names and their marks in the learning curves.
 _MARKS: dict[Verdict, tuple[str, str, str]] = {
@@ -49,7 +49,7 @@ _OUTCOME_COLOURS = {
     "paused": "#a78bfa",
     "stopped": GREY,
     "failed": "#dc2626",
-    "cut short": "#c0a060",
+    "interrupted": "#c0a060",
     "running": "#86efac",
 }
 # More would be too small to read.
@@ -326,20 +326,22 @@ def front_views(record: SearchRecord) -> go.Figure | None:
     pairs = [(a, b) for index, a in enumerate(tasks) for b in tasks[index + 1 :]]
     if not pairs:
         return None
-    front = Front(limit=2**31)
+    front = ParetoFront(limit=2**31)
     for trial, report in points:
         front.offer(Point(trial.number, report.step, report.scores))
     on_front = front.keys
     groups: dict[str, list[Any]] = defaultdict(list)
     for trial, report in points:
         is_there = (trial.number, report.step) in on_front
-        groups["on the front" if is_there else "not on the front"].append((trial, report))
+        groups["on the Pareto front" if is_there else "not on the Pareto front"].append(
+            (trial, report)
+        )
     for name, chosen in (("the recipe", record.baseline), ("scored highest", record.winner)):
         if chosen is not None and chosen.kept is not None:
             groups[name].append((chosen, chosen.kept))
     looks = {
-        "not on the front": {"color": "#c3cad3", "size": 5},
-        "on the front": {"color": BLUE, "size": 8},
+        "not on the Pareto front": {"color": "#c3cad3", "size": 5},
+        "on the Pareto front": {"color": BLUE, "size": 8},
         "the recipe": {"color": INK, "size": 14, "symbol": "circle-open", "line_width": 2},
         "scored highest": {"color": ORANGE, "size": 18, "symbol": "star-open", "line_width": 2},
     }

@@ -78,8 +78,9 @@ def page_figures(record: SearchRecord, timeline: Timeline | None) -> list[dict[s
     add(
         "front",
         "Scores of the tasks",
-        "Every checkpoint by its dev scores. A checkpoint is on the front if no other is equal or "
-        "higher on all tasks at once. For any weights of the tasks, the highest score is on it.",
+        "Every checkpoint by its dev scores. A checkpoint is on the Pareto front if no other is "
+        "equal or higher on all tasks at once. For any weights of the tasks, the highest score is "
+        "on it.",
         figures.front_views(record),
         760,
     )

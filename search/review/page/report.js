@@ -28,7 +28,7 @@ function draw(element) {
 }
 const elements = [...document.querySelectorAll(".figure")];
 const watcher = new IntersectionObserver(
-  // With a pause between, so that the first is seen, and the page answers, before the next is begun.
+  // With a pause between, so that the first is seen, and the page predictions, before the next is begun.
   (entries) =>
     entries.filter((entry) => entry.isIntersecting).forEach((entry, index) => setTimeout(draw, 50 * index, entry.target)),
   { rootMargin: "100px" },

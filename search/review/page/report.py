@@ -19,7 +19,7 @@ from minbert.output import counted
 from minbert.settings import command_of
 from minbert.tasks import TASK_NAMES, TASKS
 from search.analysis.noise import noise_in_words
-from search.analysis.weighting import KEEP_RULES, replays
+from search.analysis.weighting import SELECTION_RULES, replays
 from search.propose.spaces import built_in_spaces, load_space
 from search.record import GREEK, SearchRecord, TrialRecord, field_texts
 from search.rerun import train_command, train_options
@@ -34,8 +34,8 @@ from .page_data import page_figures, page_regions, page_table
 from .timeline import Timeline, make_timeline
 from .triangle import regions
 
-# Rows of the table of keep rules; its summary counts all trials.
-_MOST_KEEP_RULES = 50
+# Rows of the table of selection rules; its summary counts all trials.
+_MOST_SELECTION_RULES = 50
 # Characters of a trial's name in that table.
 _LONGEST_NAME = 60
 
@@ -91,7 +91,7 @@ def page(run: Run) -> str:
         has_triangle=bool(divided),
         objective_weights={task: run.objective.of(task) for task in TASK_NAMES},
         hidden=hidden_in_words(record, run.objective),
-        keep_rules=_keep_rules(record),
+        selection_rules=_selection_rules(record),
         facts=_facts(run),
         data_notes=run.driver_runs[-1].data.notes if run.driver_runs else [],
         data_files=list(run.setup["data files"].items()),
@@ -192,8 +192,8 @@ def _noise(run: Run, winner: TrialRecord | None) -> list[str]:
     noise = run.noise
     if noise is None:
         return [
-            "There are no stored dev answers of the recipe and of other trials yet, so it is not "
-            "known how much of a difference is chance."
+            "There are no stored dev predictions of the recipe and of other trials yet, so it is "
+            "not known how much of a difference is chance."
         ]
     return [
         *noise_in_words(noise, winner),
@@ -242,16 +242,16 @@ def _experiments(run: Run) -> list[ExperimentRow]:
     return experiment_rows(load_space(name).experiments, run.record.trials)
 
 
-def _keep_rules(record: SearchRecord) -> dict[str, Any] | None:
+def _selection_rules(record: SearchRecord) -> dict[str, Any] | None:
     rows = replays(record.ranked)
     if not any(len(row.trial.reports) > 1 for row in rows):
         return None
     above, below = (sum(sign * row.difference > 0 for row in rows) for sign in (1, -1))
     summary = ""
-    if len(rows) > _MOST_KEEP_RULES:
-        summary = f"The first {_MOST_KEEP_RULES} of {len(rows)} trials are shown. "
+    if len(rows) > _MOST_SELECTION_RULES:
+        summary = f"The first {_MOST_SELECTION_RULES} of {len(rows)} trials are shown. "
     return {
-        "rules": KEEP_RULES,
+        "rules": SELECTION_RULES,
         "rows": [
             {
                 "trial": textwrap.shorten(
@@ -259,11 +259,11 @@ def _keep_rules(record: SearchRecord) -> dict[str, Any] | None:
                 ),
                 "cells": row.cells,
             }
-            for row in rows[:_MOST_KEEP_RULES]
+            for row in rows[:_MOST_SELECTION_RULES]
         ],
-        "summary": f"{summary}The {KEEP_RULES[1]} rule scores above the {KEEP_RULES[0]} rule in "
-        f"{counted(above, 'trial')}, below it in {below}, and the same in "
-        f"{len(rows) - above - below}.",
+        "summary": f"{summary}The {SELECTION_RULES[1]} rule scores above the "
+        f"{SELECTION_RULES[0]} rule in {counted(above, 'trial')}, below it in {below}, and the "
+        f"same in {len(rows) - above - below}.",
     }
 
 

@@ -123,8 +123,8 @@ def _end_of(trial: TrialRecord, index: int, now: float) -> tuple[float, str]:
         return trial.ended_at, "failed"
     decisions = [d for d in trial.decisions if d.attempt == attempt.number]
     if not decisions:
-        return attempt.at, "cut short"
-    outcome = _OUTCOMES.get(decisions[-1].verdict, "cut short")
+        return attempt.at, "interrupted"
+    outcome = _OUTCOMES.get(decisions[-1].verdict, "interrupted")
     step = trial.decisions.index(decisions[-1]) + 1
     if outcome == "paused" and any(each.rung == step for each in trial.attempts):
         outcome = "promoted"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from minbert.report import Report
 from minbert.tasks import TASK_NAMES
-from search.analysis.front import Front, Point
+from search.analysis.pareto import ParetoFront, Point
 from search.record import TrialRecord, reports_in_order
 
 # A point of the simplex: weights of sst, para and sts that add up to 1.
@@ -47,7 +47,7 @@ def regions(trials: Sequence[TrialRecord]) -> list[Region]:
     Returns:
         Regions that cover the simplex; empty if the trials were not scored on three tasks.
     """
-    front = Front(limit=2**31)
+    front = ParetoFront(limit=2**31)
     for trial, report in reports_in_order(trials):
         if len(report.scores) < len(TASK_NAMES):
             return []

@@ -29,12 +29,12 @@ from tensorboard.summary.writer.record_writer import (  # type: ignore[import-un
 
 from minbert.output import encodable
 from minbert.report import Report
-from search.analysis.front import Front
+from search.analysis.pareto import ParetoFront
 from search.plan import Plan
 from search.propose.branches import explore
 from search.record import GREEK, SearchRecord, State, TrialRecord
 from search.review.varied import value_of, varied_columns
-from search.storage.answers import DevAnswers
+from search.storage.predictions import DevPredictions
 from search.watchers import Watcher, guarded
 
 from .mistakes import DevTexts
@@ -51,7 +51,7 @@ _LONGEST_NAME = 48
 # TensorBoard first shows five hyperparameters: these before others, ordered by name.
 _SHOWN_FIRST = (*GREEK.values(), "lr", "ended")
 
-_ENDS: tuple[State, ...] = ("finished", "stopped", "failed", "cut short", "paused")
+_ENDS: tuple[State, ...] = ("finished", "stopped", "failed", "interrupted", "paused")
 
 
 class TensorBoardLog(Watcher):
@@ -63,7 +63,7 @@ class TensorBoardLog(Watcher):
         folder: only for the log; its contents are removed.
         record: the trials; they have reports if the search is resumed.
         front: of the search; its points are marked in the picture.
-        answers: the dev answers; mistakes are shown for reports that have answers.
+        predictions: the dev predictions; mistakes are shown for reports that have predictions.
     """
 
     what = "the TensorBoard log"
@@ -73,12 +73,12 @@ class TensorBoardLog(Watcher):
         folder: Path,
         record: SearchRecord,
         plan: Plan,
-        front: Front,
+        front: ParetoFront,
         texts: DevTexts,
-        answers: DevAnswers,
+        predictions: DevPredictions,
     ):
         self._folder, self._record, self._front = folder, record, front
-        self._texts, self._answers = texts, answers
+        self._texts, self._predictions = texts, predictions
         # Stand-ins for trials: the ends of the ranges of the space, and the given configurations.
         self._possible = [
             *(
@@ -138,7 +138,7 @@ class TensorBoardLog(Watcher):
         """Write the result of a trial: a row of the HParams tab and a text."""
         self._concluded.add(trial.number)
         kept, at = trial.kept, _last_sign(trial)
-        answers = None if kept is None else self._answers.read(trial.number, kept.step)
+        predictions = None if kept is None else self._predictions.read(trial.number, kept.step)
         metrics: dict[str, float] = {} if kept is None else {"score": kept.score} | kept.scores
         metrics["epochs"] = trial.reports[-1].epoch if trial.reports else 0.0
         metrics["seconds"] = trial.seconds
@@ -150,7 +150,7 @@ class TensorBoardLog(Watcher):
                 trial_id=run_name(trial),
                 start_time_secs=trial.attempts[0].at if trial.attempts else at,
             ),
-            text_pb("trial", trial_text(trial, departures, self._texts, answers)),
+            text_pb("trial", trial_text(trial, departures, self._texts, predictions)),
         ]
         if trial.is_over:
             summaries.append(_session_end(failed=trial.state == "failed", at=at))

@@ -14,7 +14,7 @@ from minbert.tasks import TASKS, Task
 
 @dataclass(frozen=True)
 class Mistake:
-    """One dev example with a wrong answer.
+    """One dev example with a wrong prediction.
 
     Attributes:
         sentences: one, or the two of a pair.
@@ -23,7 +23,7 @@ class Mistake:
 
     sentences: tuple[str, ...]
     label: float
-    answer: float
+    prediction: float
     overlap: float | None
 
 
@@ -42,11 +42,11 @@ class DevTexts:
     def tasks(self) -> tuple[Task, ...]:
         return tuple(self._tasks)
 
-    def worst(self, task: Task, answers: np.ndarray, most: int) -> list[Mistake]:
+    def worst(self, task: Task, predictions: np.ndarray, most: int) -> list[Mistake]:
         """The worst mistakes of a task, worst first.
 
         Args:
-            answers: (examples,) classes (sst), 0 or 1 (para), 0 to 5 (sts).
+            predictions: (examples,) classes (sst), 0 or 1 (para), 0 to 5 (sts).
             most: the largest number of mistakes.
         """
         texts = self._tasks[task]
@@ -55,16 +55,16 @@ class DevTexts:
             Mistake(
                 texts.sentences(row),
                 float(texts.labels[row]),
-                float(answers[row]),
+                float(predictions[row]),
                 None if overlaps is None else float(overlaps[row]),
             )
-            for row in worst_rows(task, answers, texts.labels, overlaps, most)
+            for row in worst_rows(task, predictions, texts.labels, overlaps, most)
         ]
 
-    def false_friends(self, answers: np.ndarray) -> tuple[float | None, float | None]:
+    def false_friends(self, predictions: np.ndarray) -> tuple[float | None, float | None]:
         """``mean_overlaps`` of the dev pairs of para."""
         texts = self._tasks["para"]
-        return mean_overlaps(answers, texts.labels, texts.overlaps)
+        return mean_overlaps(predictions, texts.labels, texts.overlaps)
 
 
 class _TaskTexts:
@@ -100,42 +100,42 @@ def word_overlap(first: str, second: str) -> float:
 
 
 def worst_rows(
-    task: Task, answers: np.ndarray, labels: np.ndarray, overlaps: np.ndarray | None, most: int
+    task: Task, predictions: np.ndarray, labels: np.ndarray, overlaps: np.ndarray | None, most: int
 ) -> list[int]:
-    """Row numbers of the most wrong answers, worst first; of equal ones the first.
+    """Row numbers of the most wrong predictions, worst first; of equal ones the first.
 
-    For sst and sts these are farthest from their label. An answer to para is only yes or no, so
+    For sst and sts these are farthest from their label. A prediction for para is only yes or no, so
     there these follow shared words most: a wrong yes with many in common, or a wrong no with few.
 
     Args:
-        answers: (examples,).
+        predictions: (examples,).
         labels: (examples,).
         overlaps: (examples,) for para; otherwise unused.
         most: the largest number of rows.
     """
-    answers, labels = answers.astype(np.float64), labels.astype(np.float64)
-    badness = np.abs(answers - labels)
+    predictions, labels = predictions.astype(np.float64), labels.astype(np.float64)
+    badness = np.abs(predictions - labels)
     wrong = np.flatnonzero(badness)
     if task == "para":
         assert overlaps is not None
-        badness = np.where(answers > labels, overlaps, 1 - overlaps)
+        badness = np.where(predictions > labels, overlaps, 1 - overlaps)
     return [int(row) for row in wrong[np.argsort(-badness[wrong], kind="stable")[:most]]]
 
 
 def mean_overlaps(
-    answers: np.ndarray, labels: np.ndarray, overlaps: np.ndarray
+    predictions: np.ndarray, labels: np.ndarray, overlaps: np.ndarray
 ) -> tuple[float | None, float | None]:
-    """Mean word overlap of pairs that are not paraphrases: those answered yes, and the others.
+    """Mean word overlap of pairs that are no paraphrases: those predicted as such, and the others.
 
     Args:
-        answers: (examples,) 0 or 1.
+        predictions: (examples,) 0 or 1.
         labels: (examples,) 0 or 1.
         overlaps: (examples,).
 
     Returns:
         Both means; None for a mean over no pairs.
     """
-    wrongly_yes = overlaps[(labels == 0) & (answers == 1)]
-    rightly_no = overlaps[(labels == 0) & (answers == 0)]
+    wrongly_yes = overlaps[(labels == 0) & (predictions == 1)]
+    rightly_no = overlaps[(labels == 0) & (predictions == 0)]
     means = [float(part.mean()) if len(part) else None for part in (wrongly_yes, rightly_no)]
     return means[0], means[1]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from minbert.tasks import TASKS, Task
-from search.analysis.front import Front
+from search.analysis.pareto import ParetoFront
 from search.record import SearchRecord, TrialRecord
 
 _INCHES = (8.0, 7.0)
@@ -15,7 +15,7 @@ _GREY, _FRONT, _RECIPE, _HIGHEST = "#9aa5b1", "#c2410c", "#111827", "#1d4ed8"
 
 
 def study_picture(
-    record: SearchRecord, front: Front, tasks: Sequence[Task]
+    record: SearchRecord, front: ParetoFront, tasks: Sequence[Task]
 ) -> tuple[bytes, int, int]:
     """Draw the current state of a study.
 
@@ -42,14 +42,16 @@ def study_picture(
     return buffer.getvalue(), width, height
 
 
-def _draw_front(axes: Any, record: SearchRecord, front: Front, pair: tuple[Task, Task]) -> None:
+def _draw_front(
+    axes: Any, record: SearchRecord, front: ParetoFront, pair: tuple[Task, Task]
+) -> None:
     scores = [report.scores for trial in record.trials for report in trial.reports]
     x, y = ([each[task] for each in scores] for task in pair)
     axes.plot(x, y, ".", color=_GREY, markersize=5)
     x, y = ([point.scores[task] for point in front.points] for task in pair)
     axes.plot(x, y, "o", color=_FRONT, markersize=7, markerfacecolor="none", markeredgewidth=1.5)
     titles = [f"{TASKS[task].title}, {TASKS[task].metric}" for task in pair]
-    title = f"all checkpoints; ringed: the front of {len(front.points)}"
+    title = f"all checkpoints; ringed: the Pareto front of {len(front.points)}"
     axes.set(title=title, xlabel=titles[0], ylabel=titles[1])
     axes.grid(alpha=0.3)
 
@@ -62,7 +64,7 @@ def _draw_curves(axes: Any, record: SearchRecord) -> None:
     # A line with a single point is invisible.
     ends = [curve[-1] for curve in curves]
     axes.plot(*zip(*ends, strict=True), ".", color=_GREY, markersize=5)
-    highest = record.best("running", "paused", "finished", "stopped", "cut short")
+    highest = record.best("running", "paused", "finished", "stopped", "interrupted")
     for trial, name, color in (
         (record.baseline, "the recipe", _RECIPE),
         (highest, "highest: chosen on\nthese dev data, so optimistic", _HIGHEST),

@@ -19,23 +19,23 @@ def trial_text(
     trial: TrialRecord,
     departures: Mapping[str, Any],
     texts: DevTexts,
-    answers: Mapping[Task, np.ndarray] | None,
+    predictions: Mapping[Task, np.ndarray] | None,
 ) -> str:
     """A trial's configuration, attempts, decisions and worst dev mistakes as Markdown.
 
     Args:
         trial: in its current state.
         departures: the fields that differ from the recipe.
-        answers: (examples,) for each task, by the checkpoint that the trial keeps; None if not
+        predictions: (examples,) for each task, by the checkpoint that the trial keeps; None if not
             stored.
     """
     parts = [f"## Trial {trial.number}", *_standing(trial, departures)]
     if trial.attempts:
         parts += ["### Attempts and decisions", _list(_history(trial))]
-    if trial.kept is not None and answers is not None:
+    if trial.kept is not None and predictions is not None:
         parts += [f"### Worst dev mistakes, report {trial.kept.step}"]
         for task in texts.tasks:
-            parts += _mistakes(task, texts, answers[task])
+            parts += _mistakes(task, texts, predictions[task])
     if not trial.was_refused:
         rest = {name: v for name, v in trial.config if name not in departures and v is not None}
         parts += ["### The rest of its configuration", _fields(rest, trial.config.train_tasks)]
@@ -82,34 +82,34 @@ def _history(trial: TrialRecord) -> Iterator[str]:
                 said = new
 
 
-def _mistakes(task: Task, texts: DevTexts, answers: np.ndarray) -> Iterator[str]:
+def _mistakes(task: Task, texts: DevTexts, predictions: np.ndarray) -> Iterator[str]:
     title = TASKS[task].title.capitalize()
-    worst = texts.worst(task, answers, _MOST)
+    worst = texts.worst(task, predictions, _MOST)
     if not worst:
         yield f"**{title}**: none."
         return
     yield f"**{title}**"
     if TASKS[task].is_pair:
-        head = ["sentence", "sentence", "label", "answer", "shared words"]
+        head = ["sentence", "sentence", "label", "prediction", "shared words"]
     else:
-        head = ["sentence", "label", "answer"]
+        head = ["sentence", "label", "prediction"]
     yield _table(head, [_row(task, mistake) for mistake in worst])
     if task == "para":
-        wrongly_yes, rightly_no = texts.false_friends(answers)
+        wrongly_yes, rightly_no = texts.false_friends(predictions)
         yield (
-            "Of the pairs that are not paraphrases, those answered yes share "
+            "Of the pairs that are not paraphrases, those predicted as paraphrases share "
             f"{_share(wrongly_yes)} of their words on average, the others {_share(rightly_no)}."
         )
 
 
 def _row(task: Task, mistake: Mistake) -> list[str]:
     cells = [*map(escape_markdown, mistake.sentences)]
-    cells += [_value(task, mistake.label), _value(task, mistake.answer)]
+    cells += [_value(task, mistake.label), _value(task, mistake.prediction)]
     return cells if mistake.overlap is None else [*cells, _share(mistake.overlap)]
 
 
 def _value(task: Task, value: float) -> str:
-    """A label or an answer, formatted for people."""
+    """A label or a prediction, formatted for people."""
     if task == "para":
         return "yes" if value else "no"
     return f"{value:.0f}" if TASKS[task].whole_labels else f"{value:.1f}"

@@ -89,9 +89,9 @@ def compare(run: Run, first: TrialRecord, second: TrialRecord) -> list[Renderabl
             raise InputError(f"--compare: trial {trial.number} has no report to compare")
     assert first.kept is not None
     assert second.kept is not None
-    labels = run.answers.labels()
-    ours = run.answers.read(first.number, first.kept.step)
-    theirs = run.answers.read(second.number, second.kept.step)
+    labels = run.predictions.labels()
+    ours = run.predictions.read(first.number, first.kept.step)
+    theirs = run.predictions.read(second.number, second.kept.step)
     found: dict[str, Difference] = {}
     if labels is not None and ours is not None and theirs is not None:
         found = {**paired_difference(labels, ours, theirs, run.objective)}
@@ -120,7 +120,9 @@ def compare(run: Run, first: TrialRecord, second: TrialRecord) -> list[Renderabl
 
 def _caution(found: dict[str, Difference]) -> str:
     if not found:
-        return "The dev answers of the two are not stored, so it is not known how much is chance."
+        return (
+            "The dev predictions of the two are not stored, so it is not known how much is chance."
+        )
     return (
         "The interval comes from a paired bootstrap over dev examples. It allows neither for how "
         "the two were chosen, nor for other seeds of the same training."

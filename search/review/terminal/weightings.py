@@ -1,4 +1,4 @@
-"""What other weights of the tasks, or another keep rule, would have chosen: for the terminal."""
+"""What other weights of the tasks or another selection rule would have chosen."""
 
 from rich import box
 from rich.console import RenderableType
@@ -8,7 +8,7 @@ from rich.text import Text
 from minbert.output import counted
 from minbert.settings import command_of
 from minbert.weights import Weights
-from search.analysis.weighting import KEEP_RULES, hidden, rank, replays
+from search.analysis.weighting import SELECTION_RULES, hidden, rank, replays
 from search.record import SearchRecord
 from search.review.reading import Run
 
@@ -75,10 +75,10 @@ def hidden_in_words(record: SearchRecord, weights: Weights) -> str:
     )
 
 
-def keep_rules_table(record: SearchRecord) -> Table:
-    """What each of the course report's two keep rules would have kept of each trial."""
+def selection_rules_table(record: SearchRecord) -> Table:
+    """What each of the course report's two selection rules would have kept of each trial."""
     table = Table(
-        title="What each keep rule keeps",
+        title="What each selection rule keeps",
         caption="Scores are under the study's objective; the weighted rule uses each trial's keep "
         "weights.",
         box=box.SIMPLE_HEAD,
@@ -86,7 +86,7 @@ def keep_rules_table(record: SearchRecord) -> Table:
     )
     table.add_column("#", justify="right")
     table.add_column("trial")
-    for rule in KEEP_RULES:
+    for rule in SELECTION_RULES:
         table.add_column(f"{rule}: epoch", justify="right")
         table.add_column("score", justify="right")
     table.add_column("difference", justify="right")

@@ -1,7 +1,7 @@
 """Which models to keep for weightings that are asked for later.
 
-A checkpoint is on the front when no other beats it on all task scores at once. Whatever weights
-someone asks for later, the best model for them is on the front.
+A checkpoint is on the Pareto front if no other checkpoint beats it on all task scores at once.
+Whatever weights someone asks for later, the best model for them is on the Pareto front.
 """
 
 import functools
@@ -41,15 +41,15 @@ def simplex(tasks: int, steps: int = _STEPS) -> np.ndarray:
     return weightings
 
 
-class Front:
+class ParetoFront:
     """The front of the points offered so far, within a limit.
 
     The order of the points matters where the limit is met, so a front is made anew by offering
     the study's reports in the order of the record.
 
     Attributes:
-        points: on the front, in the order in which they came.
-        dropped: keys of those that were on the front when the limit was met and had to go.
+        points: on the Pareto front, in the order in which they came.
+        dropped: keys of those that were on the Pareto front when the limit was met and had to go.
     """
 
     def __init__(self, limit: int):

@@ -1,7 +1,7 @@
-"""The dev answers of every report, and the labels to grade them by.
+"""The dev predictions of every report, and the labels to grade them by.
 
-answers/0007/0003.npz are those of trial 7's third report, answers/labels.npz the dev labels. With
-both in the run's folder, questions about chance are answered without the data.
+predictions/0007/0003.npz are those of trial 7's third report, predictions/labels.npz the labels.
+With both in the run's folder, questions about chance are answered without the data.
 """
 
 import io
@@ -30,8 +30,8 @@ _LARGEST = 1e6
 _MOST_BYTES = 2**28
 
 
-class DevAnswers:
-    """A run's dev answers.
+class DevPredictions:
+    """A run's dev predictions.
 
     Args:
         directory: where they lie.
@@ -43,7 +43,7 @@ class DevAnswers:
 
     @property
     def any(self) -> bool:
-        """There are answers of at least one report."""
+        """There are predictions of at least one report."""
         return any("/" in name for name in self.directory.files())
 
     def write_labels(self, dataset: Dataset) -> None:
@@ -62,20 +62,22 @@ class DevAnswers:
         return labels
 
     def write(self, number: int, step: int, content: bytes) -> None:
-        """Write the answers of a report, as ``pack_answers`` gives them."""
+        """Write the predictions of a report, as ``pack_predictions`` gives them."""
         self.directory.write(_name(number, step), content)
 
     def read(self, number: int, step: int) -> TaskArrays | None:
-        """Dev answers (examples,) a task of a report, by the labels if there are any.
+        """Dev predictions (examples,) a task of a report, by the labels if there are any.
 
         Returns:
             None where they are missing, damaged, or not one for each label.
         """
-        answers = self._read(_name(number, step))
+        predictions = self._read(_name(number, step))
         if self._sizes is None:
             self.labels()
-        sizes = None if answers is None else {task: len(each) for task, each in answers.items()}
-        return None if self._sizes not in (None, sizes) else answers
+        sizes = (
+            None if predictions is None else {task: len(each) for task, each in predictions.items()}
+        )
+        return None if self._sizes not in (None, sizes) else predictions
 
     def _read(self, name: str) -> TaskArrays | None:
         try:
@@ -91,7 +93,7 @@ class DevAnswers:
 
 
 def _is_sound(array: Any) -> bool:
-    """Whether it can be answers or labels: one number of a sensible size for each example."""
+    """Whether it can be predictions or labels: one number of a sensible size for each example."""
     if not isinstance(array, np.ndarray) or array.ndim != 1 or not len(array):
         return False
     return array.dtype.kind in "biuf" and bool((np.abs(array.astype(float)) <= _LARGEST).all())
@@ -101,13 +103,13 @@ def _name(number: int, step: int) -> str:
     return f"{number:04d}/{step:04d}.npz"
 
 
-def pack_answers(answers: Mapping[Task, np.ndarray]) -> bytes:
-    """Dev answers as the content of an ``.npz`` file, as small as their scores allow.
+def pack_predictions(predictions: Mapping[Task, np.ndarray]) -> bytes:
+    """Dev predictions as the content of an ``.npz`` file, as small as their scores allow.
 
     Classes are uint8, paraphrases 0 or 1, similarities float32, so that grading them again gives
     the recorded scores.
     """
-    small = dict(answers)
+    small = dict(predictions)
     if "sst" in small:
         small["sst"] = small["sst"].astype(np.uint8)
     if "para" in small:

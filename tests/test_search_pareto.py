@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minbert.tasks import Task
-from search.analysis.front import Front, Point, cheapest, simplex
+from search.analysis.pareto import ParetoFront, Point, cheapest, simplex
 
 values = st.sampled_from([0.1, 0.2, 0.3, 0.4, 0.5])
 
@@ -17,7 +17,7 @@ def point(number: int, sst: float, para: float, sts: float) -> Point:
 
 
 def test_a_point_that_another_beats_on_all_tasks_is_not_on_it() -> None:
-    front = Front(9)
+    front = ParetoFront(9)
     for one in (
         point(0, 0.5, 0.5, 0.5),
         point(1, 0.6, 0.4, 0.5),
@@ -32,7 +32,7 @@ def test_a_point_that_another_beats_on_all_tasks_is_not_on_it() -> None:
 
 
 def test_over_the_limit_the_point_that_costs_least_goes() -> None:
-    front = Front(3)
+    front = ParetoFront(3)
     corners = [point(0, 0.9, 0.1, 0.1), point(1, 0.1, 0.9, 0.1), point(2, 0.1, 0.1, 0.9)]
     # In the middle of the triangle it is the best by a little: (.37 − .367).
     for one in (*corners, point(3, 0.37, 0.37, 0.37)):
@@ -57,7 +57,7 @@ def test_simplex_is_a_triangle_of_weights() -> None:
 
 @given(st.lists(st.tuples(values, values, values), max_size=25))
 def test_front_has_the_best_point_for_every_weighting(offered: list[tuple[float, ...]]) -> None:
-    front = Front(1000)
+    front = ParetoFront(1000)
     points = [point(number, *scores) for number, scores in enumerate(offered)]
     for one in points:
         front.offer(one)
@@ -73,7 +73,7 @@ def test_front_has_the_best_point_for_every_weighting(offered: list[tuple[float,
 
 @given(st.lists(st.tuples(values, values, values), max_size=25), st.integers(1, 5))
 def test_limit_is_kept(offered: list[tuple[float, ...]], limit: int) -> None:
-    front = Front(limit)
+    front = ParetoFront(limit)
     for number, scores in enumerate(offered):
         front.offer(point(number, *scores))
         assert len(front.points) <= limit
