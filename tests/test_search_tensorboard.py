@@ -661,7 +661,7 @@ def test_the_server_ends_with_its_search_and_prints_nothing(tmp_path: Path, numb
     program = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from search.review.server import tensorboard_server\n"
+        "from search.review.tensorboard.server import tensorboard_server\n"
         "folder = Path(sys.argv[1])\n"
         "try:\n"
         "    with tensorboard_server(folder, folder / 'log') as address:\n"
@@ -672,7 +672,7 @@ def test_the_server_ends_with_its_search_and_prints_nothing(tmp_path: Path, numb
     )
     process = subprocess.Popen(
         [sys.executable, "-c", program, str(tmp_path), str(PATIENCE)],
-        cwd=Path(server.__file__).parents[2],
+        cwd=Path(server.__file__).parents[3],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -93,7 +93,7 @@ def test_a_range_that_depends_on_another_parameter_works(sampler: str, tmp_path:
 def test_what_slips_through_ends_one_trial_each_and_not_the_search(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search.branches, "_RANDOM_RUNS", 1)
+    monkeypatch.setattr(search.propose.branches, "_RANDOM_RUNS", 1)
     body = (
         "lr = trial.suggest_float('lr', 1e-5, 1e-3)\n"
         "sizes = [16, 32] if 2e-4 < lr < 4e-4 else [32, 64]\n"
