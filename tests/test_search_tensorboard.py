@@ -352,7 +352,7 @@ def test_hyperparameters_have_their_types_and_domains(search: Callable[..., Sear
     }
     assert discrete == {
         "optimizer": ["adamw", "radam"],
-        "ended": ["interrupted", "failed", "finished", "paused", "stopped"],
+        "ended": ["failed", "finished", "interrupted", "paused", "stopped"],
     }
     shown = [(info.name.tag, info.display_name) for info in experiment.metric_infos]
     names = ["score", "sst", "para", "sts", "epochs", "seconds"]
@@ -565,8 +565,9 @@ def test_mistakes_of_a_data_set(
         [*same, "1.5", "4.8", "100 %"],
     ]
     # Of the nine words of the second pair both have one: "a".
-    assert "those answered yes share 100 % of their words on average, the others 11 %." in shown(
-        text
+    assert (
+        "those predicted as paraphrases share 100 % of their words on average, the others 11 %."
+        in shown(text)
     )
 
 
@@ -715,6 +716,6 @@ def test_a_person_sees_curves_and_the_table_of_trials(
         heading = "Trial ID Show Metrics ended lr α β γ score sst para sts epochs"
         browser.wait_to_read(f"{heading} {' '.join(rows)} ")
         # Text has its values to choose from, numbers have a range.
-        browser.wait_to_read("ended interrupted failed finished paused stopped lr Min")
+        browser.wait_to_read("ended failed finished interrupted paused stopped lr Min")
         browser.wait_to_read("optimizer adamw radam Metrics", "session groups: 5")
     assert not answers_at(address)
