@@ -1,7 +1,7 @@
-"""The driver: what to run next, and what becomes of each report. It knows nothing of Ray.
+"""The driver decides what to run next and what follows from each report, without Ray.
 
-Everything here is decided from the study's record, so that a search that was killed goes on as it
-would have gone on.
+Every decision depends on the study's record alone. So a search that was killed continues as if it
+had not been.
 """
 
 import functools
@@ -11,11 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeAlias, TypeVar
 
-from minbert.errors import InputError
 from minbert.report import Report
 from search.analysis.pareto import ParetoFront
-from search.propose.points import locate
-from search.propose.proposals import Proposer, RefusedError
 from search.schedule.pruning import Pruning
 from search.schedule.table import make_scheduler
 from search.storage.checkpoints import CheckpointStore
@@ -27,17 +24,12 @@ from search.storage.study import Study
 
 from .failures import FailureKind, what_follows
 from .live_record import LiveRecord
-from .plan import FixedTrial, Plan
-from .record import (
-    Attempt,
-    Decision,
-    TrialRecord,
-    Verdict,
-    at_once,
-    field_texts,
-)
+from .new_trials import NewTrials
+from .plan import Plan
+from .record import Attempt, Decision, TrialRecord, Verdict, at_once
 from .retention import Retention, selects
 from .settings import StudySettings
+from .stopping import reason_to_end
 from .watchers import Watcher
 
 
@@ -46,8 +38,8 @@ class Job:
     """An attempt to run.
 
     Attributes:
-        state: checkpoint to go on from; None to begin at the beginning.
-        rungs: steps after which the trial may be paused, so that a state is wanted there.
+        state: checkpoint to continue from; None to start from the beginning.
+        rungs: steps after which the trial may be paused, so its state is saved there.
     """
 
     trial: TrialRecord
@@ -64,7 +56,7 @@ _Method: TypeAlias = Callable[Concatenate["Driver", _Arguments], _Result]
 def _or_gives_up(
     instead: Any,
 ) -> Callable[[_Method[_Arguments, _Result]], _Method[_Arguments, _Result]]:
-    """Make a method of the driver give up where storage is lost, and return ``instead`` then."""
+    """Make a method of the driver give up if storage is lost, and return ``instead`` then."""
 
     def decorate(method: _Method[_Arguments, _Result]) -> _Method[_Arguments, _Result]:
         @functools.wraps(method)
@@ -84,18 +76,15 @@ class Driver:
     """Runs a plan on a study, once it is opened.
 
     Args:
-        study: new, or to go on with.
-        plan: what to run.
-        settings: how.
+        study: new, or to be continued.
         store: the checkpoints of the study.
-        predictions: where the dev predictions of each report go.
-        watchers: are told how it goes.
-        tell: is given a line where a person should hear of machines or storage.
+        predictions: the dev predictions of each report.
+        tell: is given a line about machines or storage for the user.
 
     Attributes:
         record: the study's trials, and how many there will be.
-        ended_because: why the search ends though there is more to run; None while it goes on.
-        lost: nothing more may be written: storage does not answer, or another driver is at work.
+        ended_because: why the search ends before all trials are over; None otherwise.
+        lost: nothing may be written any more: storage does not answer, or another driver took over.
     """
 
     def __init__(
@@ -116,15 +105,7 @@ class Driver:
         self.record = LiveRecord(plan.trials, study)
         self.ended_because: str | None = None
         self.lost = False
-        self._proposer = Proposer(
-            study,
-            plan.space,
-            plan.base,
-            settings.sampler,
-            settings.seed,
-            start=min(10, max(3, plan.trials // 3)),
-            earlier=plan.earlier,
-        )
+        self._new_trials = NewTrials(study, plan, settings, self.record)
         self._pruning = Pruning(study, settings.pruner)
         self._retention = Retention(study, store, settings.keep_models, settings.pareto_models)
 
@@ -151,16 +132,7 @@ class Driver:
             StorageLostError: storage is full or unreachable.
         """
         self.study.mend()
-        for wanted in self.plan.fixed[sum(trial.fixed for trial in self.study.trials) :]:
-            self._queue(wanted, fixed=True)
-        tried = {t.config.effective(): t for t in self.study.trials if not t.was_refused}
-        for wanted in self.plan.tries:
-            same = tried.get(wanted.config.effective())
-            if same is None:
-                self._queue(wanted, fixed=False)
-            elif same.origin != "--try":
-                self.tell(f"--try {wanted.name} is trial {same.number} already")
-        self.record.planned = max(self.record.planned, len(self.study.trials))
+        self._new_trials.add_given(self.tell)
         self._scheduler = make_scheduler(
             self.settings,
             self.settings.scheduler,
@@ -173,16 +145,8 @@ class Driver:
         self._check_whether_to_end()
         return self
 
-    def _queue(self, wanted: FixedTrial, *, fixed: bool) -> None:
-        """Put a given configuration into the queue; where it is in the space, say so."""
-        number = len(self.study.trials)
-        origin = "list" if self.plan.space.experiments else "recipe" if number == 0 else "--try"
-        trial = TrialRecord(number, wanted.name, wanted.fields, wanted.config, fixed, origin)
-        point = locate(self.plan.space, wanted.config, self.plan.base)
-        self.study.add_trial(trial, *(point or ()))
-
     def finish(self) -> None:
-        """The end of a search that has nothing left to run: what is paused ends as stopped."""
+        """End a search that has nothing left to run: paused trials end as stopped."""
         for trial in self.study.trials:
             if trial.state == "paused":
                 self._end_paused(trial, "the search ended before a place came free")
@@ -219,7 +183,7 @@ class Driver:
             promoted = self._promote()
             if promoted is not None:
                 return promoted
-            if (trial := self._draw()) is not None:
+            if (trial := self._new_trials.propose(self._tell_ended)) is not None:
                 return self._job(trial, trial.attempts[-1])
         if busy:
             return "wait"
@@ -257,65 +221,30 @@ class Driver:
         )
         return self._job(trial, attempt)
 
-    def _draw(self) -> TrialRecord | None:
-        """A new trial, which begins at once, while there are any to come."""
-        while len(self.study.trials) < self.record.planned:
-            number = len(self.study.trials)
-            base = self.plan.base
-            try:
-                proposal = self._proposer.propose()
-            except InputError as error:
-                trial = TrialRecord(number, "refused", {}, base, origin=self.settings.sampler)
-                trial.error = str(error)
-                if isinstance(error, RefusedError):
-                    self.study.add_trial(trial, error.params, error.distributions)
-                else:
-                    self.study.add_trial(trial)
-                self._tell_ended(trial)
-                continue
-            if proposal is None:
-                # What was asked for is more than there is.
-                self.record.planned = number
-                self.study.note("planned", number)
-                return None
-            name = " ".join(field_texts(proposal.fields, proposal.config.train_tasks))
-            trial = TrialRecord(
-                number, name, proposal.fields, proposal.config, origin=proposal.origin
-            )
-            self.study.add_trial(
-                trial,
-                proposal.params,
-                proposal.distributions,
-                proposal.system_attrs,
-                begins=True,
-            )
-            return trial
-        return None
-
     def _job(self, trial: TrialRecord, attempt: Attempt) -> Job:
         state = self._store.latest_state(trial.number)
         return Job(trial, attempt, state, self._scheduler.pause_steps(trial))
 
     @property
     def backlog(self) -> int:
-        """Attempts that could begin now, were there room; but for promotions."""
+        """Attempts that could start now if there were slots for them, without promotions."""
         if self.ended_because is not None:
             return 0
         waiting = self.record.count("interrupted", "waiting")
         return waiting + self.record.planned - len(self.study.trials)
 
-    # What becomes of it
+    # What happens
 
     @_or_gives_up(None)
     def slots_changed(self, slots: int, hardware: dict[str, Any]) -> None:
-        """Machines have come or gone; this is what there is now."""
+        """Record that machines were added to or removed from the cluster."""
         came_or_went = "came" if slots > self.record.slots else "went"
         self.record.slots = slots
         self.tell(f"machines {came_or_went}: {at_once(slots)}")
         note_growth(self.study, slots, hardware)
 
     def waits(self, number: int, attempt: int, reason: str, seconds: float) -> bool:
-        """A worker cannot save or load, for so long by now; returns whether it is to try again."""
+        """A worker waits for storage, since ``seconds``; returns whether it should try again."""
         trial = self.study.trials[number]
         if trial.state != "running" or attempt != trial.attempts[-1].number:
             return False
@@ -335,17 +264,17 @@ class Driver:
     def reported(
         self, number: int, attempt: int, report: Report, predictions: bytes, machine: str = ""
     ) -> bool:
-        """Record a report and decide; returns whether the trial goes on at once.
+        """Record a report and decide; returns whether the attempt continues.
 
-        A report of an attempt that was given up is ignored. One that repeats an earlier report,
-        made by an attempt that went on from a state before it, changes nothing either.
+        A report of an attempt that was given up is ignored. So is one that repeats a recorded
+        report: its attempt started from an earlier state.
         """
         trial = self.study.trials[number]
         if trial.state != "running" or attempt != trial.attempts[-1].number:
             return False
         if number in self._waiting:
             self._waiting.remove(number)
-            self.tell(f"trial {number} goes on: storage answers again")
+            self.tell(f"trial {number} continues: storage answers again")
         if report.step <= len(trial.reports):
             self._store.refused(number, report.step, attempt)
             return True
@@ -386,7 +315,7 @@ class Driver:
 
     @_or_gives_up(None)
     def failed(self, number: int, attempt: int, kind: FailureKind, reason: str) -> None:
-        """An attempt ended without a report: try again where that may help, or end the trial."""
+        """An attempt ended without a report: retry if that may help, otherwise end the trial."""
         trial = self.study.trials[number]
         if trial.state != "running" or attempt != trial.attempts[-1].number:
             return
@@ -427,23 +356,10 @@ class Driver:
             watcher.set_aside(trial, reason)
 
     def _check_whether_to_end(self) -> None:
-        """End the search when the target is reached or patience is out."""
-        if self.settings.target is None and self.settings.patience is None:
-            return
-        best = self.record.winner
-        if best is None or best.kept is None:
-            return
-        target, patience = self.settings.target, self.settings.patience
-        if target is not None and best.kept.score >= target:
-            self.ended_because = f"the target {target:g} is reached"
-        at = best.decisions[best.kept.step - 1].order
-        since = self.record.finished_after(at)
-        if best.state == "finished" and best.decisions[-1].order > at:
-            # It is none of those that did not score higher.
-            since -= 1
-        if patience is not None and since >= patience:
-            self.ended_because = f"{since} finished trials in a row did not score higher"
+        reason = reason_to_end(self.record, self.settings)
+        if reason is not None:
+            self.ended_because = reason
 
     def give_up(self, reason: str) -> None:
-        """End at once and write nothing more: the study cannot be had, or is another driver's."""
+        """End the search and write nothing more, as the study is lost to this driver."""
         self.lost, self.ended_because = True, reason

@@ -1,4 +1,4 @@
-"""python -m search.run: many configurations under Ray Tune, and what came of them."""
+"""python -m search.run: train many configurations under Ray Tune, and report the results."""
 
 import signal
 import sys
@@ -35,12 +35,12 @@ def main() -> int:
     if arguments.list_spaces:
         list_spaces(console)
         return 0
-    # A script starts what it puts in the background deaf to SIGINT, which is what a search is asked
-    # by to save its trials and to write its results.
+    # Scripts start background processes with SIGINT ignored. A search needs it: at SIGINT it saves
+    # its trials and writes its results.
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    # What `timeout` and `kill` end a program with is taken for a Ctrl-C, by whichever handler there
-    # is for that: Ray Tune has one of its own while trials run.
+    # SIGTERM, as `timeout` and `kill` send it, acts as Ctrl-C. Ray Tune installs its own handler of
+    # SIGINT while trials run.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         session = Session(
@@ -51,7 +51,9 @@ def main() -> int:
         session.run()
         return finish(session.inputs, session.plan, session.result, console, session.seconds)
     except KeyboardInterrupt:
-        print("interrupted; --resume goes on with what was recorded, if any", file=sys.stderr)
+        print(
+            "interrupted; --resume continues from what was recorded, if any", file=sys.stderr
+        )
         return INTERRUPTED
 
 

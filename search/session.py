@@ -5,7 +5,6 @@ import datetime
 import shlex
 import shutil
 import time
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +15,6 @@ from minbert.config import InputSettings
 from minbert.errors import InputError
 from minbert.positions import check_positions
 from search.analysis.pareto import Point
-from search.propose.earlier import trials_to_learn_from
-from search.propose.spaces import load_space
 from search.review.page.live import LivePage
 from search.review.reading import Run, read_run
 from search.review.tensorboard.mistakes import DevTexts
@@ -34,11 +31,11 @@ from search.storage.study import Study
 
 from .driver import Driver
 from .inputs import LoadedInputs, load_inputs
-from .plan import Plan, make_plan
+from .plan import Plan
 from .record import SearchRecord, TrialRecord
 from .results import table_of, write_summary, write_table
 from .settings import StudySettings
-from .setup import check_setup, extend, find_run, make_setup, settle
+from .setup import check_setup, extend, find_run, make_setup, plan_search, settle
 from .trainer import MinbertTrainer, TrialTrainer
 from .watchers import Watcher
 
@@ -111,7 +108,7 @@ class Session:
 
     @property
     def pareto_front(self) -> list[Point]:
-        """The checkpoints that no other one beats on all tasks at once, by trial and step."""
+        """The checkpoints that no other checkpoint beats on all tasks, by trial and step."""
         return sorted(self.driver.pareto_front.points, key=lambda point: point.key)
 
     def table(self) -> list[dict[str, Any]]:
@@ -128,7 +125,7 @@ class Session:
                 and nothing recorded is.
         """
         with told():
-            self.plan = self._make_plan()
+            self.plan = plan_search(self.settings, self.inputs)
             # Made first, so that a folder that cannot be written is refused before data are read.
             new = None if self.settings.resume else self._new_folder()
             study: Study | None = None
@@ -158,20 +155,6 @@ class Session:
                     raise _lost(str(error), new.name if new else self.settings.name) from None
                 raise
         return self.record
-
-    def _make_plan(self) -> Plan:
-        settings = self.settings
-        plan = make_plan(settings, self.inputs, load_space(settings.space))
-        if settings.start_from is None:
-            return plan
-        earlier = _earlier_study(settings.start_from, settings.storage)
-        learnt = trials_to_learn_from(earlier, plan.space, settings.objective, self.inputs.tasks)
-        if not learnt:
-            raise InputError(
-                f"--start-from {settings.start_from}: none of its trials lies in the space "
-                f"{plan.space.name}"
-            )
-        return replace(plan, earlier=tuple(learnt))
 
     def _new_folder(self) -> RunFolder:
         now = datetime.datetime.now().astimezone()
@@ -396,17 +379,6 @@ def _lost(reason: str, name: str | None) -> InputError:
     return InputError(
         f"{reason}; nothing recorded is lost: give the same command with {named}--resume"
     )
-
-
-def _earlier_study(where: str, storage: str | None) -> Study:
-    """The study of an earlier run, which may be in the database of this one."""
-    try:
-        return RunFolder(where).load_study()
-    except InputError:
-        # A database is never opened just because a folder names it.
-        if storage is None or not is_server(storage):
-            raise
-        return RunFolder(where, storage).load_study()
 
 
 def _gpus_per_trial(settings: StudySettings, machines: "Cluster") -> float:

@@ -11,19 +11,51 @@ from minbert.config import InputSettings, recipe
 from minbert.errors import InputError
 from minbert.hub import Pretrained
 from minbert.settings import as_text, option_of
+from search.propose.earlier import trials_to_learn_from
 from search.propose.samplers import SAMPLERS
-from search.propose.spaces import built_in_spaces
+from search.propose.spaces import built_in_spaces, load_space
 from search.schedule.table import SCHEDULERS
+from search.storage.addresses import is_server
 from search.storage.directory import join, open_directory
 from search.storage.folder import RunFolder
 from search.storage.study import NoStudyError, Study
 
 from .inputs import LoadedInputs
-from .plan import Plan
+from .plan import Plan, make_plan
 from .settings import StudySettings
 
 # Of all schedulers.
 _OPTIONS = tuple(dict.fromkeys(name for row in SCHEDULERS.values() for name in row.options))
+
+
+def plan_search(settings: StudySettings, inputs: InputSettings) -> Plan:
+    """Plan a search, with the trials of ``--start-from`` for the sampler to learn from.
+
+    Raises:
+        InputError: settings, data and space do not fit together, or no earlier trial fits.
+    """
+    plan = make_plan(settings, inputs, load_space(settings.space))
+    if settings.start_from is None:
+        return plan
+    earlier = _earlier_study(settings.start_from, settings.storage)
+    learnt = trials_to_learn_from(earlier, plan.space, settings.objective, inputs.tasks)
+    if not learnt:
+        raise InputError(
+            f"--start-from {settings.start_from}: none of its trials lies in the space "
+            f"{plan.space.name}"
+        )
+    return replace(plan, earlier=tuple(learnt))
+
+
+def _earlier_study(where: str, storage: str | None) -> Study:
+    """The study of an earlier run, which may be in the database of this one."""
+    try:
+        return RunFolder(where).load_study()
+    except InputError:
+        # A database is never opened just because a folder names it.
+        if storage is None or not is_server(storage):
+            raise
+        return RunFolder(where, storage).load_study()
 
 
 def make_setup(settings: StudySettings, plan: Plan, loaded: LoadedInputs) -> dict[str, Any]:

@@ -247,7 +247,7 @@ class LookingDriver(Driver):
                 self.study, self._store, self.settings.keep_models, self.settings.pareto_models
             )
         )
-        self._proposer = LookingProposer(
+        self._new_trials.proposer = LookingProposer(
             self.study,
             self.plan.space,
             self.plan.base,

@@ -22,7 +22,8 @@ from search.storage.folder import RunFolder
 from search.storage.lease import Lease, lease
 from search.storage.optuna_storage import open_storage
 from search.storage.patience import StorageLostError
-from search.storage.study import FORMAT, Study
+from search.storage.stored import FORMAT
+from search.storage.study import Study
 from testkit.simulation import equal_scores, report_of
 
 CONFIG = TrainConfig.check({"epochs": 4, "lr": 3e-5, "loss_weights": (1, 2, 1)})

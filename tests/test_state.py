@@ -106,7 +106,7 @@ def test_a_search_that_a_script_starts_in_the_background_hears_signals(
     wait_for(lambda: mark.exists() or process.poll() is not None)
     process.send_signal(number)
     assert process.communicate()[1] == (
-        "interrupted; --resume goes on with what was recorded, if any\n"
+        "interrupted; --resume continues from what was recorded, if any\n"
     )
     assert process.returncode == 130
 

@@ -18,6 +18,35 @@ from minbert.report import Report
 from minbert.settings import Settings
 from search.record import ENDS, Attempt, Decision, Failure, Moment, State, TrialRecord
 
+SETUP = "setup"
+
+# The format of a stored study; a study of another format is refused.
+FORMAT = 2
+
+
+def check_format(noted: Mapping[str, Any]) -> None:
+    """Refuse a study that another version of the program wrote; InputError says which.
+
+    Args:
+        noted: the study's attributes; without a setup it was not completed, and is of no format.
+    """
+    setup = noted.get(SETUP)
+    if not setup:
+        return
+    found = setup.get("format", 1)
+    if found == FORMAT:
+        return
+    try:
+        version = f", version {noted['runs'][-1]['versions']['minbert-search']}"
+    except (LookupError, TypeError):
+        version = ""
+    age = "a newer" if isinstance(found, int) and found > FORMAT else "an older"
+    raise InputError(
+        f"the study was made by {age} version of the program (format {found}{version}), and this "
+        f"one reads format {FORMAT}; finish it with that version, or start a new run"
+    )
+
+
 OPTUNA_STATES: dict[State, TrialState] = {
     "waiting": TrialState.WAITING,
     "interrupted": TrialState.WAITING,

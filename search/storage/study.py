@@ -34,42 +34,17 @@ from search.record import ENDS, Attempt, Decision, Failure, State, TrialRecord
 from .optuna_storage import close_storage, together
 from .patience import ONCE, STORAGE_ERRORS, Patience, Result
 from .stored import (
+    FORMAT,
     OPTUNA_STATES,
+    SETUP,
     attempt_key,
+    check_format,
     frozen_of,
     next_attempt,
     note_end,
     record_of,
     report_key,
 )
-
-_SETUP = "setup"
-
-# Of what is stored of a study. A study of another format is refused.
-FORMAT = 2
-
-
-def _check_format(noted: Mapping[str, Any]) -> None:
-    """Refuse a study that another version of the program wrote; InputError says which.
-
-    Args:
-        noted: the study's attributes; without a setup it was not completed, and is of no format.
-    """
-    setup = noted.get(_SETUP)
-    if not setup:
-        return
-    found = setup.get("format", 1)
-    if found == FORMAT:
-        return
-    try:
-        version = f", version {noted['runs'][-1]['versions']['minbert-search']}"
-    except (LookupError, TypeError):
-        version = ""
-    age = "a newer" if isinstance(found, int) and found > FORMAT else "an older"
-    raise InputError(
-        f"the study was made by {age} version of the program (format {found}{version}), and this "
-        f"one reads format {FORMAT}; finish it with that version, or start a new run"
-    )
 
 
 class NoStudyError(InputError):
@@ -97,8 +72,8 @@ class Study:
         self._storage = storage
         self._id = study_id
         noted = storage.get_study_user_attrs(study_id)
-        self.setup: dict[str, Any] = noted.get(_SETUP, {})
-        _check_format(noted)
+        self.setup: dict[str, Any] = noted.get(SETUP, {})
+        check_format(noted)
         self._frozen: list[FrozenTrial] = storage.get_all_trials(study_id)
         self.trials = [record_of(number, frozen) for number, frozen in enumerate(self._frozen)]
         self.patience, self.guard = patience, guard
@@ -162,7 +137,7 @@ class Study:
         """Write the setup, unless the study has one; a kill may have come before it was written."""
         if not self.setup:
             self.setup = {"format": FORMAT, **setup}
-            self._storage.set_study_user_attr(self._id, _SETUP, self.setup)
+            self._storage.set_study_user_attr(self._id, SETUP, self.setup)
 
     def delete(self) -> None:
         """Remove the study from its storage."""

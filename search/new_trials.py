@@ -1,0 +1,101 @@
+"""Where trials come from: what the user gave, then what the sampler proposes."""
+
+from collections.abc import Callable
+
+from minbert.errors import InputError
+from search.propose.points import locate
+from search.propose.proposals import Proposer, RefusedError
+from search.storage.study import Study
+
+from .plan import FixedTrial, Plan
+from .record import SearchRecord, TrialRecord, field_texts
+from .settings import StudySettings
+
+
+class NewTrials:
+    """Adds trials to a study.
+
+    Args:
+        study: the record.
+        plan: what to run.
+        settings: of the search.
+        record: its number of planned trials is kept up to date.
+    """
+
+    def __init__(self, study: Study, plan: Plan, settings: StudySettings, record: SearchRecord):
+        self._study, self._plan, self._settings, self._record = study, plan, settings, record
+        self.proposer = Proposer(
+            study,
+            plan.space,
+            plan.base,
+            settings.sampler,
+            settings.seed,
+            start=min(10, max(3, plan.trials // 3)),
+            earlier=plan.earlier,
+        )
+
+    def add_given(self, tell: Callable[[str], None]) -> None:
+        """Add the recipe, a fixed list and ``--try``, as far as the study lacks them.
+
+        Args:
+            tell: is given a line if a ``--try`` is another trial already.
+        """
+        trials = self._study.trials
+        for given in self._plan.fixed[sum(trial.fixed for trial in trials) :]:
+            self._add(given, fixed=True)
+        tried = {t.config.effective(): t for t in trials if not t.was_refused}
+        for given in self._plan.tries:
+            same = tried.get(given.config.effective())
+            if same is None:
+                self._add(given, fixed=False)
+            elif same.origin != "--try":
+                tell(f"--try {given.name} is trial {same.number} already")
+        self._record.planned = max(self._record.planned, len(trials))
+
+    def propose(self, refused: Callable[[TrialRecord], None]) -> TrialRecord | None:
+        """Add a proposed trial, whose first attempt starts at once.
+
+        Args:
+            refused: is given each trial that has failed, because the space could not make it.
+
+        Returns:
+            None if all planned trials exist, or if no configuration is left to propose.
+        """
+        while len(self._study.trials) < self._record.planned:
+            number = len(self._study.trials)
+            try:
+                proposal = self.proposer.propose()
+            except InputError as error:
+                refused(self._add_refused(number, error))
+                continue
+            if proposal is None:
+                self._record.planned = number
+                self._study.note("planned", number)
+                return None
+            name = " ".join(field_texts(proposal.fields, proposal.config.train_tasks))
+            trial = TrialRecord(
+                number, name, proposal.fields, proposal.config, origin=proposal.origin
+            )
+            return self._study.add_trial(
+                trial,
+                proposal.params,
+                proposal.distributions,
+                proposal.system_attrs,
+                begins=True,
+            )
+        return None
+
+    def _add(self, given: FixedTrial, *, fixed: bool) -> None:
+        """Add a given configuration to the queue, with its point if it lies in the space."""
+        number = len(self._study.trials)
+        origin = "list" if self._plan.space.experiments else "recipe" if number == 0 else "--try"
+        trial = TrialRecord(number, given.name, given.fields, given.config, fixed, origin)
+        point = locate(self._plan.space, given.config, self._plan.base)
+        self._study.add_trial(trial, *(point or ()))
+
+    def _add_refused(self, number: int, error: InputError) -> TrialRecord:
+        trial = TrialRecord(number, "refused", {}, self._plan.base, origin=self._settings.sampler)
+        trial.error = str(error)
+        if isinstance(error, RefusedError):
+            return self._study.add_trial(trial, error.params, error.distributions)
+        return self._study.add_trial(trial)
