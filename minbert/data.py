@@ -51,55 +51,74 @@ def load_dataset(
         InputError: a folder, file or column is missing, or too many rows are bad.
     """
     folder = array_cache.cache_folder() if cache == "default" else cache
-    pieces = _Tokenizer(tokenizer, inputs.max_length)
+    reader = _Reader(inputs, tokenizer, folder, seed)
     cls_id, sep_id = frame_ids(tokenizer)
-    loaded: dict[Task, dict[SplitName, Split]] = {}
-    files: dict[str, str] = {}
-    files_read: dict[Task, dict[SplitName, data_notes.ReadFile]] = {}
-    notes: list[str] = []
-    classes = 0
+    loaded: dict[Task, dict[SplitName, data_notes.ReadFile]] = {}
+    notes = reader.notes
     with _open_folder(inputs, splits, folder) as source:
         for task in inputs.tasks:
-            loaded[task] = {}
-            read = files_read[task] = {}
-            for name in splits:
-                path = source / TASKS[task].file_name(name)
-                if name == "test" and not path.exists() and not path.is_symlink():
-                    notes += _notes_on_missing_test(path, task, inputs)
-                    continue
-                content = _read_file(path, task, inputs)
-                if content or name != "test":
-                    check_content(path)
-                files[path.name] = hashlib.sha256(content).hexdigest()
-                whole, of_sentences, facts = _load_split(
-                    content, path.name, task, name, pieces, folder, notes
-                )
-                if name == "test" and not facts["rows"]:
-                    notes.append(data_notes.on_no_rows(path.name, task))
-                    continue
-                notes += _notes_on_rows(path.name, facts, inputs)
-                if task == "sst" and whole.labels is not None:
-                    classes = max(classes, 2, int(whole.labels.max()) + 1)
-                loaded[task][name] = _sample(whole, name, inputs, seed)
-                read[name] = data_notes.ReadFile(
-                    path.name,
-                    whole,
-                    loaded[task][name],
-                    **of_sentences,
-                    first_lines={int(label): line for label, line in facts["first_lines"]},
-                )
-            notes += data_notes.on_task(task, read, pieces.unknown, strict=inputs.strict)
-        notes += data_notes.on_cut(files_read, inputs.max_length)
+            read = {name: reader.read(source, task, name) for name in splits}
+            loaded[task] = {name: file for name, file in read.items() if file is not None}
+            notes += data_notes.on_task(
+                task, loaded[task], reader.pieces.unknown, strict=inputs.strict
+            )
+        notes += data_notes.on_cut(loaded, inputs.max_length)
     return Dataset(
         name=inputs.data if inputs.data in _NAMED_DATA else Path(inputs.data).resolve().name,
-        splits=loaded,
-        classes=classes,
+        splits={
+            task: {name: file.used for name, file in read.items()} for task, read in loaded.items()
+        },
+        classes=reader.classes,
         cls_id=cls_id,
         sep_id=sep_id,
-        files=files,
+        files=reader.files,
         # Notes quote ids and names of files, which may come from anyone.
         notes=tuple(dict.fromkeys(plain(note).replace("\n", " ") for note in notes)),
     )
+
+
+class _Reader:
+    """Reads files one after the other, and collects what concerns all of them.
+
+    Attributes:
+        notes: on the files, for the user.
+        files: sha256 of each file, by name.
+        classes: of sentiment, as far as the labels tell.
+    """
+
+    def __init__(self, inputs: InputSettings, tokenizer: Tokenizer, cache: Path | None, seed: int):
+        self._inputs, self._cache, self._seed = inputs, cache, seed
+        self.pieces = _Tokenizer(tokenizer, inputs.max_length)
+        self.notes: list[str] = []
+        self.files: dict[str, str] = {}
+        self.classes = 0
+
+    def read(self, source: Path, task: Task, name: SplitName) -> data_notes.ReadFile | None:
+        """The file of a split; None for a test file that is missing or has no rows."""
+        path = source / TASKS[task].file_name(name)
+        if name == "test" and not path.exists() and not path.is_symlink():
+            self.notes += _notes_on_missing_test(path, task, self._inputs)
+            return None
+        content = _read_file(path, task, self._inputs)
+        if content or name != "test":
+            check_content(path)
+        self.files[path.name] = hashlib.sha256(content).hexdigest()
+        whole, of_sentences, facts = _load_split(
+            content, path.name, task, name, self.pieces, self._cache, self.notes
+        )
+        if name == "test" and not facts["rows"]:
+            self.notes.append(data_notes.on_no_rows(path.name, task))
+            return None
+        self.notes += _notes_on_rows(path.name, facts, self._inputs)
+        if task == "sst" and whole.labels is not None:
+            self.classes = max(self.classes, 2, int(whole.labels.max()) + 1)
+        return data_notes.ReadFile(
+            path.name,
+            whole,
+            _sample(whole, name, self._inputs, self._seed),
+            **of_sentences,
+            first_lines={int(label): line for label, line in facts["first_lines"]},
+        )
 
 
 def tokenize_texts(
