@@ -2,13 +2,19 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 import pytest
 
+from minbert.config import TrainConfig
 from minbert.errors import InputError
+from minbert.report import Report
+from minbert.tasks import TASK_NAMES
 from search import Session
+from search.inputs import LoadedInputs
+from search.storage.directory import Directory
+from search.storage.predictions import TaskArrays
 
 from .in_process import shared_ray
 
@@ -64,3 +70,78 @@ def test_a_session_prints_nothing(capsys: pytest.CaptureFixture[str], tmp_path: 
 def test_an_unknown_option_is_named() -> None:
     with pytest.raises(InputError, match=r"'trails'.*did you mean 'trials'"):
         Session(trails=3)
+
+
+class CurveTrainer:
+    """As much as a search asks of a trainer: scores rise with the learning rate and the step."""
+
+    def __init__(self, config: TrainConfig):
+        self._config, self._step = config, 0
+
+    @classmethod
+    def make(
+        cls,
+        config: TrainConfig,
+        inputs: LoadedInputs,  # noqa: ARG003
+        *,
+        micro_batch: int | None,  # noqa: ARG003
+        scratch: Path,  # noqa: ARG003
+    ) -> Self:
+        return cls(config)
+
+    def next_report(self) -> Report:
+        self._step += 1
+        score = self._config.lr * 1000 + 0.01 * self._step
+        return Report(
+            step=self._step,
+            epoch=self._step / self._config.reports_per_epoch,
+            examples=self._step,
+            scores=dict.fromkeys(TASK_NAMES, score),
+            score=score,
+            kept=True,
+            metrics={},
+            losses={},
+            negatives=0,
+            lr=self._config.lr,
+            grad_norm=1.0,
+            tokens=1,
+            train_seconds=1.0,
+            dev_seconds=0.0,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"model": {}, "step": self._step}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._step = state["step"]
+
+    @property
+    def predictions(self) -> TaskArrays:
+        return {}
+
+    @classmethod
+    def save(
+        cls,
+        folder: Path,
+        checkpoint: Directory,
+        config: TrainConfig,
+        report: Report,
+        inputs: LoadedInputs,  # noqa: ARG003
+        recipe: str,
+    ) -> None:
+        folder.mkdir(parents=True)
+        (folder / "saved").write_text(f"{checkpoint.files()} {config.lr} {report.step} {recipe}")
+
+
+def test_a_search_runs_any_trainer_that_follows_the_protocol(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"space": "lr", "trials": 7, "epochs": 2, "encoder": "tiny"}
+    session = Session(trainer=CurveTrainer, out=str(tmp_path), name="a", **options)
+    with shared_ray():
+        record = session.run()
+    best = max(record.trials[1:], key=lambda trial: trial.config.lr)
+    assert session.winner is best
+    # It was paused at its first report, or promoted at once, and trained to its end.
+    assert [report.step for report in best.reports] == [1, 2, 3, 4]
+    assert {trial.state for trial in record.trials} == {"finished", "stopped"}
+    saved = (tmp_path / "a" / "best" / "saved").read_text()
+    assert saved == f"['checkpoint.json', 'weights.safetensors'] {best.config.lr} 4 strong"
