@@ -13,26 +13,32 @@ from minbert.errors import InputError
 from minbert.settings import command_of, make_parser, run_command
 
 _DESCRIPTION = """\
-Start a Ray cluster of several nodes on this machine, to try things out, until Ctrl-C.
+Run a Ray cluster of several nodes on this machine until Ctrl-C, to try out a cluster.
 
   python -m cluster local --nodes 3 --cpus 1
 
-Each node has its own processes, as on a separate machine. All of them listen only on loopback.
+It prints the command that starts a search on the cluster. Each node has its own processes, as on a
+separate machine. All of them listen only on the loopback address.
 """
 
 
 def main() -> int:
     parser = make_parser("python -m cluster", _DESCRIPTION)
     commands = parser.add_subparsers(dest="command", required=True)
-    local = commands.add_parser("local", help="several nodes on this machine")
-    local.add_argument("--nodes", type=int, default=3, metavar="N", help="how many (default: 3)")
-    local.add_argument("--cpus", type=int, default=1, metavar="N", help="of each node (default: 1)")
+    local = commands.add_parser("local", help="run several nodes on this machine")
+    local.add_argument(
+        "--nodes", type=int, default=3, metavar="N", help="nodes, including the head (default: 3)"
+    )
+    local.add_argument(
+        "--cpus", type=int, default=1, metavar="N", help="CPUs of each node (default: 1)"
+    )
     local.add_argument(
         "--detection",
         type=float,
         default=10.0,
         metavar="SECONDS",
-        help="give up a dead node after this long, a silent one after up to twice (default: 10)",
+        help="give up a dead node after this many seconds, and one that is alive but does not "
+        "answer after up to twice as many (default: 10)",
     )
     arguments = parser.parse_args()
     for name in ("nodes", "cpus"):

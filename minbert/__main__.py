@@ -11,6 +11,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 from rich.console import Console
 from rich.table import Table
@@ -26,6 +27,7 @@ from .positions import check_positions
 from .settings import (
     FolderPath,
     PathText,
+    Placeholder,
     Settings,
     add_options,
     from_options,
@@ -43,7 +45,7 @@ class ModelSettings(Settings):
     """The saved model."""
 
     model: FolderPath
-    """folder of the saved model"""
+    """folder of the saved model (required)"""
     device: str | None = None
     """cpu or cuda (default: cuda if available)"""
 
@@ -52,11 +54,11 @@ class DataSettings(Settings):
     """The data."""
 
     data: PathText | None = None
-    """'toy', 'glue' or a folder in the course layout (default: what the model was trained on)"""
-    dev_limit: str | None = None
-    """only a random sample of N dev examples per task, the same as in training (default: all)"""
+    """'toy', 'glue' or a folder in the course layout (default: the data of the model's training)"""
+    dev_limit: Annotated[str, Placeholder("N")] | None = None
+    """use a random sample of N dev examples per task, the same one as in training (default: all)"""
     strict: bool = False
-    """refuse data with any bad row (otherwise up to 1 % are dropped) or a gap in the classes"""
+    """refuse data with any bad row or a gap in the classes (default: drop up to 1 % of bad rows)"""
 
 
 # Old options of the command line, and what is to be given now.
@@ -67,18 +69,43 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit status, raises InputError for bad input."""
     parser = make_parser("python -m minbert", __doc__ or "", _RENAMED)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    train = commands.add_parser("train", help="train one configuration")
+    train = commands.add_parser(
+        "train",
+        help="train one configuration",
+        description="Train one configuration and keep the checkpoint that --select chooses. Ctrl-C "
+        "saves the run, and --resume continues it.",
+    )
     training_run.add_train_options(train)
-    evaluating = commands.add_parser("evaluate", help="score a saved model on dev data")
+    evaluating = commands.add_parser(
+        "evaluate",
+        help="score a saved model on dev data",
+        description="Score a saved model on dev data.",
+    )
     add_options(evaluating, ModelSettings, DataSettings)
-    evaluating.add_argument("--json", action="store_true", help="print one JSON object")
-    predicting = commands.add_parser("predict", help="write a saved model's predictions")
+    evaluating.add_argument(
+        "--json", action="store_true", help="print one JSON object, for programs"
+    )
+    predicting = commands.add_parser(
+        "predict",
+        help="write a saved model's predictions",
+        description="Write predictions for the dev or test examples to --out, or print those for "
+        "--text.",
+    )
     add_options(predicting, ModelSettings, DataSettings)
     group = predicting.add_argument_group("Predictions")
-    group.add_argument("--split", choices=("dev", "test"), default="dev", help="which files")
-    group.add_argument("--out", type=path_option, help="folder of the predictions files")
-    group.add_argument("--text", help="predict for this sentence instead of a data set")
-    group.add_argument("--text2", help="predict for the pair of --text and this sentence too")
+    group.add_argument(
+        "--split",
+        choices=("dev", "test"),
+        default="dev",
+        help="which examples to predict (default: dev)",
+    )
+    group.add_argument(
+        "--out", type=path_option, help="folder for the prediction files", metavar="DIR"
+    )
+    group.add_argument("--text", help="predict for this sentence instead of --data")
+    group.add_argument(
+        "--text2", help="second sentence: also predict for the pair of --text and this one"
+    )
     arguments = parser.parse_args(argv)
     if arguments.command == "train":
         return training_run.train(arguments)

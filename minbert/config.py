@@ -77,15 +77,15 @@ class InputSettings(Settings):
     layers: Annotated[int, Field(ge=1)] | None = None
     """keep the first N layers of the encoder (default: 2 with the toy data, otherwise all)"""
     tasks: TaskList = TASK_NAMES
-    """tasks to load and score, such as sst,sts; the objective covers these"""
+    """tasks to load and score, such as sst,sts; only these count in the objective"""
     max_length: Annotated[int, Field(ge=4)] = 128
-    """longest sentence in word pieces, without [CLS] and [SEP]; longer ones are cut"""
+    """maximum length of a sentence in word pieces, without [CLS] and [SEP]; the rest is cut off"""
     train_limit: Annotated[int, Field(ge=1)] | None = None
     """train on a random sample of N examples per task (default: all)"""
     dev_limit: Annotated[int, Field(ge=1)] | None = None
     """score on a random sample of N dev examples per task (default: all)"""
     strict: bool = False
-    """refuse data with any bad row (otherwise up to 1 % are dropped) or a gap in the classes"""
+    """refuse data with any bad row or a gap in the classes (default: drop up to 1 % of bad rows)"""
 
     @property
     def encoder_layers(self) -> int | None:
@@ -99,69 +99,78 @@ class TrainConfig(Settings):
     """How one model is trained."""
 
     train_tasks: TaskList = TASK_NAMES
-    """tasks whose examples are trained on"""
+    """tasks to train on"""
     pooling: Literal["cls", "mean"] = "mean"
-    """sentence vector: BERT's pooler over [CLS], or the mean over the tokens"""
+    """how to get a sentence vector. cls: BERT's pooler over [CLS]; mean: mean over the tokens"""
     pair_encoding: Literal["separate", "joint"] = "separate"
-    """encode the sentences of a pair separately, or together as [CLS] a [SEP] b [SEP]"""
+    """how to encode a pair. separate: each sentence alone; joint: as [CLS] a [SEP] b [SEP]"""
     para_head: Head = "difference"
-    """paraphrase head; with joint encoding only linear"""
+    """paraphrase head on the sentence vectors u and v. linear: of u and v; cosine: of their cosine;
+    difference: of u, v, |u-v| and u*v; linear_cosine: for --sts-head only. Joint encoding needs
+    linear"""
     para_hidden_layers: Annotated[int, Field(ge=0, le=2)] = 0
-    """hidden layers of the paraphrase head, 0 to 2"""
+    """number of hidden layers in the paraphrase head, 0 to 2"""
     sts_head: Head = "cosine"
-    """similarity head; with joint encoding only linear"""
+    """similarity head on the sentence vectors u and v. linear: of u and v; cosine: their cosine;
+    difference: of u, v, |u-v| and u*v; linear_cosine: the cosine of one number for each, the
+    paper's first attempt, which learns nothing. Joint encoding needs linear"""
     sts_hidden_layers: Annotated[int, Field(ge=0, le=2)] = 0
-    """hidden layers of the similarity head, 0 to 2"""
+    """number of hidden layers in the similarity head, 0 to 2"""
 
     loss_weights: TaskWeights = EQUAL_WEIGHTS
     """weights of the sst, para and sts losses, of any scale; normalised to mean 1"""
     selection_weights: Annotated[TaskWeights | None, BeforeValidator(_none_as_text)] = None
-    """weights of the dev scores for --select weighted (default: the loss weights)"""
+    """weights of the dev scores in --select weighted (default: the loss weights)"""
     objective: TaskWeights = EQUAL_WEIGHTS
     """weights of the dev scores in the one score that compares models; normalised to sum 1"""
     select: SelectionRule = "weighted"
-    """checkpoint to keep: where some task improved, the best by a weighting, or the last"""
+    """checkpoint selection: which checkpoint to keep. any_task: replace it when any task improves,
+    the paper's rule; weighted: the best by --selection-weights; objective: the best by
+    --objective; last: the last one"""
 
     optimizer: Literal["adamw", "radam"] = "adamw"
-    """AdamW, or RAdam (Liu et al. 2020), both with decoupled weight decay"""
+    """AdamW or RAdam (Liu et al. 2020), both with decoupled weight decay"""
     lr: Annotated[float, Field(gt=0, le=1)] = 2e-4
     """learning rate of the encoder's last layer; a full-size BERT needs 2e-5 to 5e-5"""
     head_lr_multiple: Annotated[float, Field(gt=0, le=1000)] = 10.0
     """learning rate of the heads as a multiple of --lr"""
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """learning rate of each encoder layer as a multiple of that of the layer above it"""
+    """learning rate of each encoder layer as a multiple of the rate of the layer above it"""
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
-    """weight decay; none on biases and LayerNorm"""
+    """weight decay; not applied to biases and LayerNorm"""
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """share of the steps over which the learning rate rises from 0"""
+    """warm-up: share of all steps in which the learning rate rises from 0"""
     schedule: Literal["constant", "linear", "cosine"] = "linear"
-    """learning rate after warm-up: constant, or decaying to 0 at the end"""
+    """learning rate after warm-up: constant, or a linear or cosine decay to 0 at the end"""
     clip_norm: Annotated[float, Field(ge=0)] = 1.0
-    """largest gradient norm; 0 does not clip"""
+    """clip gradients to this norm; 0 turns clipping off"""
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 32
     """examples per step, all of one task"""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """dropout in the encoder and before each head"""
     epochs: Annotated[int, Field(ge=1, le=1000)] = 3
-    """epochs; an epoch has as many steps as it takes to see every training example once"""
+    """number of epochs; an epoch has enough steps to see every training example once"""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    """seed of the heads' initial values, the order of examples, negatives and dropout"""
+    """random seed of the heads' initial values, the order of examples, negatives and dropout"""
 
     sampling: Literal["sequential", "proportional", "round_robin"] = "proportional"
-    """order of tasks: one after another, drawn by size, or in turn"""
+    """order of the tasks' batches. sequential: one task after another; proportional: drawn at
+    random by the size of the task; round_robin: in turn"""
     sampling_exponent: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """proportional: a task is drawn in proportion to its size to this power, at the first step"""
+    """for --sampling proportional: a task is drawn in proportion to its size to this power, at the
+    first step"""
     sampling_exponent_end: Annotated[float, Field(ge=0, le=1)] = 0.2
-    """proportional: the same at the last step; it changes linearly in between"""
+    """for --sampling proportional: the power at the last step; it changes linearly in between"""
     negatives: Annotated[float, Field(ge=0, le=4)] = 0.0
-    """negative similarity pairs for each true one, 0 to 4"""
+    """number of negative similarity pairs per true pair, 0 to 4"""
     negative_strategy: Literal["random", "hard"] = "random"
-    """second sentence of a negative: any, or one that the untrained encoder puts near the first"""
+    """second sentence of a negative pair. random: any sentence; hard: a sentence that the untrained
+    encoder puts near the first one"""
 
     reports_per_epoch: Annotated[int, Field(ge=1, le=100)] = 1
     """dev evaluations per epoch"""
     precision: Precision = "auto"
-    """fp32, or bf16 for matrix products; auto is bf16 on CUDA and fp32 on a CPU"""
+    """precision of matrix products; auto is bf16 on CUDA and fp32 on a CPU"""
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:

@@ -62,11 +62,12 @@ class TrainOptions(Settings):
     """The run."""
 
     out: FolderPath
-    """folder for the model that the run keeps"""
+    """folder for the run and its model (required)"""
     recipe: str = "strong"
-    """settings to start from: strong, paper or paper-weighted"""
+    """configuration to start from: strong, paper or paper-weighted. Defaults in this help are those
+    of strong"""
     resume: bool = False
-    """resume the interrupted run in --out; other options may be left out"""
+    """resume the interrupted run in --out; options that are not given are those of the run"""
     device: str | None = None
     """cpu or cuda (default: cuda if available)"""
 

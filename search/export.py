@@ -1,4 +1,4 @@
-"""python -m search.export: save a model of a search, for any score weights; nothing is trained."""
+"""python -m search.export: save a model that a search kept; nothing is trained."""
 
 import argparse
 import shlex
@@ -20,11 +20,13 @@ from .rerun import train_command, train_options
 from .trainer import MinbertTrainer
 
 _DESCRIPTION = """\
-Save a model that a search kept, with predictions and a model card; nothing is trained.
+Save a model that a search kept, with its predictions and a model card. Nothing is trained.
 
   python -m search.export runs/NAME --to DIR                      the winner
-  python -m search.export runs/NAME --weights 1.5,1,1.5 --to DIR  the best under other score weights
-  python -m search.export runs/NAME --trial 7 --to DIR            what trial 7 keeps
+  python -m search.export runs/NAME --weights 1.5,1,1.5 --to DIR  the best by other score weights
+  python -m search.export runs/NAME --trial 7 --to DIR            the model that trial 7 keeps
+
+If the model is no longer kept, this prints the command that trains it again.
 """
 
 
@@ -32,10 +34,18 @@ def main() -> int:
     parser = make_parser("python -m search.export", _DESCRIPTION)
     add_run_options(parser)
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--weights", help="the best model by these score weights of sst, para, sts")
-    which.add_argument("--trial", type=int, metavar="N", help="the model that this trial keeps")
+    which.add_argument(
+        "--weights",
+        help="save the best model by these weights of the sst, para and sts scores, such as "
+        "1.5,1,1.5 (default: the winner)",
+    )
+    which.add_argument("--trial", type=int, metavar="N", help="save the model that trial N keeps")
     parser.add_argument(
-        "--to", type=path_option, required=True, metavar="DIR", help="folder for the model"
+        "--to",
+        type=path_option,
+        required=True,
+        metavar="DIR",
+        help="new or empty folder for the model",
     )
     arguments = parser.parse_args()
     with told():
@@ -74,7 +84,7 @@ def _export(arguments: argparse.Namespace) -> int:
 
 
 def _check_empty(folder: Path) -> None:
-    """InputError where there is anything in a folder, or where it cannot be one."""
+    """Raise InputError if the folder is not empty, or cannot be a folder."""
     try:
         there = folder.exists() and any(folder.iterdir())
     except OSError as error:
@@ -84,7 +94,7 @@ def _check_empty(folder: Path) -> None:
 
 
 def _choose(run: Run, weights: Weights | None, number: int | None) -> tuple[TrialRecord, Report]:
-    """The trial and report that are asked for; InputError where there is no such."""
+    """The trial and report to save; InputError if there is none."""
     winner = run.record.winner
     if number is not None:
         trial = trial_of(run, number, "--trial")

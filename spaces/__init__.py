@@ -1,16 +1,16 @@
-"""Search spaces, one a file.
+"""Search spaces, one per file.
 
 A space is a function ``space(trial: optuna.Trial) -> dict[str, Any]`` that returns fields of
 ``minbert.config.TrainConfig``; the recipe gives the other fields. The module docstring is the
-space's description. A module with ``EXPERIMENTS`` in place of the function is a fixed list.
+description of the space. A module with ``EXPERIMENTS`` instead of the function is a fixed list.
 
-Where parameters have other names than the fields that they become, a file may also offer:
+If parameters have other names than the fields that they set, a file may also offer:
 
 ``at(config: TrainConfig) -> dict[str, Any] | None``
     the inverse of ``space``: the values of these parameters that make ``space`` return the fields
-    of ``config``, or None if ``config`` lies outside of the space.
+    of ``config``, or None if ``config`` is outside of the space.
 ``SHOWN: dict[str, tuple[str, str]]``
-    for a parameter, the name and the range that people are shown in its place.
+    for a parameter, the name and the range to show to people in its place.
 """
 
 from typing import Any, NamedTuple
@@ -20,9 +20,9 @@ class Experiment(NamedTuple):
     """One row of a fixed list.
 
     Attributes:
-        name: what a person calls it.
+        name: shown to people.
         changes: TrainConfig fields that differ from the recipe.
-        finding: what the course report says of this step; empty where it says nothing.
+        finding: what the paper says about this step; empty if it says nothing.
     """
 
     name: str

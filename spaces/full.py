@@ -1,4 +1,4 @@
-"""Everything at once: loss weights, optimizer, negatives, heads, encoding, order of tasks."""
+"""Everything at once: loss weights, optimizer, negatives, heads, pair encoding, order of tasks."""
 
 from typing import Any
 
@@ -39,7 +39,7 @@ def _model(trial: optuna.Trial) -> dict[str, Any]:
     }
     if fields["pair_encoding"] == "joint":
         return {**fields, "para_head": "linear", "sts_head": "linear"}
-    # Without linear_cosine, which can only answer −1 or 1 and learns nothing.
+    # Without linear_cosine, which can only predict −1 or 1 and learns nothing.
     return {
         **fields,
         "para_head": trial.suggest_categorical("para_head", ["linear", "cosine", "difference"]),

@@ -1,4 +1,4 @@
-"""Negative similarity pairs: how many for each true one, and how they are chosen."""
+"""Negative similarity pairs: how many per true pair, and how they are chosen."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""AdamW or RAdam, each with the learning rates, decay and warm-up that suit it."""
+"""AdamW or RAdam, each with suitable ranges of learning rate, weight decay and warm-up."""
 
 from typing import Any
 

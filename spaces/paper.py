@@ -1,4 +1,4 @@
-"""The course report's eight experiments as a fixed list: not random, none is ever stopped."""
+"""The eight experiments of the paper as a fixed list: nothing is random, none is stopped early."""
 
 from typing import Any
 
@@ -8,8 +8,8 @@ RECIPE = "paper"
 
 _ONE_EPOCH: dict[str, Any] = {"epochs": 1, "negatives": 0.0}
 
-# Only one number of the report's table of results is known: the overall test score of the
-# seventh experiment. For the others, `finding` is what the report's text says about the step.
+# Only one number of the paper's table of results is known: the overall test score of the seventh
+# experiment. For the others, `finding` is what the paper's text says about the step.
 EXPERIMENTS = (
     Experiment(
         "SST only, 10 epochs",

@@ -1,4 +1,4 @@
-"""How much each task weighs in training: the loss weights, uniform over all divisions."""
+"""How much each task weighs in training: the loss weights, uniform over all combinations."""
 
 import math
 from typing import Any
@@ -22,16 +22,16 @@ def at(config: TrainConfig) -> dict[str, Any]:
 
 
 def suggest_weights(trial: optuna.Trial) -> Weights:
-    """Three weights that add up to 1; uniform draws make every division equally likely."""
+    """Three weights that add up to 1; uniform draws make all combinations equally likely."""
     return weights_at(*(trial.suggest_float(name, 0.0, 1.0) for name in UNIT_SQUARE))
 
 
 def weights_at(u: float, v: float) -> Weights:
     """The point of the simplex for a point of the unit square.
 
-    α = 1 − √u, β = (1 − α)·v, γ = the rest. A uniform (u, v) gives uniform weights: the part of
-    the simplex where α exceeds a is a smaller triangle, of area share (1 − a)², and u < (1 − a)²
-    there; given α, the rest is divided uniformly. Equal weights are at u = 4/9, v = 1/2.
+    α = 1 − √u, β = (1 − α)·v, γ = (1 − α)·(1 − v). A uniform (u, v) gives uniform weights: the
+    part of the simplex with α > a is a triangle with the share (1 − a)² of the area, and there
+    u < (1 − a)². Given α, v divides the rest uniformly. Equal weights are at u = 4/9, v = 1/2.
     """
     rest = math.sqrt(u)
     return Weights(1 - rest, rest * v, rest * (1 - v))

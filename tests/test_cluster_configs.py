@@ -807,7 +807,7 @@ def test_each_page_says_the_same_things(name: str) -> None:
     text = (DOCS / f"{name}.md").read_text()
     headings = re.findall(r"^## (.+)$", text, flags=re.MULTILINE)
     run = ["Up, run"] if name == "slurm" else ["Up", "Run"]
-    assert headings == ["Before", *run, "Watch", "Fetch", "Going on", "Down", "What it costs"]
+    assert headings == ["Before", *run, "Watch", "Fetch", "Resuming", "Down", "What it costs"]
 
 
 def test_links_on_the_pages_lead_somewhere() -> None:

@@ -1,4 +1,4 @@
-"""python -m search.review: what a search found, read from its record; nothing is trained."""
+"""python -m search.review: show what a search found, from its record; nothing is trained."""
 
 import json
 import sys
@@ -22,12 +22,12 @@ from search.storage.patience import told
 from .reading import Run, add_run_options, parse_weights, read_run, trial_of
 
 _DESCRIPTION = """\
-Show what a search found, also while it runs, from its record: nothing is trained.
+Show what a search found, from its record. Nothing is trained. It also works during the search.
 
   python -m search.review runs/NAME                        the trials, best first
   python -m search.review runs/NAME --trial 7              one trial: reports, decisions, errors
-  python -m search.review runs/NAME --compare 0 7          two trials, with the paired difference
-  python -m search.review runs/NAME --weights 1.5,1,1.5    ranked by other score weights
+  python -m search.review runs/NAME --compare 0 7          two trials and their difference
+  python -m search.review runs/NAME --weights 1.5,1,1.5    the trials, ranked by other score weights
   python -m search.review runs/NAME --selection-rules      what each selection rule would have kept
   python -m search.review runs/NAME --html                 write report.html into the run's folder
 """
@@ -37,25 +37,26 @@ def main() -> int:
     parser = make_parser("python -m search.review", _DESCRIPTION)
     add_run_options(parser)
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--trial", type=int, metavar="N", help="show this trial in detail")
+    what.add_argument("--trial", type=int, metavar="N", help="show trial N in detail")
     what.add_argument(
         "--compare",
         type=int,
         nargs=2,
         metavar=("A", "B"),
-        help="show how much higher trial B scores than trial A, and how sure that is",
+        help="show how much higher trial B scores than trial A, with the 95 %% interval",
     )
-    what.add_argument(
-        "--html", action="store_true", help="write report.html, a page with everything"
-    )
+    what.add_argument("--html", action="store_true", help="write report.html into the run's folder")
     what.add_argument("--json", action="store_true", help="print one JSON object, for programs")
     parser.add_argument(
-        "--weights", help="rank by these score weights of sst, para, sts: 1.5,1,1.5"
+        "--weights",
+        help="rank the trials by these weights of the sst, para and sts scores, such as 1.5,1,1.5 "
+        "(default: the study's objective)",
     )
     parser.add_argument(
         "--selection-rules",
         action="store_true",
-        help="replay the course report's two selection rules",
+        help="show which checkpoint of each trial the paper's two selection rules, any_task and "
+        "weighted, would keep",
     )
     arguments = parser.parse_args()
     alone = {
