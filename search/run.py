@@ -51,9 +51,7 @@ def main() -> int:
         session.run()
         return finish(session.inputs, session.plan, session.result, console, session.seconds)
     except KeyboardInterrupt:
-        print(
-            "interrupted; --resume continues from what was recorded, if any", file=sys.stderr
-        )
+        print("interrupted; --resume continues from what was recorded, if any", file=sys.stderr)
         return INTERRUPTED
 
 

@@ -1,5 +1,6 @@
 """python -m search.review: show what a search found, from its record; nothing is trained."""
 
+import argparse
 import json
 import sys
 from typing import Any
@@ -34,6 +35,25 @@ Show what a search found, from its record. Nothing is trained. It also works dur
 
 
 def main() -> int:
+    arguments = _parsed()
+    with told():
+        run = read_run(RunFolder(arguments.run, arguments.storage))
+    weights = None if arguments.weights is None else parse_weights(arguments.weights, run)
+    if arguments.html:
+        _write_page(run)
+        print(plain(f"Written: {run.folder.page_address}"))
+    elif arguments.json:
+        content = strict_json(_as_json(run, weights))
+        # In ASCII, so that texts of the record cannot control a terminal.
+        print(json.dumps(content, allow_nan=False))
+    else:
+        console = PlainConsole(width=None if sys.stdout.isatty() else 100)
+        for part in _parts(run, weights, arguments):
+            console.print(part, highlight=False, soft_wrap=isinstance(part, Text))
+    return 0
+
+
+def _parsed() -> argparse.Namespace:
     parser = make_parser("python -m search.review", _DESCRIPTION)
     add_run_options(parser)
     what = parser.add_mutually_exclusive_group()
@@ -67,42 +87,38 @@ def main() -> int:
     for option, is_given in alone.items():
         if is_given and (arguments.weights is not None or arguments.selection_rules):
             parser.error(f"{option} goes with neither --weights nor --selection-rules")
-    with told():
-        run = read_run(RunFolder(arguments.run, arguments.storage))
-    weights = None if arguments.weights is None else parse_weights(arguments.weights, run)
-    if arguments.html:
-        # Imported here because plotly is slow to import.
-        from search.review.page.report import write_page
+    return arguments
 
-        try:
-            write_page(run)
-            run.folder.publish()
-        except OSError as error:
-            raise InputError(
-                f"{run.folder.page_address} cannot be written: {reason_of(error)}"
-            ) from None
-        print(plain(f"Written: {run.folder.page_address}"))
-        return 0
-    if arguments.json:
-        content = strict_json(_as_json(run, weights))
-        # In ASCII, so that texts of the record cannot steer a terminal.
-        print(json.dumps(content, allow_nan=False))
-        return 0
-    console = PlainConsole(width=None if sys.stdout.isatty() else 100)
-    parts: list[RenderableType]
+
+def _write_page(run: Run) -> None:
+    # Imported here because plotly is slow to import.
+    from search.review.page.report import write_page
+
+    try:
+        write_page(run)
+        run.folder.publish()
+    except OSError as error:
+        raise InputError(
+            f"{run.folder.page_address} cannot be written: {reason_of(error)}"
+        ) from None
+
+
+def _parts(
+    run: Run, weights: Weights | None, arguments: argparse.Namespace
+) -> list[RenderableType]:
+    """What is printed for people."""
     if arguments.trial is not None:
-        parts = show_trial(run, trial_of(run, arguments.trial, "--trial"))
-    elif arguments.compare is not None:
-        parts = compare(run, *(trial_of(run, n, "--compare") for n in arguments.compare))
-    elif weights is not None:
-        parts = [_head(run), *under_weights(run, weights)]
+        return show_trial(run, trial_of(run, arguments.trial, "--trial"))
+    if arguments.compare is not None:
+        return compare(run, *(trial_of(run, n, "--compare") for n in arguments.compare))
+    parts = [_head(run)]
+    if weights is not None:
+        parts += under_weights(run, weights)
     else:
-        parts = [_head(run), trials_table(run.record), *outcome(run.record, run.noise)]
+        parts += [trials_table(run.record), *outcome(run.record, run.noise)]
     if arguments.selection_rules:
         parts.append(selection_rules_table(run.record))
-    for part in parts:
-        console.print(part, highlight=False, soft_wrap=isinstance(part, Text))
-    return 0
+    return parts
 
 
 def _head(run: Run) -> RenderableType:
