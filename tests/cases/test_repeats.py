@@ -121,7 +121,7 @@ def test_an_error_that_several_trials_share_is_said_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The first run of a space in a study is all that is explored.
-    monkeypatch.setattr(search.branches, "_RANDOM_RUNS", 1)
+    monkeypatch.setattr(search.propose.branches, "_RANDOM_RUNS", 1)
     body = (
         "dropout = trial.suggest_float('dropout', 0, 0.5)\n"
         "if trial.number:\n    raise ValueError('no')\n"
@@ -154,7 +154,7 @@ def test_a_warning_is_one_line_and_said_once(
 def test_one_failing_point_of_a_finite_space_costs_one_trial(
     sampler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search.branches, "_RANDOM_RUNS", 1)
+    monkeypatch.setattr(search.propose.branches, "_RANDOM_RUNS", 1)
     body = (
         "size = trial.suggest_int('batch_size', 1, 40)\n"
         "if size == 20:\n    raise ValueError('no')\n"
