@@ -133,6 +133,6 @@ def load_model(checkpoint: Directory, config: TrainConfig, inputs: LoadedInputs)
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise InputError(
-            f"{checkpoint}/{WEIGHTS} belongs to another model: {first_line(error)}"
+            f"{checkpoint}/{WEIGHTS} is of another model: {first_line(error)}"
         ) from None
     return model.eval()

@@ -93,7 +93,7 @@ def test_a_range_that_depends_on_another_parameter_works(sampler: str, tmp_path:
 def test_what_slips_through_ends_one_trial_each_and_not_the_search(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search.branches, "_RANDOM_RUNS", 1)
+    monkeypatch.setattr(search.propose.branches, "_RANDOM_RUNS", 1)
     body = (
         "lr = trial.suggest_float('lr', 1e-5, 1e-3)\n"
         "sizes = [16, 32] if 2e-4 < lr < 4e-4 else [32, 64]\n"
@@ -191,7 +191,7 @@ def test_choices_without_an_order_are_refused(tmp_path: Path) -> None:
         ),
         ("return {'lr': trial.suggest_float('x', 0, float('inf'))}", "'x': its range must have"),
         ("return {'epochs': trial.suggest_int('x', 1.5, 3)}", "'x': its range must be of whole"),
-        ("x = []\nx.append(x)\nreturn {'loss_weights': x}", "a list within lists"),
+        ("x = []\nx.append(x)\nreturn {'loss_weights': x}", "lists nested this deeply"),
         (
             "class Odd(Exception):\n    def __str__(self):\n        raise ValueError\nraise Odd",
             "mine.py:12: Odd",
