@@ -52,9 +52,9 @@ class TimedDriver(Driver):
     def reported(self, number: int, attempt: int, report: Report, *args: Any) -> bool:
         save_on_paper(self._checkpoints, number, report.step, attempt)
         start = time.process_time()
-        goes_on = super().reported(number, attempt, report, *args)
+        continues = super().reported(number, attempt, report, *args)
         self.took["report"].append((len(self.study.trials), time.process_time() - start))
-        return goes_on
+        return continues
 
     def next_job(self, *, busy: bool) -> Any:
         start = time.process_time()

@@ -47,7 +47,7 @@ PARTS = [
     (
         "search.review.terminal.tables",
         "PlainLines",
-        ["reported", "set_aside", "ended"],
+        ["reported", "paused", "ended"],
         "lines printed",
     ),
     (
@@ -103,10 +103,10 @@ def serve(trials: int) -> None:
     inner, first_job, begun = Driver.reported, Driver.next_job, [0.0]
 
     def reported(driver: Driver, *args: Any) -> bool:
-        goes_on = inner(driver, *args)
+        continues = inner(driver, *args)
         seconds = time.perf_counter() - begun[0]
         seen.append((len(driver.study.trials), seconds, dict(clock.seconds)))
-        return goes_on
+        return continues
 
     def next_job(driver: Driver, **kwargs: Any) -> Any:
         begun[0] = begun[0] or time.perf_counter()

@@ -22,7 +22,7 @@ from search.storage.predictions import DevPredictions
 from search.storage.provenance import note_growth
 from search.storage.study import Study
 
-from .failures import FailureKind, what_follows
+from .failures import FailureKind, plan_retry
 from .live_record import LiveRecord
 from .new_trials import NewTrials
 from .plan import Plan
@@ -131,7 +131,7 @@ class Driver:
         Raises:
             StorageLostError: storage is full or unreachable.
         """
-        self.study.mend()
+        self.study.repair()
         self._new_trials.add_given(self.tell)
         self._scheduler = make_scheduler(
             self.settings,
@@ -306,7 +306,7 @@ class Driver:
         if trial.is_over:
             self._tell_ended(trial)
         elif verdict == "pause":
-            self._tell_set_aside(trial, reason)
+            self._tell_paused(trial, reason)
         for hopeless, why in self._scheduler.hopeless(report.step):
             self._end_paused(hopeless, why)
         self._retention.tidy()
@@ -321,10 +321,10 @@ class Driver:
             return
         if kind == "state damaged":
             self._store.drop_latest_state(number, reason)
-        failure = what_follows(trial, kind, reason, self.settings.retries)
+        failure = plan_retry(trial, kind, reason, self.settings.retries)
         if failure is not None:
             self.study.note_failure(trial, failure)
-            self._tell_set_aside(trial, f"{failure.next}: {reason}")
+            self._tell_paused(trial, f"{failure.next}: {reason}")
         else:
             self.study.end(trial, "failed", reason)
             self._retention.tidy()
@@ -333,12 +333,12 @@ class Driver:
     def _decide(self, trial: TrialRecord, report: Report) -> tuple[Verdict, str]:
         if not math.isfinite(report.score):
             return "fail", f"the score of report {report.step} is {report.score}"
-        if report.step == trial.reports_in_all:
+        if report.step == trial.total_reports:
             return "finish", "all epochs are trained"
         if trial.fixed:
             return "continue", "runs to its end"
         verdict, reason = self._scheduler.verdict(trial, report)
-        pruned = self._pruning.says(trial, report.step, report.score)
+        pruned = self._pruning.reason_to_prune(trial, report.step, report.score)
         if pruned is not None and verdict != "stop":
             return "prune", f"{pruned}; {reason}" if reason else pruned
         return verdict, reason
@@ -351,9 +351,9 @@ class Driver:
         for watcher in self.watchers:
             watcher.ended(trial)
 
-    def _tell_set_aside(self, trial: TrialRecord, reason: str) -> None:
+    def _tell_paused(self, trial: TrialRecord, reason: str) -> None:
         for watcher in self.watchers:
-            watcher.set_aside(trial, reason)
+            watcher.paused(trial, reason)
 
     def _check_whether_to_end(self) -> None:
         reason = reason_to_end(self.record, self.settings)

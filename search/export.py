@@ -12,7 +12,7 @@ from minbert.weights import Weights
 from search.analysis.weighting import rank
 from search.review.reading import Run, add_run_options, parse_weights, read_run, trial_of
 from search.storage.folder import RunFolder
-from search.storage.patience import told
+from search.storage.patience import as_input_errors
 
 from .inputs import load_inputs
 from .record import TrialRecord
@@ -48,7 +48,7 @@ def main() -> int:
         help="new or empty folder for the model",
     )
     arguments = parser.parse_args()
-    with told():
+    with as_input_errors():
         return _export(arguments)
 
 

@@ -1,4 +1,4 @@
-"""What all trials of a search share, in memory: the data as arrays, and the encoder."""
+"""What all trials of a search share in memory: the data as arrays, and the encoder."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ class LoadedInputs:
     """The data and the encoder of a search.
 
     Attributes:
-        settings: where the two come from.
+        settings: where both come from.
     """
 
     settings: InputSettings
@@ -22,6 +22,6 @@ class LoadedInputs:
 
 
 def load_inputs(settings: InputSettings) -> LoadedInputs:
-    """Load the encoder and the data; InputError says what is wrong with either."""
+    """Load the encoder and the data; InputError if either is missing or malformed."""
     pretrained = load_pretrained(settings.encoder, settings.encoder_layers)
     return LoadedInputs(settings, load_dataset(settings, pretrained.tokenizer()), pretrained)

@@ -1,6 +1,6 @@
-"""The record of a search that is at work, with what its driver asks for kept in order.
+"""The record of a running search, indexed for its driver.
 
-Each answer is what ``SearchRecord`` would find by looking at all trials; here it costs O(log n).
+Each result equals what ``SearchRecord`` computes from all trials, but takes O(log n).
 """
 
 from bisect import bisect_right, insort
@@ -13,11 +13,11 @@ from .record import SearchRecord, State, TrialRecord
 
 
 class _Standing(NamedTuple):
-    """What is kept of a trial.
+    """What the indexes hold of a trial.
 
     Attributes:
-        score: its negative, so that the best comes first; None without a score.
-        ended: order of the last report of a finished trial, None for others.
+        score: the negative score, so that the best comes first; None without a score.
+        ended: ``order`` of the last report of a finished trial; None for others.
     """
 
     state: State
@@ -26,11 +26,11 @@ class _Standing(NamedTuple):
 
 
 class LiveRecord(SearchRecord):
-    """The trials of a study that a driver works on.
+    """The trials of a study that a driver runs.
 
     Args:
-        planned: trials there will be if nothing ends the search early.
-        study: the record, which this follows.
+        planned: trials that will run if nothing ends the search early.
+        study: the record; this object follows its changes.
     """
 
     def __init__(self, planned: int, study: Study):
@@ -46,7 +46,7 @@ class LiveRecord(SearchRecord):
         return sum(len(self._numbers[state]) for state in set(states))
 
     def first(self, state: State) -> TrialRecord | None:
-        """The trial of the lowest number in a state."""
+        """The trial with the lowest number in a state; None if there is none."""
         numbers = self._numbers[state]
         return self.trials[numbers[0]] if numbers else None
 
@@ -55,7 +55,7 @@ class LiveRecord(SearchRecord):
         return self.trials[min(leaders)[1]] if leaders else None
 
     def finished_after(self, order: int) -> int:
-        """How many finished trials made their last report after the one of this order."""
+        """Number of finished trials whose last report came after the report with this order."""
         return len(self._ended) - bisect_right(self._ended, order)
 
     def _update(self, trial: TrialRecord) -> None:
@@ -74,9 +74,9 @@ class LiveRecord(SearchRecord):
         self._move(trial.number, new, insort)
         self._standings[trial.number] = new
 
-    def _move(self, number: int, standing: _Standing, into_or_out_of: Any) -> None:
-        into_or_out_of(self._numbers[standing.state], number)
+    def _move(self, number: int, standing: _Standing, move: Any) -> None:
+        move(self._numbers[standing.state], number)
         if standing.score is not None:
-            into_or_out_of(self._scores[standing.state], (standing.score, number))
+            move(self._scores[standing.state], (standing.score, number))
         if standing.ended is not None:
-            into_or_out_of(self._ended, standing.ended)
+            move(self._ended, standing.ended)

@@ -1,4 +1,4 @@
-"""What a search will run, worked out and checked before anything starts."""
+"""What a search will run, determined and checked before anything starts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from .settings import DEFAULT_REPORTS_PER_EPOCH, DEFAULT_TRIALS, StudySettings
 
 @dataclass(frozen=True)
 class FixedTrial:
-    """A configuration that is given and not proposed."""
+    """A configuration that is given, not proposed by a sampler."""
 
     name: str
     fields: dict[str, Any]
@@ -36,12 +36,12 @@ class Plan:
     Attributes:
         recipe: name of the recipe.
         base: the recipe under the study's objective, epochs, reports and seed.
-        fixed: run first and to their end; the first is the recipe itself.
-        tries: run next, and scheduled as any other.
-        trials: how many there will be, all of these included.
-        most_reports: of any configuration of the space.
-        points: of the space, where the sampler needs a finite one; None for other samplers.
-        configs: what may be proposed, over the branches of the space, and all that is given.
+        fixed: configurations to run first, and to their end; the first is the recipe itself.
+        tries: configurations to run next, scheduled like any other.
+        trials: number of trials, all of these included.
+        most_reports: the most reports of any configuration of the space.
+        points: number of points of the space if the sampler needs a finite one, otherwise None.
+        configs: a configuration from each branch of the space, and all given ones.
         earlier: trials of an earlier search, for the sampler to learn from.
     """
 
@@ -58,17 +58,17 @@ class Plan:
 
 
 def make_plan(settings: StudySettings, inputs: InputSettings, space: Space) -> Plan:
-    """Work out what to run.
+    """Determine what to run.
 
     Raises:
-        InputError: settings, data and space do not go together.
+        InputError: settings, data and space do not fit together.
     """
     if sum(map(settings.objective.of, inputs.tasks)) == 0:
         tasks = ", ".join(inputs.tasks)
         raise InputError(f"--objective {settings.objective} gives no weight to any of: {tasks}")
     name = settings.recipe or space.recipe or "strong"
     if space.recipe not in (None, name):
-        raise InputError(f"--space {space.name} goes with --recipe {space.recipe} alone")
+        raise InputError(f"--space {space.name} works only with --recipe {space.recipe}")
     is_list = bool(space.experiments)
     for option, value in (("trials", settings.trials), ("epochs", settings.epochs)):
         if is_list and value is not None:
@@ -120,13 +120,13 @@ def make_plan(settings: StudySettings, inputs: InputSettings, space: Space) -> P
 
 
 def _parse_tries(texts: Sequence[str], space: Space, base: TrainConfig) -> tuple[FixedTrial, ...]:
-    """The configurations of ``--try``; InputError for one that trains as the recipe or another."""
+    """The configurations of ``--try``; InputError if two, or one and the recipe, train the same."""
     tries: list[FixedTrial] = []
     known = {base.effective(): "the recipe"}
     for text in texts:
         one = _parse_try(text, space, base)
         if (same := known.get(one.config.effective())) is not None:
-            raise InputError(f"--try {text}: trains as {same} does; leave it out")
+            raise InputError(f"--try {text}: trains the same as {same}; leave it out")
         known[one.config.effective()] = f"--try {text}"
         tries.append(one)
     return tuple(tries)
@@ -135,8 +135,8 @@ def _parse_tries(texts: Sequence[str], space: Space, base: TrainConfig) -> tuple
 def _parse_try(text: str, space: Space, base: TrainConfig) -> FixedTrial:
     """A configuration such as ``lr=2e-5,loss_weights=.2/.3/.5``: the recipe with these fields.
 
-    A value may lie outside of the space, a field that the space leaves alone may not be given:
-    the record of a search says of what it varies.
+    A value may lie outside the space, but only fields that the space varies can be given, because
+    reviews compare trials by those fields.
     """
     varied = list(dict.fromkeys(name for fields in explore(space).proposals for name in fields))
     fields: dict[str, Any] = {}
@@ -167,7 +167,7 @@ def _parse_try(text: str, space: Space, base: TrainConfig) -> FixedTrial:
 def _fixed_trials(
     space: Space, base: TrainConfig, configs: list[TrainConfig]
 ) -> tuple[FixedTrial, ...]:
-    """The recipe itself, then the rest of the list; a row that equals the recipe is the recipe."""
+    """The recipe, then the rest of the list; a row that equals the recipe becomes trial 0."""
     listed = [
         FixedTrial(experiment.name, checked_fields(experiment.changes, config), config)
         for experiment, config in zip(space.experiments, configs, strict=False)
@@ -178,7 +178,7 @@ def _fixed_trials(
     for trial in listed:
         if (earlier := names.get(trial.config.effective())) is not None:
             raise InputError(
-                f"{space.path}: '{trial.name}' trains as '{earlier}' does; remove one of them"
+                f"{space.path}: '{trial.name}' trains the same as '{earlier}'; remove one of them"
             )
         names[trial.config.effective()] = trial.name
     return (first, *(trial for trial in listed if trial is not first))

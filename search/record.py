@@ -1,4 +1,4 @@
-"""The record of a search in memory: its trials, their reports, and what was decided of each."""
+"""The record of a search in memory: its trials, their reports, and the decision on each report."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,13 +14,13 @@ from minbert.settings import Settings
 from minbert.tasks import TASK_NAMES, Task
 from minbert.weights import Weights
 
-# waiting: in the queue; paused: at a rung; finished: all its epochs; stopped: by the
-# scheduler or the pruner; interrupted: the search ended first, and may be gone on with.
+# waiting: in the queue; paused: at a rung; finished: all epochs are trained; stopped: by the
+# scheduler or the pruner; interrupted: the search ended first, and may continue the trial later.
 State = Literal["waiting", "running", "paused", "finished", "stopped", "failed", "interrupted"]
 
-# continue: train on; promote: go on from a rung at once; pause: wait at a rung; stop: the
-# scheduler ends it; prune: Optuna's pruner ends it; finish: all epochs are trained; fail: no number
-# came.
+# continue: train on; promote: continue from a rung at once; pause: wait at a rung; stop: the
+# scheduler ends it; prune: Optuna's pruner ends it; finish: all epochs are trained; fail: the score
+# is not a finite number.
 Verdict = Literal["continue", "promote", "pause", "stop", "prune", "finish", "fail"]
 
 OVER: tuple[State, ...] = ("finished", "stopped", "failed")
@@ -31,9 +31,9 @@ ENDS: dict[Verdict, State] = {
     "fail": "failed",
 }
 
-# Why a failed attempt is followed by another: the trial's own process crashed or hung; its memory
-# was too small; its machine went; or what it should have gone on from is damaged.
-Again = Literal["retry", "out of memory", "machine lost", "state damaged"]
+# Why a failed attempt is retried: the trial's process crashed or hung; memory was too small; the
+# machine was lost; or the state that the attempt should have continued from is damaged.
+RetryReason = Literal["retry", "out of memory", "machine lost", "state damaged"]
 
 # Seconds since the epoch, of a year that calendars know.
 Moment = Annotated[float, Field(ge=0, lt=2.5e11)]
@@ -42,17 +42,17 @@ GREEK: dict[Task, str] = {"sst": "α", "para": "β", "sts": "γ"}
 
 
 class Decision(Settings):
-    """What was decided of a report."""
+    """The decision on a report."""
 
     verdict: Verdict
     reason: str
-    """in words, such as ``rung 1: 7th of 9, 3 go on``"""
+    """in words, such as ``rung 1: 7th of 9, the top 3 continue``"""
     attempt: int
-    """attempt that made the report"""
+    """number of the attempt that made the report"""
     machine: str = ""
-    """that the attempt ran on: its name, and Ray's number of the node"""
+    """where the attempt ran: the machine's name and Ray's id of the node"""
     order: int
-    """number of the report among all of the study, from 0"""
+    """position of the report among all reports of the study, from 0"""
     at: Moment
     """seconds since the epoch"""
 
@@ -62,13 +62,13 @@ class Attempt(Settings):
 
     number: int
     """from 1"""
-    why: Literal["start", "promoted", "resumed"] | Again
+    why: Literal["start", "promoted", "resumed"] | RetryReason
     reason: str = ""
-    """in words: the standing at the rung, or what ended the attempt before"""
+    """in words: the rank at the rung, or what ended the previous attempt"""
     rung: int | None = None
-    """step of the rung that it was promoted from"""
+    """step of the rung that the trial was promoted from"""
     micro_batch: int | None = None
-    """most examples at once, where memory does not hold a whole batch"""
+    """most examples at once, if a whole batch does not fit in memory"""
     at: Moment
     """seconds since the epoch"""
 
@@ -76,7 +76,7 @@ class Attempt(Settings):
 class Failure(Settings):
     """Why an attempt failed, and how the next one differs."""
 
-    next: Again
+    next: RetryReason
     reason: str
     micro_batch: int | None
     at: Moment | None = None
@@ -89,16 +89,16 @@ class TrialRecord:
 
     Attributes:
         number: from 0; trial 0 is the recipe itself.
-        name: what a person calls it.
-        fields: where its configuration departs from the recipe.
-        fixed: never stopped early: the recipe itself, or of a fixed list.
+        name: a short text for people.
+        fields: the fields that the space set, with their values.
+        fixed: never stopped early: the recipe itself, or a trial of a fixed list.
         origin: where it comes from: recipe, list, --try, random start, or the sampler's name.
         decisions: one for each report.
-        failures: by the number of the attempt that another one followed, or is to follow.
+        failures: by the number of the failed attempt; only failures with a retry.
         error: why it failed, in one line.
-        ended: why it was stopped, where not by a decision on its last report; or why it was cut
-            short, where that is known.
-        ended_at: when, in seconds since the epoch.
+        ended: why it was stopped, if not by the decision on its last report; or why it was
+            interrupted, if that is known.
+        ended_at: when it ended, in seconds since the epoch, if it ended without a report.
     """
 
     number: int
@@ -118,19 +118,19 @@ class TrialRecord:
 
     @property
     def failure(self) -> Failure | None:
-        """Of the last attempt, where another one is to come."""
+        """The failure of the last attempt, if a retry is still to come."""
         return self.failures.get(len(self.attempts))
 
     @property
     def was_refused(self) -> bool:
-        """The space's function failed, so that the trial has no configuration of its own."""
+        """The space's function failed, so the trial has no configuration of its own."""
         return self.error is not None and not self.attempts
 
     @property
     def why(self) -> str:
-        """Why it stands as it does, in words."""
+        """Why it is in its state, in words."""
         if self.state == "interrupted":
-            # Its last report has no part in that.
+            # The decision on its last report is not the reason.
             failed = self.failure.reason if self.failure else None
             return self.ended or failed or "the search ended first"
         last = self.decisions[-1].reason if self.decisions else ""
@@ -138,17 +138,17 @@ class TrialRecord:
 
     @property
     def kept(self) -> Report | None:
-        """The report whose checkpoint the trial keeps so far."""
+        """The report whose checkpoint the trial has selected so far; None without one."""
         good = (r for r in reversed(self.reports) if r.kept and math.isfinite(r.score))
         return next(good, None)
 
     @property
     def score(self) -> float | None:
-        """Score of the checkpoint that the trial keeps so far."""
+        """Score of the checkpoint that the trial has selected so far; None without one."""
         return self.kept.score if self.kept else None
 
     @property
-    def reports_in_all(self) -> int:
+    def total_reports(self) -> int:
         return self.config.epochs * self.config.reports_per_epoch
 
     @property
@@ -162,20 +162,20 @@ class TrialRecord:
 
     @property
     def weights(self) -> dict[Task, float]:
-        """Its loss weights of the tasks that it is trained on, scaled to add up to 1."""
+        """Its loss weights for the tasks that it is trained on, scaled to add up to 1."""
         return self.config.loss_weights.normalised(1.0, self.config.train_tasks)
 
     def machine_of(self, attempt: int) -> str:
-        """Machine that an attempt ran on; empty where it came to no report."""
+        """Machine that an attempt ran on; empty if it made no report."""
         return next((d.machine for d in self.decisions if d.attempt == attempt), "")
 
     @property
     def machines(self) -> list[str]:
-        """Machines that its reports came from, in their order."""
+        """Machines that its reports came from, in order."""
         return list(dict.fromkeys(d.machine for d in self.decisions if d.machine))
 
-    def went_on_from(self, rung: int) -> bool:
-        """Whether it was trained, or may be trained, beyond the rung at this step."""
+    def continued_from(self, rung: int) -> bool:
+        """Whether it has continued, or may continue, beyond the rung at this step."""
         if len(self.decisions) < rung:
             return False
         if self.decisions[rung - 1].verdict in ("continue", "promote"):
@@ -184,11 +184,11 @@ class TrialRecord:
 
     @property
     def paused_at(self) -> int | None:
-        """Step of the rung that it waits at, None where it does not."""
+        """Step of the rung where it is paused; None if it is not paused."""
         step = len(self.reports)
         if not step or self.is_over or self.decisions[-1].verdict != "pause":
             return None
-        return None if self.went_on_from(step) else step
+        return None if self.continued_from(step) else step
 
 
 @dataclass
@@ -196,8 +196,8 @@ class SearchRecord:
     """All trials of a search.
 
     Attributes:
-        planned: trials there will be if nothing ends the search early.
-        slots: attempts that can run at once, as things stand.
+        planned: trials that will run if nothing ends the search early.
+        slots: attempts that can run at once now.
     """
 
     planned: int
@@ -206,7 +206,7 @@ class SearchRecord:
 
     @property
     def tasks(self) -> tuple[Task, ...]:
-        """Those that are scored, in the order of columns."""
+        """The scored tasks, in the order of columns."""
         scored = next((trial.reports[0].scores for trial in self.trials if trial.reports), None)
         if scored is not None:
             return tuple(task for task in TASK_NAMES if task in scored)
@@ -221,30 +221,30 @@ class SearchRecord:
         )
 
     def best(self, *states: State) -> TrialRecord | None:
-        """The trial that scores highest of those in one of the states; of equals the first."""
+        """The highest-scoring trial in one of the states; of equal ones the first."""
         return next((trial for trial in self.ranked if trial.kept and trial.state in states), None)
 
     @property
     def winner(self) -> TrialRecord | None:
-        """The trial that scores highest so far, of those that did not fail."""
+        """The highest-scoring trial so far, failed ones excluded."""
         return self.best("running", "finished", "stopped", "interrupted", "paused")
 
     @property
     def left(self) -> int:
-        """Trials that are not over, or not begun, of those that there will be."""
+        """Planned trials that are not over; some may not have started."""
         return self.planned - self.count(*OVER)
 
     @property
     def counts(self) -> dict[State, int]:
-        """Trials in each state that there is any in."""
+        """Number of trials by state; states without trials are left out."""
         return {state: n for state in get_args(State) if (n := self.count(state))}
 
     @property
     def baseline(self) -> TrialRecord | None:
         return self.trials[0] if self.trials else None
 
-    def departures(self, trial: TrialRecord) -> dict[str, Any]:
-        """The fields that the space set otherwise than the recipe, with their values."""
+    def differences(self, trial: TrialRecord) -> dict[str, Any]:
+        """The fields whose values differ from the recipe, with their values."""
         recipe, config = self.trials[0].config.effective(), trial.config.effective()
         return {
             name: value
@@ -257,11 +257,11 @@ class SearchRecord:
 
 
 def field_texts(fields: Mapping[str, Any], tasks: Sequence[Task] = TASK_NAMES) -> list[str]:
-    """Fields as people read them: ``lr=2e-05``, and loss weights as α, β, γ that add up to 1.
+    """Fields as text: ``lr=2e-05``, and loss weights as α, β, γ that add up to 1.
 
     Args:
-        fields: with their values.
-        tasks: that are trained on; only they have loss weights.
+        fields: values by name.
+        tasks: the tasks that are trained; only they have loss weights.
     """
     texts = []
     for name, value in fields.items():
@@ -278,7 +278,7 @@ def field_texts(fields: Mapping[str, Any], tasks: Sequence[Task] = TASK_NAMES) -
 
 
 def at_once(slots: int) -> str:
-    """How many trials can run, in words."""
+    """How many trials can run at once, in words."""
     return f"{counted(slots, 'trial')} at once"
 
 

@@ -1,4 +1,4 @@
-"""A trial as a command line that trains it again, alone."""
+"""The command line that trains a trial again, by itself."""
 
 import shlex
 from typing import Any

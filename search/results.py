@@ -1,4 +1,4 @@
-"""The files that a search leaves for people and programs."""
+"""The result files of a search, for people and programs."""
 
 import csv
 import json
@@ -14,11 +14,11 @@ from .record import GREEK, SearchRecord, TrialRecord
 
 
 def table_of(record: SearchRecord) -> list[dict[str, Any]]:
-    """One row a trial, best first; scores are of the checkpoint that a trial keeps.
+    """One row per trial, best first; scores are those of the checkpoint that a trial has selected.
 
     Returns:
-        Rows for a table such as ``pandas.DataFrame(rows)``. All have the same columns: what is
-        not known is None, and ``alpha`` to ``gamma`` are the normalised loss weights.
+        Rows for a table such as ``pandas.DataFrame(rows)``. All have the same columns. Unknown
+        values are None; ``alpha`` to ``gamma`` are the normalised loss weights.
     """
     varied = sorted({name for trial in record.trials for name in trial.fields} - {"loss_weights"})
     return [_row(trial, varied) for trial in record.ranked]
@@ -40,7 +40,7 @@ def _row(trial: TrialRecord, varied: Iterable[str]) -> dict[str, Any]:
     for name, task in zip(("alpha", "beta", "gamma"), TASK_NAMES, strict=True):
         row[name] = trial.weights.get(task)
     for name in varied:
-        # A trial may be stopped before the epochs of its configuration are trained.
+        # Not "epochs", which is what was trained: a trial may be stopped before its last epoch.
         row["config_epochs" if name == "epochs" else name] = config[name]
     row["machines"] = "; ".join(trial.machines)
     row["error"] = trial.error
@@ -68,12 +68,10 @@ def _as_cell(value: Any, decimals: int | None) -> Any:
 
 
 def write_summary(path: Path, record: SearchRecord, about: dict[str, Any]) -> None:
-    """Write everything that is known of the search as JSON.
+    """Write everything that is known about the search as JSON.
 
     Args:
-        path: the file.
-        record: the trials.
-        about: what was asked for and what it ran on.
+        about: entries to add: what was asked for and what it ran on.
     """
     winner = record.winner
     content = {
@@ -88,7 +86,7 @@ def write_summary(path: Path, record: SearchRecord, about: dict[str, Any]) -> No
 
 
 def strict_json(value: Any) -> Any:
-    """A value for JSON with null for numbers that are none, which strict JSON does not know."""
+    """A value for strict JSON, with null in place of NaN and infinity."""
     if isinstance(value, dict):
         return {key: strict_json(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -97,7 +95,7 @@ def strict_json(value: Any) -> Any:
 
 
 def trial_as_json(trial: TrialRecord) -> dict[str, Any]:
-    """Everything that is known of a trial."""
+    """Everything that is known about a trial, for JSON."""
     return {
         "number": trial.number,
         "name": trial.name,

@@ -1,7 +1,7 @@
-"""Which checkpoints a search keeps: asked again only about the trials that something changed for.
+"""Which checkpoints a search keeps. Only trials that something changed for are checked again.
 
-Kept are the state to go on from and the kept model of each trial that is not over, the models of
-the Pareto front, and those of the best ``--keep-models`` trials that are over and did not fail.
+A search keeps the latest state and the selected model of each trial that is not over, the models of
+the Pareto front, and the models of the best ``--keep-models`` trials that ended without failing.
 """
 
 import math
@@ -18,7 +18,7 @@ from .record import TrialRecord, reports_in_order
 
 
 def selects(trial: TrialRecord, report: Report) -> bool:
-    """Whether a trial keeps the checkpoint of its next report, by the rule of its configuration."""
+    """Whether a trial selects the checkpoint of its next report, by its configuration's rule."""
     history = [*(before.scores for before in trial.reports), report.scores]
     config = trial.config
     kept = selected_index(
@@ -31,16 +31,16 @@ def selects(trial: TrialRecord, report: Report) -> bool:
 
 
 class Retention:
-    """Removes the checkpoints of a study that nobody needs any more.
+    """Removes the checkpoints of a study that are no longer needed.
 
     Args:
-        study: the record, which this follows.
+        study: the record; this object follows its changes.
         store: its checkpoints.
-        keep: models of trials that are over to keep, at most.
-        pareto_models: models to keep on the Pareto front, at most.
+        keep: the most models of ended trials to keep.
+        pareto_models: the most models to keep on the Pareto front.
 
     Attributes:
-        pareto_front: of the study's checkpoints.
+        pareto_front: the Pareto front of the study's checkpoints.
     """
 
     def __init__(self, study: Study, store: CheckpointStore, keep: int, pareto_models: int):
@@ -48,15 +48,15 @@ class Retention:
         self.pareto_front = ParetoFront(pareto_models)
         for trial, report in reports_in_order(study.trials):
             self.pareto_front.offer(Point(trial.number, report.step, report.scores))
-        # Trials that are over and did not fail, best first: the kept score's negative, number.
+        # Trials that ended without failing, best first: the negative score, then the number.
         self._over: list[tuple[float, int]] = []
         self._places: dict[int, tuple[float, int]] = {}
-        # Trials whose checkpoints have to be looked at.
+        # Trials whose checkpoints must be checked.
         self._changed: set[int] = set()
         study.follow(self._update)
 
     def scan(self) -> None:
-        """List the checkpoints that are there, and look at all of them in the next ``tidy``."""
+        """List the existing checkpoints; the next ``tidy`` checks all of them."""
         self._study.patience(
             "the checkpoints cannot be listed",
             lambda: self._store.scan(self._study.recorded(), sweep=True),
@@ -64,7 +64,7 @@ class Retention:
         self._changed.update(range(len(self._trials)))
 
     def offer(self, trial: TrialRecord, report: Report) -> None:
-        """Let a new report's checkpoint onto the Pareto front, if no other one beats it."""
+        """Add a new report's checkpoint to the Pareto front, unless another one dominates it."""
         if not math.isfinite(report.score):
             return
         dropped = len(self.pareto_front.dropped)
@@ -74,7 +74,7 @@ class Retention:
             self._study.note("dropped_from_pareto_front", self.pareto_front.dropped)
 
     def tidy(self) -> None:
-        """Remove what nobody needs any more."""
+        """Remove the checkpoints that are no longer needed."""
         on_front: dict[int, set[int]] = {}
         for number, step in self.pareto_front.keys:
             on_front.setdefault(number, set()).add(step)
@@ -88,7 +88,7 @@ class Retention:
         self._changed.clear()
 
     def _state(self, trial: TrialRecord) -> set[int]:
-        """Step of the state that a trial would go on from; none where there is no state."""
+        """Step of the state that a trial would continue from; empty if there is no state."""
         steps = self._store.steps_with_state(trial.number)
         return set(sorted(step for step in steps if step <= len(trial.reports))[-1:])
 
@@ -108,5 +108,5 @@ class Retention:
             insort(self._over, new)
             self._places[trial.number] = new
         if new != old:
-            # Whichever this one displaces.
+            # The trial that this one displaces, too.
             self._changed.update(number for _, number in self._over[self._keep : self._keep + 1])

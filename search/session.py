@@ -25,7 +25,7 @@ from search.storage.addresses import is_server
 from search.storage.directory import join
 from search.storage.folder import RunFolder
 from search.storage.lease import lease
-from search.storage.patience import STORAGE_ERRORS, Patience, StorageLostError, told
+from search.storage.patience import STORAGE_ERRORS, Patience, StorageLostError, as_input_errors
 from search.storage.provenance import begin_run, end_run, runs_of, sizes
 from search.storage.study import Study
 
@@ -87,7 +87,7 @@ class Session:
         for_inputs = {
             name: options.pop(name) for name in InputSettings.model_fields & options.keys()
         }
-        with told():
+        with as_input_errors():
             self.settings, self.inputs = settle(options, for_inputs)
         self._console = console or Console(quiet=True)
         self._tell = partial(self._console.print, markup=False, highlight=False, soft_wrap=True)
@@ -124,7 +124,7 @@ class Session:
             InputError: something asked for cannot be had, and nothing has run; or storage was lost,
                 and nothing recorded is.
         """
-        with told():
+        with as_input_errors():
             self.plan = plan_search(self.settings, self.inputs)
             # Made first, so that a folder that cannot be written is refused before data are read.
             new = None if self.settings.resume else self._new_folder()

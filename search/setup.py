@@ -1,4 +1,4 @@
-"""What a study was made with, and whether it may be gone on with."""
+"""What a study was made with, and whether it can be resumed with the given settings."""
 
 import contextlib
 import hashlib
@@ -24,7 +24,7 @@ from .inputs import LoadedInputs
 from .plan import Plan, make_plan
 from .settings import StudySettings
 
-# Of all schedulers.
+# The options of all schedulers.
 _OPTIONS = tuple(dict.fromkeys(name for row in SCHEDULERS.values() for name in row.options))
 
 
@@ -61,8 +61,8 @@ def _earlier_study(where: str, storage: str | None) -> Study:
 def make_setup(settings: StudySettings, plan: Plan, loaded: LoadedInputs) -> dict[str, Any]:
     """Everything that the numbers and decisions of a study depend on, by name.
 
-    What may change from one run of a study to the next (trials, budgets, what is kept, hardware)
-    is not in it.
+    Settings that may change when a study is resumed (trials, budgets, what is kept, hardware) are
+    not included.
     """
     base, pretrained = plan.base.model_dump(mode="json"), loaded.pretrained
     return {
@@ -93,11 +93,14 @@ def _sha256_of(pretrained: Pretrained) -> str:
 
 
 def check_setup(study: Study, setup: dict[str, Any]) -> None:
-    """Refuse to go on with a study that was made with other settings; InputError names the first.
+    """Refuse to resume a study that was made with other settings.
 
     Args:
-        study: to be gone on with.
-        setup: of this run.
+        study: the study to resume.
+        setup: the setup of this run.
+
+    Raises:
+        InputError: a setting differs; the message names the first.
     """
     for name, value in setup.items():
         was = study.setup.get(name)
@@ -110,7 +113,7 @@ def check_setup(study: Study, setup: dict[str, Any]) -> None:
 
 
 def _difference(name: str, was: Any, now: Any) -> str:
-    """What differs from the study, by the option as it is typed, and what to do about it."""
+    """What differs from the study, as the option to type, and what to do about it."""
     kind, _, inner = name.partition(", ")
     if name == "file of the space":
         return "the space file has changed since the study was made; restore it"
@@ -125,7 +128,7 @@ def _difference(name: str, was: Any, now: Any) -> str:
     if field not in StudySettings.model_fields and field not in InputSettings.model_fields:
         return (
             f"the recipe has changed since the study was made: {field} was {was} and is {now}; "
-            "take the version of the program that made it"
+            "use the version of the program that made it"
         )
     option = option_of(field)
     if was is None:
@@ -139,22 +142,22 @@ def _typed(value: Any) -> str:
 
 
 def stored_options(study: Study) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a study was made with as fields of StudySettings and of InputSettings, unchecked.
+    """What a study was made with, as fields of StudySettings and of InputSettings, unchecked.
 
-    The space is left out where it is none of the built-in ones, as only its name is known, and so
-    is what may not be done because a folder says so.
+    A space that is not built in is left out, because only its name is known. So is a sampler that
+    unpickles data from the study, which must not happen just because a folder names it.
     """
     setup = study.setup
     if not setup:
         return {}, {}
     same = ("recipe", "objective", "scheduler", *_OPTIONS, "sampler", "pruner")
     stored = {name: setup[name] for name in same if name in setup}
-    # Where Optuna unpickles what the study holds, a pickle is code: it has to be asked for.
+    # A pickle is code, so a sampler for which Optuna unpickles the study must be asked for.
     if any(row.unpickles and stored.get("sampler") == name for name, row in SAMPLERS.items()):
         del stored["sampler"]
     for name in ("seed", "epochs", "reports_per_epoch"):
         stored[name] = setup.get(f"recipe's {name}")
-    # A fixed list takes no epochs but those of its recipe.
+    # A fixed list only accepts the epochs of its recipe.
     if stored["epochs"] == recipe(str(setup.get("recipe"))).epochs:
         del stored["epochs"]
     if setup.get("space") in built_in_spaces():
@@ -170,27 +173,27 @@ def _sha256_of_file(path: Path) -> str:
 def settle(
     given_settings: dict[str, Any], given_inputs: dict[str, Any]
 ) -> tuple[StudySettings, InputSettings]:
-    """The settings of the options that were given.
+    """Make the settings from the given options.
 
-    With ``--resume`` and ``--name`` those not given are what the study was made with. What may
-    change from one run of a study to the next has its default.
+    With ``--resume`` and ``--name``, the study provides the settings that it was made with.
+    Settings that may change when a study is resumed have their defaults.
 
     Raises:
-        InputError: an option is refused, or the space of the study has to be given.
+        InputError: an option is refused, or the study's space or sampler must be given.
     """
     if not {"resume", "name"} <= given_settings.keys():
         return (
             StudySettings.check(given_settings, as_options=True),
             InputSettings.check(given_inputs, as_options=True),
         )
-    # What the others are to be checked with is in the study.
+    # First find the study, which holds the settings that are not given.
     where = {"resume", "name", "out", "storage"} & given_settings.keys()
     found = StudySettings.check({name: given_settings[name] for name in where}, as_options=True)
     assert found.name is not None
     folder = RunFolder(join(found.out, found.name), found.storage)
     stored: dict[str, Any] = {}
     stored_inputs: dict[str, Any] = {}
-    # Where there is no run or no study yet, that is told, or made good, later.
+    # A missing run is reported later, and a missing study is created later.
     if folder.exists:
         with (
             contextlib.suppress(NoStudyError),
@@ -200,13 +203,13 @@ def settle(
             if stored and "space" not in (stored | given_settings):
                 raise InputError(
                     "--space is required: the study was made with the file "
-                    f"{study.setup.get('space')}.py, whose place is not stored; give it"
+                    f"{study.setup.get('space')}.py, whose path is not stored; give the path"
                 )
             if stored and "sampler" not in (stored | given_settings):
                 raise InputError(
                     f"--sampler is required: the study was made with {study.setup['sampler']}, "
-                    "which runs what is pickled in the study; give it where you trust whoever "
-                    "made that"
+                    "which unpickles data in the study, and that can run code; give it only if you "
+                    "trust whoever made the study"
                 )
     return (
         StudySettings.check(stored | given_settings, as_options=True),
@@ -215,10 +218,10 @@ def settle(
 
 
 def find_run(settings: StudySettings, plan: Plan, setup: dict[str, Any]) -> RunFolder:
-    """The run to resume: that of ``--name``, or the newest that was made with these settings.
+    """The run to resume: the one of ``--name``, or the newest that was made with these settings.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no such run.
     """
     out = open_directory(settings.out)
     if settings.name is not None:
@@ -238,15 +241,15 @@ def find_run(settings: StudySettings, plan: Plan, setup: dict[str, Any]) -> RunF
         return folder
     raise InputError(
         f"no run in {out} was made with these settings for space {plan.space.name}; give --name "
-        "to hear what differs"
+        "to see what differs"
     )
 
 
 def extend(plan: Plan, settings: StudySettings, study: Study) -> Plan:
-    """The plan for a study that is resumed: as many trials as before, or more if asked for.
+    """The plan for resuming a study: as many trials as before, or as many as ``--trials`` says.
 
     Raises:
-        InputError: fewer trials are asked for than there are.
+        InputError: the study already has more trials than ``--trials``.
     """
     planned = study.noted("planned") or len(study.trials)
     trials = planned if settings.trials is None else settings.trials

@@ -1,4 +1,4 @@
-"""What a search needs of a trainer, and minBERT's trainer as one."""
+"""The trainer protocol of a search, and its implementation by minBERT's trainer."""
 
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -21,19 +21,19 @@ from .inputs import LoadedInputs
 
 
 class TrialTrainer(Protocol):
-    """Trains one configuration from report to report. The driver and workers use nothing else."""
+    """Trains one configuration report by report. The driver and workers use only these members."""
 
     @classmethod
     def make(
         cls, config: TrainConfig, inputs: LoadedInputs, *, micro_batch: int | None, scratch: Path
     ) -> Self:
-        """A trainer at its beginning.
+        """A trainer that has not trained yet.
 
         Args:
             config: what to train.
-            inputs: to train on.
+            inputs: the data and the encoder.
             micro_batch: most examples at once; None for whole batches.
-            scratch: folder that all trials of the search on this machine share.
+            scratch: a folder that all trials of the search on this machine share.
 
         Raises:
             InputError: the configuration cannot be trained on these inputs.
@@ -43,14 +43,14 @@ class TrialTrainer(Protocol):
         """Train up to the next report.
 
         Raises:
-            DivergedError: the loss is no number.
+            DivergedError: the loss is not a finite number.
         """
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a later attempt needs to continue; the weights, by name, under ``model``."""
+        """Everything a later attempt needs to continue; the weights by name are under ``model``."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what ``state_dict`` gave; InputError if it is of another configuration."""
+        """Restore a ``state_dict``; InputError if it belongs to another configuration."""
 
     @property
     def predictions(self) -> TaskArrays:
@@ -73,8 +73,8 @@ class TrialTrainer(Protocol):
             checkpoint: directory of the checkpoint.
             config: what was trained.
             report: the checkpoint's report.
-            inputs: to predict.
-            recipe: name of the recipe that the configuration departs from.
+            inputs: the data to predict, and the encoder.
+            recipe: name of the recipe that the configuration is based on.
 
         Raises:
             InputError: the checkpoint is damaged.
@@ -123,8 +123,8 @@ def load_model(checkpoint: Directory, config: TrainConfig, inputs: LoadedInputs)
     """The model of a checkpoint, on the CPU and ready to predict.
 
     Raises:
-        InputError: a file is missing or torn, or of another model.
-        OSError: it cannot be read.
+        InputError: a file is missing or truncated, or belongs to another model.
+        OSError: a file cannot be read.
     """
     weights = load_weights(checkpoint)
     encoder = Encoder.from_pretrained(inputs.pretrained, config.dropout)

@@ -1,6 +1,6 @@
-"""Watchers are told how a search goes: the terminal, the page, TensorBoard, metrics, copies.
+"""Watchers are notified as a search runs: the terminal, the page, TensorBoard, metrics, copies.
 
-A search is worth more than what is shown of it, so a watcher may fail without harm.
+A watcher that fails does not end the search.
 """
 
 import functools
@@ -17,33 +17,33 @@ _Self = TypeVar("_Self", bound="Watcher")
 
 
 class Watcher:
-    """Is told how a search goes. The methods do nothing; a watcher overrides those it needs.
+    """Is notified as a search runs. The methods do nothing; a watcher overrides those it needs.
 
     Attributes:
         what: name of the watcher in a warning.
-        problem: the error in one line that turned its ``guarded`` methods off; None without one.
+        problem: the error, in one line, that turned off its ``guarded`` methods; None without one.
     """
 
     what: str
     problem: str | None = None
 
     def started(self, trial: TrialRecord) -> None:
-        """A worker begins an attempt at the trial."""
+        """A worker starts an attempt at the trial."""
 
     def reported(self, trial: TrialRecord, report: Report) -> None:
-        """The report was recorded, with what was decided."""
+        """A report was recorded, with the decision on it."""
 
-    def set_aside(self, trial: TrialRecord, reason: str) -> None:
-        """The trial is paused, or waits for a retry."""
+    def paused(self, trial: TrialRecord, reason: str) -> None:
+        """An attempt ended and the trial is not over: it waits for a promotion or a retry."""
 
     def ended(self, trial: TrialRecord) -> None:
-        """The trial is over, or the driver leaves it to another run."""
+        """The trial is over, or the driver leaves it for a later run."""
 
 
 def guarded(
     method: Callable[Concatenate[_Self, _Arguments], Any],
 ) -> Callable[Concatenate[_Self, _Arguments], None]:
-    """Make a watcher's method raise nothing; the first error turns its guarded methods off."""
+    """Make a watcher's method never raise; its first error turns off all its guarded methods."""
 
     @functools.wraps(method)
     def harmless(self: _Self, /, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> None:
@@ -51,7 +51,7 @@ def guarded(
             return
         try:
             method(self, *args, **kwargs)
-        # Any error: what is shown of a search must not end it.
+        # Any error: showing a search must not end it.
         except Exception as error:
             self.problem = " ".join(f"{type(error).__name__}: {error}".split())
             logging.getLogger(__name__).warning("%s stopped: %s", self.what, self.problem)

@@ -43,7 +43,7 @@ def _run(
     *,
     search_alg: tuner.JobSearcher,
     scheduler: tuner.VerdictScheduler,
-    callbacks: list[tuner.Attendant],
+    callbacks: list[tuner.WorkerMonitor],
     stop: tune.Stopper,
     storage_path: str,
     **_: Any,
@@ -61,10 +61,10 @@ def _run(
             worker.setup(config, **parameters)
         began = True
         attendant.on_trial_start(0, [], SimpleNamespace(config=config))
-        goes_on = True
-        while goes_on:
+        continues = True
+        while continues:
             attendant.on_step_begin(0, [])
             verdict = scheduler.on_trial_result(None, None, worker.step())
             if stop.stop_all():
                 return
-            goes_on = verdict == TrialScheduler.CONTINUE
+            continues = verdict == TrialScheduler.CONTINUE

@@ -34,7 +34,7 @@ class LookingRung:
     scores: Mapping[int, float]
     factor: int
     fixed: Collection[int] = ()
-    gone_on: Collection[int] = ()
+    continued: Collection[int] = ()
     over: Collection[int] = ()
 
     @property
@@ -47,23 +47,25 @@ class LookingRung:
         return sorted(contenders, key=lambda number: (-self._value(number), number))
 
     def promotable(self) -> int | None:
-        if len(self.gone_on) >= self.places:
+        if len(self.continued) >= self.places:
             return None
         for number in self.ranking[: self.places]:
-            if number not in self.gone_on and number not in self.over:
+            if number not in self.continued and number not in self.over:
                 return number
         return None
 
     def hopeful(self, trials: int) -> set[int]:
         return set(self.ranking[: trials // self.factor])
 
-    def goes_on_at_once(self, number: int) -> bool:
+    def continues_at_once(self, number: int) -> bool:
         above = sum(self._value(other) > self._value(number) for other in self.ranking)
         return above < max(1, self.places)
 
     def standing(self, number: int) -> str:
-        go_on = f"{self.places} go{'es' if self.places == 1 else ''} on"
-        return f"{_ordinal(self.ranking.index(number) + 1)} of {len(self.ranking)}, {go_on}"
+        top = f"the top {self.places} continue{'s' if self.places == 1 else ''}"
+        if not self.places:
+            top = "none continues yet"
+        return f"{_ordinal(self.ranking.index(number) + 1)} of {len(self.ranking)}, {top}"
 
     def _value(self, number: int) -> float:
         score = self.scores[number]
@@ -90,7 +92,7 @@ class LookingRungs:
         rung = self.at(report.step, {trial.number: report.score})
         reason = self._standing(report.step, rung, trial.number)
         if self._settings.scheduler == "asha-stop":
-            return ("continue" if rung.goes_on_at_once(trial.number) else "stop"), reason
+            return ("continue" if rung.continues_at_once(trial.number) else "stop"), reason
         higher = [step for step in self._places if step > report.step]
         if rung.promotable() == trial.number and all(
             self.at(step).promotable() is None for step in higher
@@ -115,8 +117,8 @@ class LookingRungs:
         return [
             (
                 trial,
-                f"{self._standing(step, rung, trial.number)}; of {most} at most "
-                f"{most // rung.factor} can",
+                f"{self._standing(step, rung, trial.number)}; at most "
+                f"{most // rung.factor} of {most} can continue",
             )
             for trial in self._trials
             if trial.paused_at == step and trial.number not in hopeful
@@ -130,8 +132,8 @@ class LookingRungs:
             | (coming or {}),
             factor=self._settings.reduction_factor,
             fixed={trial.number for trial in there if trial.fixed},
-            gone_on={trial.number for trial in moving if trial.went_on_from(step)},
-            over={t.number for t in moving if t.is_over and not t.went_on_from(step)},
+            continued={trial.number for trial in moving if trial.continued_from(step)},
+            over={t.number for t in moving if t.is_over and not t.continued_from(step)},
         )
 
     def _standing(self, step: int, rung: LookingRung, number: int) -> str:
@@ -181,7 +183,7 @@ class LookingPruning:
         self._pruner = make_pruner(text)
         self._seen = optuna.create_study(storage=_Shown(study), direction=StudyDirection.MAXIMIZE)
 
-    def says(self, trial: TrialRecord, step: int, score: float) -> str | None:
+    def reason_to_prune(self, trial: TrialRecord, step: int, score: float) -> str | None:
         if self._pruner is None:
             return None
         frozen = self._study.frozen(trial)

@@ -96,5 +96,5 @@ def test_a_search_brings_up_the_machines_it_needs(
         status, text = one.end()
     assert status == 0, text
     assert "Hardware  0 CPUs, no GPU: 0 trials at once" in text
-    assert "no machine has room for a trial: the search waits until one comes" in text
+    assert "no machine has room for a trial: the search waits until one joins" in text
     assert "6 of 6 over" in text

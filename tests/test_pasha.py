@@ -58,7 +58,7 @@ def test_where_ranks_are_stable_nobody_is_trained_beyond_the_second_rung() -> No
     assert driver.record.left == 0
     at_top = [t for t in driver.study.trials if len(t.reports) == 3]
     assert len(at_top) > 2
-    assert all(t.decisions[-1].reason.endswith(", the top rung so far") for t in at_top)
+    assert all(t.decisions[-1].reason.endswith("; this is the top rung") for t in at_top)
 
 
 def test_where_ranks_cross_trials_are_trained_longer() -> None:

@@ -61,7 +61,7 @@ def verdicts(scheduler: Scheduler, study: Study) -> dict[str, Any]:
     coming = [
         (trial, report_of(trial, len(trial.reports) + 1, equal_scores(score)))
         for trial in going
-        if len(trial.reports) < trial.reports_in_all - 1
+        if len(trial.reports) < trial.total_reports - 1
         for score in (0.15, 0.35, 0.55)
     ]
     return {
@@ -109,7 +109,7 @@ def test_every_trial_ends(
             assert (trial.state, trial.decisions[-1].verdict) == ("failed", "fail")
             assert trial.attempts[-1].number == trial.decisions[-1].attempt
         elif not SCHEDULERS[name].ends_trials and driver.settings.pruner == "none":
-            assert (trial.state, len(trial.reports)) == ("finished", trial.reports_in_all)
+            assert (trial.state, len(trial.reports)) == ("finished", trial.total_reports)
 
 
 @every_scheduler

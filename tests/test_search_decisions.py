@@ -152,10 +152,10 @@ class OnPaper:
             trial.reports[step - 1].scores if is_repeat else zip(TASK_NAMES, what, strict=True)
         )
         save_on_paper(self.directory, number, step, attempt)
-        goes_on = self.driver.reported(number, attempt, report_of(trial, step, scores), b"")
-        if not goes_on:
+        continues = self.driver.reported(number, attempt, report_of(trial, step, scores), b"")
+        if not continues:
             del self.running[number]
-        return goes_on
+        return continues
 
     def stands(self) -> dict[str, Any]:
         """All that came of it so far."""
@@ -211,7 +211,7 @@ def _assert_equal_to_made_anew(driver: Driver) -> None:
         if trial.state == "running" and not trial.fixed:
             for score in (0.1, 0.25, 0.4):
                 asked = trial, len(trial.reports) + 1, score
-                assert driver._pruning.says(*asked) == looking.says(*asked)
+                assert driver._pruning.reason_to_prune(*asked) == looking.reason_to_prune(*asked)
     retention = Retention(
         study, driver._store, driver.settings.keep_models, driver.settings.pareto_models
     )
@@ -220,10 +220,10 @@ def _assert_equal_to_made_anew(driver: Driver) -> None:
 
 
 def _in_order(rung: Any) -> Any:
-    return rung._ranked, rung._open, sorted(rung._gone_on), sorted(rung.scores.items())
+    return rung._ranked, rung._open, sorted(rung._continued), sorted(rung.scores.items())
 
 
-stands = st.sampled_from(["open", "fixed", "gone_on", "over"])
+stands = st.sampled_from(["open", "fixed", "continued", "over"])
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), task_scores, stands), max_size=40), st.integers(2, 4))
@@ -247,7 +247,7 @@ def test_a_rung_in_order_answers_as_one_that_is_sorted_each_time(
             assert rung.hopeless(trials) == [n for n in low if known[n][1] == "open"]
         for contender in looking.ranking:
             assert rung.standing(contender) == looking.standing(contender)
-            assert rung.goes_on_at_once(contender) == looking.goes_on_at_once(contender)
+            assert rung.continues_at_once(contender) == looking.continues_at_once(contender)
     for number in list(known):
         rung.remove(number)
     assert _in_order(rung) == ([], [], [], [])

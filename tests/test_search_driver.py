@@ -106,8 +106,8 @@ def test_decisions_of_a_small_search_on_one_slot() -> None:
         *("finished", "stopped", "stopped", "stopped", "finished", "stopped", "stopped")
     ]
     # Told in words, and ended as soon as no place can come free: 2 places of 7, and it is third.
-    assert trials[2].decisions[0].reason == "rung 1: 1st of 2, 1 goes on"
-    assert trials[4].attempts[1].reason == "rung 1: 1st of 5, 2 go on"
+    assert trials[2].decisions[0].reason == "rung 1: 1st of 2, the top 1 continues"
+    assert trials[4].attempts[1].reason == "rung 1: 1st of 5, the top 2 continue"
     assert driver.record.winner is trials[4]
 
 
@@ -200,7 +200,7 @@ def test_a_score_that_is_no_number_fails_the_trial_and_counts_at_the_rung() -> N
     assert (nan.state, nan.error) == ("failed", "the score of report 1 is nan")
     assert storage.get_trial(1).state == TrialState.FAIL
     # Three came to the rung, so one of them went on.
-    assert driver.study.trials[2].decisions[0].reason == "rung 1: 1st of 2, 1 goes on"
+    assert driver.study.trials[2].decisions[0].reason == "rung 1: 1st of 2, the top 1 continues"
 
 
 def crash(driver: Driver, kind: Any, times: int) -> TrialRecord:

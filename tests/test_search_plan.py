@@ -119,7 +119,7 @@ def test_every_option_is_in_one_group_of_the_help() -> None:
 @pytest.mark.parametrize(
     ("option", "words"),
     [
-        ({"recipe": "strong"}, "goes with --recipe paper alone"),
+        ({"recipe": "strong"}, "works only with --recipe paper"),
         ({"trials": 3}, "leave --trials out"),
         ({"epochs": 3}, "leave --epochs out"),
     ],

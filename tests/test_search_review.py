@@ -208,7 +208,7 @@ def test_plain_lines_say_each_report_and_each_end(record: SearchRecord) -> None:
     console = Console(file=io.StringIO(), width=80)
     record.trials[1].attempts = [
         Attempt(number=1, why="start", at=0.0),
-        Attempt(number=2, why="promoted", reason="rung 1: 1st of 3, 1 goes on", rung=1, at=0.0),
+        Attempt(number=2, why="promoted", reason="rung 1: 1st of 3", rung=1, at=0.0),
     ]
     with PlainLines(console, record) as lines:
         lines.started(record.trials[1])
@@ -217,7 +217,7 @@ def test_plain_lines_say_each_report_and_each_end(record: SearchRecord) -> None:
     output = console.file
     assert isinstance(output, io.StringIO)
     begun, first, second = output.getvalue().splitlines()
-    assert begun.endswith("continues after report 2 (promoted: rung 1: 1st of 3, 1 goes on)")
+    assert begun.endswith("continues after report 2 (promoted: rung 1: 1st of 3)")
     assert first.endswith("trial  1  report 1/4  score 0.600  sst 0.500  para 0.700  sts 0.600")
     assert second.endswith("trial  1  finished: because (4 of 8 over; best so far: trial 4, 0.800)")
 

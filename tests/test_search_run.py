@@ -559,11 +559,11 @@ from search import run
 from search.driver import Driver
 
 def reported(driver, number, attempt, report, *more, reported=Driver.reported):
-    goes_on = reported(driver, number, attempt, report, *more)
+    continues = reported(driver, number, attempt, report, *more)
     if report.step == 3:
         # As a terminal and `timeout` do it: the signal goes to the whole group of processes.
         os.killpg(0, int(os.environ["SIGNAL"]))
-    return goes_on
+    return continues
 
 Driver.reported = reported
 Cluster.slots = lambda *_: 1

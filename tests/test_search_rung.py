@@ -37,10 +37,10 @@ def test_best_of_the_top_third_is_promoted_until_its_places_are_taken() -> None:
     seven = {0: 0.5, 1: 0.9, 2: 0.7, 3: 0.8, 4: 0.1, 5: 0.2, 6: 0.3}
     assert Rung({0: 0.5, 1: 0.9}, 3).promotable() is None
     assert Rung(seven, 3).promotable() == 1
-    assert Rung(seven, 3, gone_on={1}).promotable() == 3
-    assert Rung(seven, 3, gone_on={1, 3}).promotable() is None
+    assert Rung(seven, 3, continued={1}).promotable() == 3
+    assert Rung(seven, 3, continued={1, 3}).promotable() is None
     # Trial 2 went on when it was among the best; its place is taken though it would not be now.
-    assert Rung(seven, 3, gone_on={1, 2}).promotable() is None
+    assert Rung(seven, 3, continued={1, 2}).promotable() is None
 
 
 def test_what_failed_keeps_its_rank_and_is_not_promoted() -> None:
@@ -52,7 +52,7 @@ def test_what_failed_keeps_its_rank_and_is_not_promoted() -> None:
 def test_fixed_trials_count_but_take_no_place() -> None:
     three = {0: 0.9, 1: 0.5, 2: 0.6}
     assert Rung(three, 3, fixed={0}).promotable() == 2
-    assert Rung(three, 3, fixed={0}).standing(1) == "2nd of 2, 1 goes on"
+    assert Rung(three, 3, fixed={0}).standing(1) == "2nd of 2, the top 1 continues"
     assert Rung({1: 0.5, 2: 0.6}, 3).promotable() is None
 
 
@@ -64,7 +64,7 @@ def test_nan_is_the_lowest_score() -> None:
     rung = Rung({0: math.nan, 1: 0.1, 2: math.nan}, 3)
     assert rung.ranking == [1, 0, 2]
     assert rung.promotable() == 1
-    assert not rung.goes_on_at_once(0)
+    assert not rung.continues_at_once(0)
 
 
 def test_a_paused_trial_is_hopeless_once_too_many_are_above_it() -> None:
@@ -75,19 +75,19 @@ def test_a_paused_trial_is_hopeless_once_too_many_are_above_it() -> None:
 
 
 def test_stopping_rule_lets_the_first_ones_go_on() -> None:
-    assert Rung({0: 0.1}, 3).goes_on_at_once(0)
-    assert Rung({0: 0.1, 1: 0.2}, 3).goes_on_at_once(1)
-    assert not Rung({0: 0.2, 1: 0.1}, 3).goes_on_at_once(1)
+    assert Rung({0: 0.1}, 3).continues_at_once(0)
+    assert Rung({0: 0.1, 1: 0.2}, 3).continues_at_once(1)
+    assert not Rung({0: 0.2, 1: 0.1}, 3).continues_at_once(1)
     # As good as the best is good enough, whichever came first.
-    assert Rung({0: 0.2, 1: 0.2}, 3).goes_on_at_once(1)
+    assert Rung({0: 0.2, 1: 0.2}, 3).continues_at_once(1)
     six = {0: 0.6, 1: 0.5, 2: 0.4, 3: 0.3, 4: 0.2, 5: 0.1}
-    assert [Rung(six, 3).goes_on_at_once(number) for number in six] == [True, True] + [False] * 4
+    assert [Rung(six, 3).continues_at_once(number) for number in six] == [True, True] + [False] * 4
 
 
 def test_standing_in_words() -> None:
     rung = Rung({number: -float(number) for number in range(12)}, 3)
-    assert rung.standing(0) == "1st of 12, 4 go on"
-    assert rung.standing(10) == "11th of 12, 4 go on"
+    assert rung.standing(0) == "1st of 12, the top 4 continue"
+    assert rung.standing(10) == "11th of 12, the top 4 continue"
 
 
 @given(st.lists(scores, max_size=40), st.integers(2, 5), st.randoms(use_true_random=False))
@@ -95,11 +95,11 @@ def test_never_more_than_a_share_is_promoted_and_always_from_the_top(
     arriving: list[float], factor: int, chance: random.Random
 ) -> None:
     known: dict[int, float] = {}
-    gone_on: set[int] = set()
+    continued: set[int] = set()
     for number, score in enumerate(arriving):
         known[number] = score
         while chance.random() < 0.7:
-            rung = Rung(dict(known), factor, gone_on=set(gone_on))
+            rung = Rung(dict(known), factor, continued=set(continued))
             promoted = rung.promotable()
             if promoted is None:
                 break
@@ -107,9 +107,9 @@ def test_never_more_than_a_share_is_promoted_and_always_from_the_top(
             above = [other for other in above if not math.isnan(known[other])]
             if not math.isnan(score) and not math.isnan(known[promoted]):
                 assert len(above) < len(known) // factor
-            assert promoted not in gone_on
-            gone_on.add(promoted)
-        assert len(gone_on) <= len(known) // factor
+            assert promoted not in continued
+            continued.add(promoted)
+        assert len(continued) <= len(known) // factor
 
 
 @given(st.dictionaries(st.integers(0, 30), scores, max_size=20), st.integers(2, 5), st.data())
@@ -128,10 +128,10 @@ def test_hopeless_trials_would_never_have_been_promoted(
     seen = min(seen, len(arriving))
     early = Rung(dict(enumerate(arriving[:seen])), factor)
     given_up = set(early.hopeless(len(arriving)))
-    gone_on: set[int] = set()
+    continued: set[int] = set()
     for count in range(seen, len(arriving) + 1):
-        rung = Rung(dict(enumerate(arriving[:count])), factor, gone_on=gone_on)
+        rung = Rung(dict(enumerate(arriving[:count])), factor, continued=continued)
         while (promoted := rung.promotable()) is not None:
-            gone_on.add(promoted)
-            rung = Rung(rung.scores, factor, gone_on=gone_on)
-    assert not given_up & gone_on
+            continued.add(promoted)
+            rung = Rung(rung.scores, factor, continued=continued)
+    assert not given_up & continued

@@ -50,7 +50,7 @@ def report(study: Study, trial: TrialRecord, score: float, verdict: Verdict = "c
     made = report_of(trial, len(trial.reports) + 1, equal_scores(score))
     decision = Decision(
         verdict=verdict,
-        reason="rung 1: 7th of 9, 3 go on",
+        reason="rung 1: 7th of 9, the top 3 continue",
         attempt=trial.attempts[-1].number,
         order=study.next_order(),
         at=1.5,
@@ -125,7 +125,7 @@ def test_what_a_kill_cut_off_in_a_journal_is_mended(tmp_path: Path, lost: str) -
             report(study, trial, 0.5, "finish")
     again = Study.load(storage, "s")
     assert again.trials[0].state == "finished"
-    again.mend()
+    again.repair()
     (told,) = storage.get_all_trials(storage.get_study_id_from_name("s"))
     assert told.state == TrialState.COMPLETE
     assert told.intermediate_values == pytest.approx({1: 0.5})

@@ -117,10 +117,10 @@ class Search:
             if number == 3:
                 self.driver.failed(3, attempt, "diverged", "the loss of *all* is <nan>")
                 continue
-            goes_on = True
-            while goes_on and most:
+            continues = True
+            while continues and most:
                 report = scored(job.trial, len(job.trial.reports) + 1)
-                goes_on = self.driver.reported(number, attempt, report, PREDICTIONS)
+                continues = self.driver.reported(number, attempt, report, PREDICTIONS)
                 most -= 1
         return self
 

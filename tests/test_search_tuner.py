@@ -346,7 +346,7 @@ def faulty(
     class FaultyHere(FaultyTrainer):
         marks = folder
 
-    class Impatient(tuner.Attendant):
+    class Impatient(tuner.WorkerMonitor):
         """Takes the timeout to be over for the trial that hangs, once it does; for no other."""
 
         def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
@@ -356,7 +356,7 @@ def faulty(
             super().on_step_begin(iteration, trials, **info)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tuner, "Attendant", Impatient)
+        patch.setattr(tuner, "WorkerMonitor", Impatient)
         # Otherwise the faults of the space are found before anything runs.
         patch.setattr(branches, "_RANDOM_RUNS", 1)
         return search(dataset, tiny, folder, TwoSlots(), FaultyHere, **settings)

@@ -1,9 +1,9 @@
 """How much of a difference in dev scores is chance: a paired bootstrap over dev examples.
 
-A resample draws dev examples with replacement, as many as there are, the same ones for every
-checkpoint; so what is hard for all of them cancels in a difference (Efron and Tibshirani 1993,
-An Introduction to the Bootstrap). It tells of these dev examples alone: other seeds of the same
-training can differ by more.
+A resample draws as many dev examples as there are, with replacement, and the same ones for every
+checkpoint. So examples that are hard for all checkpoints cancel in a difference (Efron and
+Tibshirani 1993, An Introduction to the Bootstrap). The bootstrap only covers the choice of dev
+examples: other seeds of the same training can differ by more.
 """
 
 import itertools
@@ -18,12 +18,12 @@ from minbert.weights import Weights
 from search.record import SearchRecord, TrialRecord
 from search.storage.predictions import DevPredictions, TaskArrays
 
-# Searches among equal configurations of which a lead is said to be more than chance, at most.
+# The largest probability, with equal configurations, of reporting a lead as more than chance.
 SIGNIFICANCE = 0.05
 
 _RESAMPLES = 1000
 _RESAMPLES_OF_A_PAIR = 4000
-# Matrices of so many resamples and so many checkpoints at a time bound the memory.
+# Matrices have at most this many resamples and checkpoints, to limit memory.
 _RESAMPLES_AT_ONCE = 250
 _CHECKPOINTS_AT_ONCE = 512
 
@@ -32,14 +32,14 @@ class Bootstrap:
     """Resamples of the dev examples.
 
     Args:
-        labels: (examples,) a task.
-        resamples: how many.
+        labels: (examples,) per task.
+        resamples: number of resamples.
     """
 
     def __init__(self, labels: Mapping[Task, np.ndarray], resamples: int):
         self._labels = labels
         draw = np.random.default_rng(0)
-        # How often each example is in each resample, after a row of the examples as they are.
+        # How often each example is in each resample; the first row is the original sample.
         self._counts: dict[Task, np.ndarray] = {}  # (1 + resamples, examples) each
         for task, given in labels.items():
             size = len(given)
@@ -49,10 +49,14 @@ class Bootstrap:
             self._counts[task] = counts
 
     def task_scores(self, task: Task, predictions: Sequence[np.ndarray]) -> np.ndarray:
-        """Task scores of C checkpoints by their predictions, each (examples,) as they are stored.
+        """Task scores of C checkpoints.
+
+        Args:
+            task: the task to score.
+            predictions: of each checkpoint, (examples,) as stored.
 
         Returns:
-            (1 + resamples, C): on the dev examples as they are, then on each resample.
+            (1 + resamples, C): on the original dev examples, then on each resample.
         """
         counts, labels = self._counts[task], self._labels[task]
         scores = np.empty((len(counts), len(predictions)))
@@ -67,7 +71,7 @@ class Bootstrap:
         return scores
 
     def scores(self, predictions: Sequence[TaskArrays], objective: Weights) -> np.ndarray:
-        """Scores of C checkpoints under an objective, (1 + resamples, C) as ``task_scores``."""
+        """Scores of C checkpoints under an objective: (1 + resamples, C), as ``task_scores``."""
         shares = objective.normalised(1.0, list(self._labels))
         total = np.zeros(())
         for task, share in shares.items():
@@ -77,15 +81,15 @@ class Bootstrap:
 
 def _accuracy(weights: np.ndarray, predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
     right = (predictions == labels[:, None]).astype(np.float32)
-    # Counts are exact in float32; their shares need not be.
+    # Counts are exact in float32, shares are not.
     shares: np.ndarray = (weights @ right).astype(np.float64) / len(labels)
     return shares
 
 
 def _correlation(weights: np.ndarray, predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Pearson correlations of weighted examples; 0 where one side is constant, as in ``grade``."""
+    """Pearson correlations of weighted examples; 0 if one side is constant, as in ``grade``."""
     size = len(labels)
-    # Near their means, so that the differences of squares below keep their digits.
+    # Centred, so that the differences of squares below keep their precision.
     x = (predictions - predictions.mean(axis=0)).astype(np.float32)
     y = (labels - labels.mean()).astype(np.float32)[:, None]
     mean_x, mean_y = weights @ x / size, weights @ y / size
@@ -108,16 +112,16 @@ class Difference:
 def paired_difference(
     labels: TaskArrays, first: TaskArrays, second: TaskArrays, objective: Weights
 ) -> dict[Task | str, Difference]:
-    """What the second checkpoint scores above the first, by task and as ``score``.
+    """How much higher the second checkpoint scores than the first, by task and as ``score``.
 
-    The intervals are percentiles of the paired bootstrap. They do not allow for how the two were
-    chosen.
+    The intervals are percentiles of the paired bootstrap. They do not account for how the two
+    checkpoints were chosen.
 
     Args:
-        labels: (examples,) a task.
-        first: predictions (examples,) a task.
+        labels: (examples,) per task.
+        first: predictions (examples,) per task.
         second: as ``first``.
-        objective: of the score.
+        objective: weights of the tasks in the score.
     """
     bootstrap = Bootstrap(labels, _RESAMPLES_OF_A_PAIR)
     scores: dict[Task | str, np.ndarray] = {
@@ -134,17 +138,17 @@ def paired_difference(
 
 @dataclass(frozen=True)
 class Noise:
-    """What chance does to the lead of a search's winner over its baseline.
+    """How much chance contributes to the lead of a search's winner over its baseline.
 
     Attributes:
-        reports: of other trials than the baseline, any of which could have been chosen.
-        examples: dev examples of the tasks that the objective weighs.
+        reports: number of reports of other trials than the baseline; any could have been chosen.
+        examples: number of dev examples of the tasks with a weight in the objective.
         error: standard error of the score of one checkpoint, the baseline's.
-        lead: of the winner's score over the baseline's.
-        luck: largest lead of any of the reports if all configurations were equal, in the median
-            search.
-        most_luck: the same in the one search of 20 where it is largest.
-        probability: of a lead as large as the winner's among equal configurations.
+        lead: the winner's score minus the baseline's.
+        luck: the largest lead of any report if all configurations were equal, as the median over
+            searches.
+        most_luck: as ``luck``, but the 95th percentile over searches.
+        probability: of a lead as large as the winner's if all configurations were equal.
     """
 
     reports: int
@@ -157,19 +161,19 @@ class Noise:
 
     @property
     def beyond_chance(self) -> bool:
-        """Dev noise and the choice do not explain the lead."""
+        """The lead is larger than dev noise and the choice of the best explain."""
         return self.probability <= SIGNIFICANCE
 
     @property
     def least_lead(self) -> float:
-        """Lower end of the lead's one-sided 95 % interval, the choice allowed for."""
+        """Lower end of the lead's one-sided 95 % interval, which accounts for the choice."""
         return self.lead - self.most_luck
 
 
 def noise_of(record: SearchRecord, predictions: DevPredictions) -> Noise | None:
-    """Reckon the noise in a search's choice; None without baseline, rivals, or stored predictions.
+    """Estimate the noise in a search's choice; None without baseline, rivals or stored predictions.
 
-    The winner was chosen from every report of every trial, so its lead is held against the largest
+    The winner was chosen from every report of every trial. So its lead is compared with the largest
     lead that any of them has by chance: the reality check of White (2000, Econometrica 68).
     """
     baseline, winner, labels = record.baseline, record.winner, predictions.labels()
@@ -182,7 +186,7 @@ def noise_of(record: SearchRecord, predictions: DevPredictions) -> Noise | None:
     weighed = {task: given for task, given in labels.items() if objective.of(task)}
     bootstrap = Bootstrap(weighed, _RESAMPLES)
     baseline_scores = bootstrap.scores([ours], objective)
-    # The baseline itself is among the configurations, with a lead of 0.
+    # The baseline itself is one of the configurations, with a lead of 0.
     largest = np.zeros(_RESAMPLES)
     reports = 0
     for block in _in_blocks(_rivals(record, predictions), _CHECKPOINTS_AT_ONCE):
@@ -192,7 +196,7 @@ def noise_of(record: SearchRecord, predictions: DevPredictions) -> Noise | None:
     if not reports:
         return None
     lead = winner.kept.score - baseline.kept.score
-    # Correlations of resamples have the precision of float32.
+    # Correlations of resamples only have the precision of float32.
     as_large = int((largest >= lead - 1e-6).sum())
     return Noise(
         reports=reports,
@@ -222,7 +226,7 @@ def _in_blocks(items: Iterable[TaskArrays], size: int) -> Iterator[list[TaskArra
 
 
 def noise_in_words(noise: Noise, winner: TrialRecord) -> list[str]:
-    """What the noise says of the winner, in sentences that the data carry."""
+    """What the noise means for the winner, in sentences that the data support."""
     sentences = [
         f"One configuration's score is known to ±{2 * noise.error:.3f} from these "
         f"{noise.examples:,} dev examples.",
@@ -238,5 +242,5 @@ def noise_in_words(noise: Noise, winner: TrialRecord) -> list[str]:
         *sentences,
         f"The lead of {noise.lead:.3f} is more than dev noise and the choice explain (p = "
         f"{noise.probability:.3f}; at least {noise.least_lead:.3f} with 95 % confidence). That "
-        "holds for this one training run of each: other seeds have not confirmed it.",
+        "holds for one training run of each: other seeds have not confirmed it.",
     ]

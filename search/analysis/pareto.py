@@ -1,7 +1,7 @@
-"""Which models to keep for weightings that are asked for later.
+"""Which models to keep for score weights that someone may ask for later.
 
-A checkpoint is on the Pareto front if no other checkpoint beats it on all task scores at once.
-Whatever weights someone asks for later, the best model for them is on the Pareto front.
+A checkpoint is on the Pareto front if no other checkpoint dominates it, that is, equals or exceeds
+it on every task. For any score weights, the best model is on the Pareto front.
 """
 
 import functools
@@ -13,7 +13,7 @@ import numpy as np
 
 from minbert.tasks import TASK_NAMES, Task
 
-# Weightings on which the loss of a point is added up: 231 of three tasks.
+# Weightings over which the loss of a point is summed: 231 for three tasks.
 _STEPS = 20
 
 
@@ -42,14 +42,14 @@ def simplex(tasks: int, steps: int = _STEPS) -> np.ndarray:
 
 
 class ParetoFront:
-    """The front of the points offered so far, within a limit.
+    """The Pareto front of the points offered so far, up to a limit.
 
-    The order of the points matters where the limit is met, so a front is made anew by offering
-    the study's reports in the order of the record.
+    The order of the points matters once the limit is reached, so a front is rebuilt by offering the
+    study's reports in the order of the record.
 
     Attributes:
-        points: on the Pareto front, in the order in which they came.
-        dropped: keys of those that were on the Pareto front when the limit was met and had to go.
+        points: the points on the front, in the order in which they were offered.
+        dropped: keys of points that were removed from the front because of the limit.
     """
 
     def __init__(self, limit: int):
@@ -58,10 +58,10 @@ class ParetoFront:
         self.dropped: list[tuple[int, int]] = []
 
     def offer(self, point: Point) -> list[tuple[int, int]]:
-        """Take the point in if none beats or equals it, and let go of those that it beats.
+        """Add the point unless another one dominates it, and remove those that it dominates.
 
         Returns:
-            Keys of the points that were let go, this one included where it had to go at once.
+            Keys of the removed points; may include this one, because of the limit.
         """
         if any(_covers(other, point) for other in self.points):
             return []
@@ -84,9 +84,9 @@ def _covers(one: Point, other: Point) -> bool:
 
 
 def cheapest(points: Sequence[Point]) -> int:
-    """Index of the point whose loss costs least: summed over all weightings, what is lost there.
+    """Index of the point whose removal costs least, as the score lost, summed over all weightings.
 
-    Of equal points the one with the lowest mean score, then the latest.
+    Of equal points, the one with the lowest mean score, then the latest.
     """
     tasks = [task for task in TASK_NAMES if task in points[0].scores]
     scores = np.array([[point.scores[task] for task in tasks] for point in points])  # (P, T)

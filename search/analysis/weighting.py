@@ -1,4 +1,4 @@
-"""Questions about other weightings and other selection rules, answered from the record alone."""
+"""Other score weights and other selection rules, evaluated from the record alone."""
 
 import itertools
 import math
@@ -10,12 +10,12 @@ from minbert.tasks import TASK_NAMES, Task
 from minbert.weights import EQUAL_WEIGHTS, SelectionRule, Weights, selected_index, weighted_score
 from search.record import TrialRecord
 
-# The two rules of the course report (its sections 4.1 and 4.5).
+# The two rules of the paper (its sections 4.1 and 4.5).
 SELECTION_RULES: tuple[SelectionRule, ...] = ("any_task", "weighted")
 
 
 def other_weights(tasks: Sequence[Task]) -> Weights | None:
-    """Score weights to try beside equal ones, 0 for tasks not in use; None for a single task."""
+    """Score weights to try besides equal ones, 0 for tasks not in use; None for a single task."""
     if len(tasks) < 2:
         return None
     most = ("sst", "sts") if len(tasks) == len(TASK_NAMES) else tasks[:1]
@@ -32,9 +32,9 @@ class Ranked:
 
 
 def rank(trials: Sequence[TrialRecord], weights: Weights) -> list[Ranked]:
-    """The best report of each trial under ``weights``, best first, failed trials too.
+    """The best report of each trial under ``weights``, best first, including failed trials.
 
-    Of equal reports the one with the higher mean score comes first, as on the Pareto front, then
+    Of equal reports, the one with the higher mean score comes first, as on the Pareto front, then
     the one that was recorded first.
     """
 
@@ -57,17 +57,17 @@ def rank(trials: Sequence[TrialRecord], weights: Weights) -> list[Ranked]:
 
 @dataclass(frozen=True)
 class Hidden:
-    """How far stopped trials may hide a better model than the best that was seen.
+    """Whether stopped trials may hide a better model than the best that was seen.
 
-    They were stopped under the study's objective, so other weights may have wanted them.
+    They were stopped under the study's objective, and might have done better under other weights.
 
     Attributes:
-        stopped: trials that were not trained to their end.
-        finished: trials that were, from which the rest is reckoned.
-        most_gain: the most that a finished trial gained after a report at which one was stopped;
-            None where none was trained beyond such a report.
-        could: stopped trials that would come above the best with the gain that the finished
-            trial which gained most had from the same report on, and what they would score.
+        stopped: number of trials that were not trained to their end.
+        finished: number of trials that were, from which gains are estimated.
+        most_gain: the largest gain of a finished trial after a report at which a trial was stopped;
+            None if no trial was trained beyond such a report.
+        could: stopped trials that would exceed the best with the largest gain of a finished trial
+            after the same report, each with the score that it would reach.
     """
 
     stopped: int
@@ -77,7 +77,7 @@ class Hidden:
 
 
 def hidden(trials: Sequence[TrialRecord], weights: Weights) -> Hidden:
-    """Reckon what stopped trials might have come to under ``weights``."""
+    """Estimate what stopped trials might have reached under ``weights``."""
     finished = [
         list(itertools.accumulate((weighted_score(r.scores, weights) for r in trial.reports), max))
         for trial in trials
@@ -103,7 +103,7 @@ def hidden(trials: Sequence[TrialRecord], weights: Weights) -> Hidden:
 
 
 def replay(trial: TrialRecord, rule: SelectionRule) -> Report:
-    """The report whose checkpoint ``rule`` would have kept of a trial that has reports."""
+    """The report whose checkpoint ``rule`` would have selected, for a trial that has reports."""
     index = selected_index(
         [report.scores for report in trial.reports],
         rule,
@@ -115,10 +115,10 @@ def replay(trial: TrialRecord, rule: SelectionRule) -> Report:
 
 @dataclass(frozen=True)
 class Replayed:
-    """The reports whose checkpoints each of ``SELECTION_RULES`` would have kept of a trial.
+    """The reports that each of ``SELECTION_RULES`` would have selected for a trial.
 
     Attributes:
-        kept: one report a rule.
+        kept: one report per rule.
     """
 
     trial: TrialRecord
@@ -131,13 +131,13 @@ class Replayed:
 
     @property
     def cells(self) -> list[str]:
-        """Epoch and score for each rule, then the difference, as people read them."""
+        """Epoch and score for each rule, then the difference, as text."""
         each = [text for one in self.kept for text in (f"{one.epoch:.2f}", f"{one.score:.3f}")]
         return [*each, f"{self.difference:+.3f}"]
 
 
 def replays(trials: Sequence[TrialRecord]) -> list[Replayed]:
-    """What ``SELECTION_RULES`` would have kept of trials that have reports and did not fail."""
+    """What ``SELECTION_RULES`` would have selected, for trials with reports that did not fail."""
     return [
         Replayed(trial, tuple(replay(trial, rule) for rule in SELECTION_RULES))
         for trial in trials

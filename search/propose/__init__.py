@@ -1,1 +1,1 @@
-"""What is tried next: samplers and their proposals."""
+"""What to try next: spaces, samplers and their proposals."""

@@ -1,4 +1,4 @@
-"""Looking into a space: its branches, whether all of them can be trained, and what it varies."""
+"""Inspects a space: its branches, whether all of them can be trained, and what it varies."""
 
 import contextlib
 import functools
@@ -22,27 +22,27 @@ from minbert.errors import InputError
 from .space_trial import value_on_step
 from .spaces import Fields, Space
 
-# Up to so many values of a parameter are tried one by one to find the branches of a space.
+# Parameters with at most this many values are tried value by value to find a space's branches.
 _MOST_VALUES = 20
 _MOST_CHOICES = 100
-# A space with more parameters, or that still shows new ones after so many runs, has no end of them.
+# Limits for spaces that keep returning new parameters.
 _MOST_PARAMETERS = 100
 _MOST_RUNS = 5000
 _MOST_RANGES_SHOWN = 3
-# What depends on two parameters at once, or on a value between two ends, is found by chance.
+# Random points find branches that depend on two parameters at once, or on a value inside a range.
 _RANDOM_RUNS = 100
 
 
 @dataclass(frozen=True)
 class Branches:
-    """What came of running a space's function over its branches.
+    """The result of running a space's function over its branches.
 
     Attributes:
-        seen: in the order in which they were first seen, each with its distributions: more
-            than one where a range depends on another parameter.
-        values: of the parameters, for each run.
+        seen: the distributions of each parameter, in the order in which parameters were first
+            seen; there are several if a range depends on another parameter.
+        values: values of the parameters, for each run.
         proposals: the fields returned, for each run.
-        pruned: the values for which the function wanted no trial.
+        pruned: values of the parameters for which the function raised ``TrialPruned``.
     """
 
     seen: dict[str, list[BaseDistribution]]
@@ -57,7 +57,7 @@ class Branches:
 
 
 class Chosen(optuna.samplers.BaseSampler):
-    """Gives the values it is told; the first or lowest for a parameter it knows nothing of."""
+    """A sampler of given values; for other parameters, of the first or lowest value."""
 
     def __init__(self, values: Mapping[str, Any]):
         self.values = values
@@ -85,7 +85,7 @@ _NOTHING = object()
 
 
 def contains(distribution: BaseDistribution, value: Any) -> bool:
-    """Whether a parameter can have a value, up to the rounding of steps."""
+    """Whether a parameter can have a value, up to rounding of steps."""
     if isinstance(distribution, CategoricalDistribution):
         return value in distribution.choices
     assert isinstance(distribution, FloatDistribution | IntDistribution)
@@ -96,7 +96,7 @@ def contains(distribution: BaseDistribution, value: Any) -> bool:
 
 
 def size_of(distribution: BaseDistribution) -> int | None:
-    """How many values a parameter can have; None for a continuous one."""
+    """Number of values that a parameter can have; None for a continuous one."""
     if isinstance(distribution, CategoricalDistribution):
         return len(distribution.choices)
     assert isinstance(distribution, FloatDistribution | IntDistribution)
@@ -108,7 +108,7 @@ def size_of(distribution: BaseDistribution) -> int | None:
 
 
 def every_value(distribution: BaseDistribution) -> Iterator[Any]:
-    """The values of a parameter that is not continuous, one after the other."""
+    """All values of a parameter that is not continuous, in order."""
     if isinstance(distribution, CategoricalDistribution):
         yield from distribution.choices
         return
@@ -121,7 +121,7 @@ def every_value(distribution: BaseDistribution) -> Iterator[Any]:
 
 
 def _values(distribution: BaseDistribution) -> Iterator[Any]:
-    """All values of a small distribution; both ends of a large one, or some of many choices."""
+    """All values of a small distribution; both ends of a large range, or a part of many choices."""
     size = size_of(distribution)
     if isinstance(distribution, CategoricalDistribution):
         choices = distribution.choices
@@ -137,9 +137,9 @@ def _values(distribution: BaseDistribution) -> Iterator[Any]:
 def explore(space: Space) -> Branches:
     """Run a space's function over its branches.
 
-    Every value of a small parameter and both ends of a large one are tried, one at a time, from
-    the configuration in which the parameter was first seen; then points drawn at random. So a
-    branch that two values open together, or a value between the ends, is found unless it is rare.
+    Tries every value of a small parameter and both ends of a large one, one at a time, starting
+    from the configuration in which the parameter was first seen; then random points. These find
+    branches that need two values at once, or a value inside a range, unless they are rare.
 
     Raises:
         InputError: as ``Space.propose``.
@@ -151,14 +151,14 @@ def explore(space: Space) -> Branches:
     waiting: list[dict[str, Any]] = [{}]
     at_random = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     runs = 0
-    # What the function prints is for its trials.
+    # Suppress what the function prints; it prints again for its trials.
     with contextlib.redirect_stdout(io.StringIO()):
         for _ in range(_RANDOM_RUNS):
             while waiting:
                 runs += 1
                 if runs > _MOST_RUNS or len(found.seen) > _MOST_PARAMETERS:
                     raise InputError(
-                        f"{space.path}: the space has no end of parameters; the last is "
+                        f"{space.path}: the space has too many parameters; the last is "
                         f"'{list(found.seen)[-1]}'"
                     )
                 chosen = optuna.create_study(sampler=Chosen(waiting.pop(0)))
@@ -170,12 +170,12 @@ def explore(space: Space) -> Branches:
 def _run(
     space: Space, trial: optuna.Trial, known: dict[str, BaseDistribution], found: Branches
 ) -> list[dict[str, Any]]:
-    """Run the function once; returns the points around that a new parameter makes worth a run."""
+    """Run the function once; returns the points to run next because of new parameters."""
     try:
         found.proposals.append(space.propose(trial, known))
         found.values.append(trial.params)
     except optuna.TrialPruned:
-        # A point that the function does not want still shows what it asks for.
+        # A rejected point still shows which parameters the function asks for.
         found.pruned.append(trial.params)
     new = {
         name: distribution
@@ -190,23 +190,23 @@ def _run(
         {**trial.params, name: value}
         for name, distribution in new.items()
         for value in _values(distribution)
-        # True equals 1.
+        # Compare by repr, because True equals 1.
         if repr(value) != repr(trial.params[name])
     ]
 
 
 def check_space(space: Space, base: TrainConfig) -> list[TrainConfig]:
-    """Configurations over all branches of the space; InputError for the first that is refused."""
-    # An error in it is told now, and not in the middle of a search.
+    """Configurations over all branches of the space; InputError for the first invalid one."""
+    # Find an error in ``at`` now, not in the middle of a search.
     space.at(base)
     proposals = explore(space).proposals
     if not proposals:
-        raise InputError(f"{space.path}: the space wants none of the points that were tried")
+        raise InputError(f"{space.path}: the space rejects all points that were tried")
     return [space.configure(fields, base) for fields in proposals]
 
 
 def describe(space: Space) -> list[tuple[str, str]]:
-    """What the space varies, as (name, range) for people to read.
+    """What the space varies, as (name, range) texts for people.
 
     Raises:
         InputError: as ``Space.propose``.
@@ -235,11 +235,11 @@ def describe(space: Space) -> list[tuple[str, str]]:
 
 
 def _condition(name: str, found: Branches) -> str:
-    """When the parameter is there at all, as far as one other parameter decides it."""
+    """When the parameter exists, if one other parameter decides that; empty if always."""
     if all(name in values for values in found.values):
         return ""
     for other, distribution in found.parameters.items():
-        # Of other parameters the runs have seen only some values.
+        # Parameters with more values were not tried with all of them.
         if other == name or (size_of(distribution) or math.inf) > _MOST_VALUES:
             continue
         if not all(other in values for values in found.values):

@@ -1,4 +1,4 @@
-"""Optuna's exhaustive search over a finite space, in an order drawn at random."""
+"""Optuna's exhaustive search over a finite space, in random order."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ from optuna.trial import FrozenTrial
 
 
 class _WithAsked:
-    """The study as the stock sampler reads it: it looks for the trial that it is asked about.
+    """The study as Optuna's sampler reads it, which expects to find the trial being sampled in it.
 
-    Trials without a point of the space, and those of earlier searches, have no place in its tree.
+    Trials without parameters, and trials of earlier searches, are left out of the sampler's tree.
     """
 
     def __init__(self, study: Any, asked: FrozenTrial):
@@ -23,7 +23,7 @@ class _WithAsked:
 
 
 class ViewedBruteForce(BruteForceSampler):
-    """The stock sampler on a view of the study, which does not hold the trial that is asked."""
+    """Optuna's sampler on a view of the study that lacks the trial being sampled."""
 
     def sample_independent(
         self,

@@ -1,4 +1,4 @@
-"""Trials of an earlier search, for a sampler to learn from."""
+"""Trials of an earlier search that a sampler learns from."""
 
 from collections.abc import Sequence
 
@@ -16,13 +16,13 @@ from .spaces import Space
 def trials_to_learn_from(
     study: Study, space: Space, objective: Weights, tasks: Sequence[Task]
 ) -> list[FrozenTrial]:
-    """Trials of an earlier study whose parameters are all of this space, scored by its objective.
+    """Trials of an earlier study that lie in this space, scored by this search's objective.
 
     Args:
-        study: the earlier one.
-        space: what is searched now.
-        objective: by which trials are compared now.
-        tasks: that are scored now; trials that scored others are left out.
+        study: the earlier study.
+        space: the space of this search.
+        objective: the objective of this search.
+        tasks: the scored tasks of this search; trials that scored other tasks are left out.
     """
     parameters = explore(space).parameters
     found = []
@@ -50,6 +50,6 @@ def trials_to_learn_from(
             )
         )
     for number, frozen in enumerate(found):
-        # Apart from the numbers of this study's trials.
+        # Negative, so that no number is one of this study's trials.
         frozen.number = number - len(found)
     return found

@@ -1,4 +1,4 @@
-"""The trials that TPE is to model: a proposal takes longer with each, so not all of many."""
+"""The trials that TPE models: each one makes a proposal slower, so their number is limited."""
 
 import math
 from bisect import insort
@@ -7,19 +7,19 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.ordered import discard
 
-# Of those with a score; TPE takes 25 at most for good ones, and weighs the old ones least.
+# The most trials with a score. TPE takes at most 25 as good ones, and gives old ones less weight.
 MOST_TO_MODEL = 300
 
-# Finished trials by their score, then the others by how far they came and then by their score:
-# TPE's own order. Then the number.
+# TPE's order: finished trials by score, then others by their last step and then by score. Ties are
+# broken by number.
 _Place = tuple[int, int, float, int]
 
 
 class Modelled:
-    """Of the trials with a score half the best and half the newest, and all that run.
+    """Chooses half the best and half the newest trials with a score, and all running trials.
 
     Args:
-        most: with a score.
+        most: the most trials with a score.
     """
 
     def __init__(self, most: int = MOST_TO_MODEL):
@@ -31,7 +31,7 @@ class Modelled:
         self._running: set[int] = set()
 
     def put(self, trial: FrozenTrial) -> None:
-        """Take in a trial, or how it stands now."""
+        """Add a trial, or replace it."""
         number = trial.number
         self._known[number] = trial
         self._running.discard(number)
@@ -47,7 +47,7 @@ class Modelled:
             self._running.add(number)
 
     def trials(self) -> list[FrozenTrial]:
-        """By their numbers."""
+        """The chosen trials, by number."""
         chosen = {place[-1] for place in self._ranked[: self._most // 2]}
         for number in reversed(self._numbers):
             if len(chosen) >= self._most:

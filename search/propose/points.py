@@ -1,4 +1,4 @@
-"""Points of a space: where a configuration lies in it, and the grid of all of them."""
+"""Points of a space: the point of a configuration, and the grid of all points."""
 
 import contextlib
 import itertools
@@ -15,20 +15,20 @@ from minbert.errors import InputError
 from .branches import Chosen, contains, every_value, explore, size_of
 from .spaces import Space, built_in_spaces
 
-# No search trains more, so a grid of more points is a mistake.
+# No search runs more trials, so a larger grid is a mistake.
 LARGEST_GRID = 10_000
 
 
 class _NotThereError(Exception):
-    """A value lies outside of the space."""
+    """A value lies outside the space."""
 
 
 class _Wanted(Chosen):
-    """Gives each parameter the value that makes a configuration what it is.
+    """A sampler that gives each parameter the value that leads to a configuration.
 
     Args:
         config: the configuration.
-        params: values of parameters; others have the value of the field of their name.
+        params: values of parameters; other parameters get the value of the field of their name.
     """
 
     def __init__(self, config: TrainConfig, params: Mapping[str, Any]):
@@ -47,12 +47,12 @@ class _Wanted(Chosen):
         return super().sample_independent(study, trial, param_name, param_distribution)
 
     def _value_in(self, distribution: BaseDistribution, field: str) -> Any:
-        """The parameter's value that makes the field what it is in the configuration."""
+        """The parameter's value that leads to the field's value in the configuration."""
         wanted = getattr(self._config, field)
         if contains(distribution, wanted):
             return wanted
         if isinstance(distribution, CategoricalDistribution):
-            # It may be written otherwise, such as weights as text.
+            # A choice may be written differently, such as weights as text.
             for choice in distribution.choices:
                 with contextlib.suppress(InputError):
                     if getattr(self._config.replace(**{field: choice}), field) == wanted:
@@ -63,10 +63,10 @@ class _Wanted(Chosen):
 def locate(
     space: Space, config: TrainConfig, base: TrainConfig
 ) -> tuple[dict[str, Any], dict[str, BaseDistribution]] | None:
-    """The point of the space where a configuration lies, None where it lies outside.
+    """The point of the space at which a configuration lies; None if it lies outside.
 
     Returns:
-        Its parameters, and their distributions.
+        The parameters, and their distributions.
 
     Raises:
         InputError: as ``Space.at``.
@@ -87,19 +87,19 @@ def locate(
 
 
 class Grid:
-    """Every point of a space whose parameters all have a list of values, made as it is asked for.
+    """All points of a space without continuous parameters, generated as they are needed.
 
-    A point at which the space's function fails is one of them, for its trial to say so.
+    Points at which the space's function fails are included; their trials show the error.
 
     Args:
-        space: with a function.
-        sampler: that needs the grid, for messages.
+        space: a space with a function.
+        sampler: name of the sampler that needs the grid, for messages.
 
     Raises:
         InputError: a parameter is continuous, or there are too many points.
 
     Attributes:
-        size: how many points there are.
+        size: number of points.
     """
 
     def __init__(self, space: Space, sampler: str = "grid"):
@@ -117,31 +117,31 @@ class Grid:
         return (point for point, is_wanted in self._below({}) if is_wanted)
 
     def point(self, index: int) -> dict[str, Any] | None:
-        """The point at a place of the grid, None behind its end."""
+        """The point with an index in the grid; None beyond the last one."""
         self._made += itertools.islice(self._rest, max(0, index + 1 - len(self._made)))
         return self._made[index] if index < len(self._made) else None
 
     def _count(self) -> int:
         found = self._branches
-        in_all = math.prod(size_of(each) or 0 for each in found.parameters.values())
-        shown = f"{in_all:,}"
+        total = math.prod(size_of(each) or 0 for each in found.parameters.values())
+        shown = f"{total:,}"
         always_all = all(values.keys() == found.seen.keys() for values in found.values)
         if found.pruned or not always_all or any(len(each) > 1 for each in found.seen.values()):
-            # Not the product, so that they are counted one by one.
+            # The number is not the product of the sizes, so count the points one by one.
             visited = list(itertools.islice(self._below({}), LARGEST_GRID + 1))
-            in_all = sum(is_wanted for _, is_wanted in visited)
+            total = sum(is_wanted for _, is_wanted in visited)
             shown = f"more than {LARGEST_GRID:,}"
             if len(visited) > LARGEST_GRID:
-                in_all = len(visited)
-        if in_all > LARGEST_GRID:
+                total = len(visited)
+        if total > LARGEST_GRID:
             raise InputError(
                 f"--sampler {self._sampler}: the space {self._space.name} has {shown} points, too "
-                "many to try; give it steps or fewer choices, or take another sampler"
+                "many to try; give it steps or fewer choices, or use another sampler"
             )
-        return in_all
+        return total
 
     def _below(self, chosen: dict[str, Any]) -> Iterator[tuple[dict[str, Any], bool]]:
-        """The points with these values, and whether the space wants them."""
+        """The points with these values, and whether the space accepts them."""
         self._study.sampler = Chosen(chosen)
         trial = self._study.ask()
         is_wanted = True
@@ -164,9 +164,9 @@ class Grid:
     def _check(self, name: str, distribution: BaseDistribution) -> None:
         if size_of(distribution) is None:
             shown, _ = self._space.shown.get(name, (name, ""))
-            remedy = "give it a step in the space's file, or take another --sampler"
+            remedy = "give it a step in the space's file, or use another --sampler"
             if self._space.name in built_in_spaces():
-                remedy = "take another --sampler, or a space file of your own with steps"
+                remedy = "use another --sampler, or a space file of your own with steps"
             raise InputError(
                 f"--sampler {self._sampler}: {shown} of space {self._space.name} can have any "
                 f"value in a range, and this sampler tries each value; {remedy}"

@@ -1,4 +1,4 @@
-"""Optuna's samplers: what configuration to try next, as a function of the record."""
+"""Proposes the next configuration with an Optuna sampler, as a function of the record."""
 
 import contextlib
 import itertools
@@ -23,13 +23,13 @@ from .points import Grid
 from .samplers import SAMPLERS, Request
 from .space_trial import are_compatible, described
 from .spaces import Fields, Space, checked_fields
-from .view import Lens, View
+from .view import TrialsForSampler, View
 
-# So often the sampler may propose what is known before points are drawn at random; after so many
-# of these a finite space is searched for a point that is left.
+# After this many known configurations from the sampler, points are drawn at random; after this many
+# known random points, a finite space is searched for a point that was not tried.
 _MOST_REPEATS = 5
 _MOST_DRAWS = 100
-# Points that the space does not want cost nothing but a look.
+# Points that the space rejects are cheap, so more of them are allowed.
 _MOST_PRUNED = 2000
 
 _HAS_SCORE = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -41,8 +41,9 @@ class Proposal:
 
     Attributes:
         origin: the sampler's name, or ``random start`` before the sampler has seen enough.
-        params: the point of the space; ``distributions`` the space around it.
-        system_attrs: what the sampler noted of this trial.
+        params: the point of the space.
+        distributions: the distributions of the parameters.
+        system_attrs: what the sampler stored for this trial.
     """
 
     fields: Fields
@@ -57,7 +58,8 @@ class RefusedError(InputError):
     """The space's function failed at a point, or returned what cannot be trained.
 
     Attributes:
-        params: of the point, as far as it was asked for; ``distributions`` the space around it.
+        params: the parameters of the point that the function had asked for.
+        distributions: the distributions of these parameters.
     """
 
     def __init__(
@@ -70,15 +72,16 @@ class RefusedError(InputError):
 class Proposer:
     """Asks a sampler for configurations.
 
-    What it proposes depends on the record, the seed and the trial's number alone: a search that
-    was killed and resumed proposes what it would have proposed.
+    Proposals only depend on the record, the seed and the trial's number. So a search that is killed
+    and resumed makes the proposals that it would have made otherwise.
 
     Args:
-        study: the record, which the sampler learns from.
-        space: what is varied; ``base`` is what it is put into.
-        sampler: by name.
-        seed: of the search.
-        start: trials with a score before the sampler models them.
+        study: the record that the sampler learns from.
+        space: what is varied.
+        base: the configuration whose fields the space sets.
+        sampler: name of the sampler.
+        seed: seed of the search.
+        start: number of trials with a score that the sampler needs before it models them.
         earlier: trials of earlier studies in the same space, to learn from.
     """
 
@@ -99,23 +102,25 @@ class Proposer:
         self._grid = Grid(space, sampler) if needs_grid else None
         self._parameters = explore(space).parameters
         self._distributions = self._distributions_in_study()
-        # Of the study's first so many trials: how many the sampler proposed, the configurations,
-        # and the points that were refused.
+        # Number of trials counted so far. Of these: how many the sampler proposed, the
+        # configurations, and the refused points.
         self._counted, self._proposed = 0, 0
         self._tried, self._refused = set[TrainConfig](), set[str]()
         self._earlier = earlier
         self._modelled = Modelled()
         for trial in earlier:
             self._modelled.put(trial)
-        self._lens = Lens(study, ("paused", "interrupted"), TrialState.PRUNED, self._modelled.put)
+        self._shown = TrialsForSampler(
+            study, ("paused", "interrupted"), TrialState.PRUNED, self._modelled.put
+        )
         self._view = View(self._to_learn_from)
         self._optuna = optuna.create_study(storage=self._view, direction="maximize")
 
     def propose(self) -> Proposal | None:
-        """The next configuration, one that trains otherwise than those of all earlier trials.
+        """The next configuration, which trains differently from those of all earlier trials.
 
         Returns:
-            None where none is found: a grid, or all of a finite space, was tried.
+            None if none is found: all points of a grid or of a finite space were tried.
 
         Raises:
             InputError: the space's function failed, or returned what cannot be trained.
@@ -135,10 +140,10 @@ class Proposer:
         return self._drawn(number) or self._first_left()
 
     def _distributions_in_study(self) -> dict[str, BaseDistribution]:
-        """What each parameter is in the study, which is what it has to be from now on.
+        """The distribution of each parameter in the study, which must not change.
 
         Raises:
-            InputError: the space has it otherwise now.
+            InputError: the space now has a different distribution.
         """
         known: dict[str, BaseDistribution] = {}
         for trial in self._study.trials:
@@ -153,7 +158,7 @@ class Proposer:
         return known
 
     def _drawn(self, number: int) -> Proposal | None:
-        """A point drawn at random; None where it is known again and again."""
+        """A random point; None if all draws are known points."""
         repeats = 0
         for again in range(_MOST_PRUNED):
             drawn = RandomSampler(seed=_seed(self._seed, number, _MOST_REPEATS + again))
@@ -186,7 +191,7 @@ class Proposer:
         return self._name if is_enough else "random start"
 
     def _first_left(self) -> Proposal | None:
-        """The first point of a finite space that was not tried."""
+        """The first point of a finite space that was not tried; None if there is none."""
         try:
             points = Grid(self._space)
         except InputError:
@@ -198,20 +203,20 @@ class Proposer:
         return None
 
     def _ask(self, sampler: BaseSampler, origin: str) -> Proposal | None:
-        """What a sampler proposes; None for what is known.
+        """The proposal of a sampler; None if it is known already.
 
         Raises:
-            InputError: it cannot be trained.
-            optuna.TrialPruned: the space does not want it.
+            InputError: the proposal cannot be trained.
+            optuna.TrialPruned: the space rejects the point.
         """
         self._optuna.sampler = sampler
-        # A space may ask for the trial's number, so the view counts the study's trials too.
+        # A space may read the trial's number, so the view counts the study's trials too.
         self._view.set_size(self._optuna._study_id, len(self._study.trials))
         try:
             trial = self._optuna.ask()
-        except Exception as error:  # a sampler's, of many kinds
+        except Exception as error:  # samplers raise many kinds of errors
             raise InputError(f"the sampler {self._name} failed: {reason_of(error)}") from error
-        # A copy, as what is refused or drawn again leaves no trace in the record.
+        # A copy, because refused and repeated points must not change the known distributions.
         distributions = dict(self._distributions)
         try:
             fields = self._space.propose(trial, distributions)
@@ -234,7 +239,7 @@ class Proposer:
         )
 
     def _count(self) -> None:
-        """Take in the trials that came since the last proposal."""
+        """Count the trials that were added since the last proposal."""
         for trial in self._study.trials[self._counted :]:
             self._proposed += trial.origin == self._name
             if trial.was_refused:
@@ -244,7 +249,7 @@ class Proposer:
         self._counted = len(self._study.trials)
 
     def _trials(self) -> list[FrozenTrial]:
-        return [*self._earlier, *self._lens.trials()]
+        return [*self._earlier, *self._shown.trials()]
 
     def _to_learn_from(self) -> list[FrozenTrial]:
         trials = self._trials()

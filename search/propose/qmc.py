@@ -1,4 +1,4 @@
-"""Quasi-random points by their place in the sequence."""
+"""Quasi-random points by index."""
 
 from typing import Any
 
@@ -7,9 +7,9 @@ from optuna.samplers import QMCSampler
 
 
 class PlacedQMC(QMCSampler):
-    """A point of the sequence by its place, which the stock sampler keeps in the study instead.
+    """The point of the sequence at an index, which Optuna's sampler stores in the study instead.
 
-    The sequence is over all parameters of the space, where the stock sampler takes those of the
+    The sequence covers all parameters of the space. Optuna's sampler uses the parameters of the
     first trial, which need not lie in the space.
     """
 

@@ -1,7 +1,7 @@
-"""The samplers by name, one row each; Optuna is imported where one is made.
+"""The samplers by name, one row each; Optuna is imported when a sampler is made.
 
-The option's choices and help, what a sampler is refused with, and how ``Proposer`` asks it come
-from its row.
+A row determines the option's choices and help, which options the sampler cannot be combined with,
+and how ``Proposer`` asks it.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,14 +17,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """What a sampler may depend on beside the study: with it, it is a function of the record.
+    """What a sampler may depend on besides the study, so that it is a function of the record.
 
     Attributes:
-        seed: of this proposal alone.
-        search_seed: of the search.
-        place: how many of the study's trials the sampler proposed, counting attempts at this one.
-        start: trials with a score before the sampler models them.
-        parameters: of the space, over all of its branches.
+        seed: seed of this proposal.
+        search_seed: seed of the search.
+        place: number of proposals that the sampler has made so far, repeated ones for this trial
+            included.
+        start: number of trials with a score that the sampler needs before it models them.
+        parameters: the parameters of the space, over all of its branches.
         grid: the points of a finite space, for samplers that need one.
     """
 
@@ -42,14 +43,14 @@ class SamplerRow:
 
     Attributes:
         help: what it does, in a few words.
-        make: its factory; None says that it has proposed all there is.
+        make: makes the sampler; returns None if it has proposed everything.
         models: it models the trials with a score, after a random start.
-        most_modelled: it is shown what ``Modelled`` chooses of many trials, not all of them.
-        needs_full_trials: it learns from finished trials alone.
-        needs_finite_space: each parameter must have a list of values.
-        enumerates: it goes from point to point, and is asked until ``make`` returns None.
-        unpickles: Optuna unpickles what it stores in the study, so that a folder alone does not
-            decide to use it.
+        most_modelled: it sees the trials that ``Modelled`` chooses, not all of them.
+        needs_full_trials: it only learns from finished trials.
+        needs_finite_space: no parameter may be continuous.
+        enumerates: it lists points, and is asked until ``make`` returns None.
+        unpickles: Optuna unpickles what it stores in the study, so it is never used just because a
+            folder names it.
     """
 
     help: str
@@ -68,9 +69,9 @@ def _tpe(request: Request) -> "BaseSampler":
     return TPESampler(
         seed=request.seed,
         multivariate=True,
-        # Parameters that only some configurations have are modelled where they appear.
+        # Model parameters that only some configurations have.
         group=True,
-        # Trials that run at the same time spread out.
+        # Spread out trials that run at the same time.
         constant_liar=True,
         n_startup_trials=request.start,
     )

@@ -1,4 +1,4 @@
-"""The trial that a space's function is given: what would fail later works or is refused."""
+"""The trial that a space's function receives; it converts or rejects what would fail later."""
 
 import enum
 import math
@@ -23,13 +23,13 @@ _DEEPEST = 4
 
 
 def plain_value(value: Any) -> Any:
-    """A value without numpy's types and enums, which JSON and a database do not know."""
+    """A value without numpy types and enums, which JSON and databases do not support."""
     return _plain(value, 0)
 
 
 def _plain(value: Any, depth: int) -> Any:
     if depth > _DEEPEST:
-        raise InputError("a list within lists within lists is no value of a field")
+        raise InputError("a field's value cannot be lists nested this deeply")
     if isinstance(value, enum.Enum):
         return _plain(value.value, depth + 1)
     if isinstance(value, np.generic | np.ndarray):
@@ -40,22 +40,22 @@ def _plain(value: Any, depth: int) -> Any:
 
 
 def value_on_step(low: float, step: float, index: int) -> float:
-    """``low + index * step`` as it is written in decimals: .3, where binary numbers give more."""
+    """``low + index * step`` in decimal arithmetic: .3 instead of .30000000000000004."""
     return float(Decimal(repr(low)) + index * Decimal(repr(step)))
 
 
 class SpaceTrial:
-    """An Optuna trial, for a space's function.
+    """An Optuna trial for a space's function, which accepts more values.
 
-    - Numpy's numbers may be given wherever numbers are.
-    - A choice that a storage would not give back as it was, such as a tuple or an enum, is stored
-      as text.
-    - A float with a step is exactly on it.
-    - The names that older versions of Optuna had for ``suggest_float`` work.
+    - Numpy numbers are accepted wherever numbers are.
+    - A choice that a storage would not return unchanged, such as a tuple or an enum, is stored as
+      text.
+    - A float with a step is exactly on a step.
+    - The names that ``suggest_float`` had in older versions of Optuna work.
 
     Args:
-        trial: Optuna's.
-        known: the distributions that parameters have in the study; new ones are added.
+        trial: Optuna's trial.
+        known: distributions of the parameters in the study; new ones are added.
     """
 
     def __init__(self, trial: optuna.Trial, known: dict[str, BaseDistribution]):
@@ -107,9 +107,9 @@ class SpaceTrial:
         return self.suggest_float(name, low, high, step=q)
 
     def _check(self, name: str, distribution: BaseDistribution) -> None:
-        """Refuse what the study's storage or its sampler would refuse in the middle of a search."""
+        """Reject what the study's storage or its sampler would reject in the middle of a search."""
         if not isinstance(name, str) or not name or encodable(name, "utf-8") != name:
-            raise InputError(f"a parameter's name must be a text (got {name!r})")
+            raise InputError(f"a parameter's name must be non-empty text (got {name!r})")
         if self._trial.distributions.get(name, distribution) != distribution:
             raise InputError(
                 f"'{name}' is asked for twice with different choices or ranges; give them "
@@ -124,7 +124,7 @@ class SpaceTrial:
 
 
 def are_compatible(one: BaseDistribution, other: BaseDistribution) -> bool:
-    """Whether Optuna takes the two for one parameter: ranges may differ, choices may not."""
+    """Whether Optuna accepts both for one parameter: ranges may differ, choices may not."""
     try:
         check_distribution_compatibility(one, other)
     except ValueError:
@@ -133,7 +133,7 @@ def are_compatible(one: BaseDistribution, other: BaseDistribution) -> bool:
 
 
 def _stored(name: str, choice: Any) -> Any:
-    """What a storage holds of a choice."""
+    """A choice in the form in which a storage holds it."""
     plain = plain_value(choice)
     if isinstance(plain, tuple):
         parts = ((part, str(_stored(name, part))) for part in plain)
@@ -149,7 +149,7 @@ def _stored(name: str, choice: Any) -> Any:
 
 
 def _index(stored: Sequence[Any], chosen: Any) -> int:
-    # True equals 1, and 1 equals 1.0.
+    # Compare by repr, because True equals 1, and 1 equals 1.0.
     same = [i for i, choice in enumerate(stored) if repr(choice) == repr(chosen)]
     return same[0] if same else stored.index(chosen)
 

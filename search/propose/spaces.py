@@ -1,4 +1,4 @@
-"""Finding a search space, running its function, and telling its errors by file and line."""
+"""Loads a search space, runs its function, and reports its errors with file and line."""
 
 import ast
 import contextlib
@@ -25,7 +25,7 @@ from .space_trial import SpaceTrial, plain_value
 
 Fields = dict[str, Any]
 
-# What it would say of each proposal again is said by us, once.
+# Optuna would repeat its warnings for each proposal; we report such errors once.
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
@@ -34,13 +34,13 @@ class Space:
     """What a search varies: a function of an Optuna trial, or a fixed list.
 
     Attributes:
-        name: of a built-in space, or the file's name without its suffix.
+        name: name of the built-in space, or the file's name without its suffix.
         path: the file.
-        function: proposes TrainConfig fields; None for a fixed list.
+        function: returns TrainConfig fields; None for a fixed list.
         experiments: the fixed list; empty for a function.
-        recipe: the only recipe that the space goes with, where it has one.
-        inverse: the file's own ``at``, where it has one.
-        shown: for a parameter, the name and range that people are shown in its place.
+        recipe: the only recipe that works with the space; None for any.
+        inverse: the file's function ``at``, if it has one.
+        shown: for some parameters, the name and range to show to people instead.
     """
 
     name: str
@@ -58,13 +58,13 @@ class Space:
         """Fields of one configuration, as the function returned them.
 
         Args:
-            trial: that the function asks for parameters.
-            known: distributions of the parameters so far, which new ones must agree with and are
-                added to.
+            trial: the trial that the function asks for parameters.
+            known: distributions of the parameters so far; new ones must agree with them, and are
+                added.
 
         Raises:
             InputError: the function failed; the message names file and line.
-            optuna.TrialPruned: the function does not want this point of the space.
+            optuna.TrialPruned: the function rejects this point of the space.
         """
         assert self.function is not None
         try:
@@ -85,11 +85,11 @@ class Space:
         return named
 
     def at(self, config: TrainConfig) -> Fields | None:
-        """Parameters with which the function returns the configuration, by the file's ``at``.
+        """Parameters for which the function returns the configuration, by the file's ``at``.
 
         Returns:
-            Values by parameter; a parameter that is not among them has the value of the field of
-            its name. None where the configuration lies outside of the space.
+            Values by parameter; a missing parameter has the value of the field of its name. None
+            if the configuration lies outside the space.
 
         Raises:
             InputError: ``at`` failed; the message names file and line.
@@ -107,11 +107,11 @@ class Space:
         return None if params is None else {name: plain_value(v) for name, v in params.items()}
 
     def configure(self, fields: Fields, base: TrainConfig) -> TrainConfig:
-        """The recipe with the space's fields put in.
+        """The base configuration with the space's fields set.
 
         Raises:
-            InputError: a field is unknown, refused, or the objective, which a study fixes; the
-                message names the file and the line where the field stands.
+            InputError: a field is unknown, its value is invalid, or it is the objective, which is
+                fixed for a study; the message names the file and the field's line.
         """
         try:
             if "objective" in fields:
@@ -131,7 +131,7 @@ class Space:
 
 
 def checked_fields(fields: Fields, config: TrainConfig) -> Fields:
-    """The fields with the values that the configuration made of them, all of plain types."""
+    """The fields with the configuration's values, which are of plain types."""
     return {name: getattr(config, name) for name in fields}
 
 
@@ -142,10 +142,10 @@ def built_in_spaces() -> dict[str, Path]:
 
 
 def load_space(name: str) -> Space:
-    """The built-in space ``name``, or the one in the Python file of that path.
+    """The built-in space with a name, or the space in the Python file at a path.
 
     Raises:
-        InputError: there is no such space, or its file does not load; the message names the file
+        InputError: there is no such space, or its file cannot be loaded; the message names the file
             and, for an error in it, the line.
     """
     if name.endswith(".py") or "/" in name:
@@ -162,7 +162,7 @@ def _module_from(path: Path) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    # As for any other import: dataclasses, for one, look their module up.
+    # As for any other import; dataclasses, for example, look up their module.
     sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
@@ -202,7 +202,7 @@ def _experiments_of(module: ModuleType, path: Path) -> tuple[Experiment, ...]:
         is_row = isinstance(row, Experiment) and isinstance(row.changes, Mapping)
         if not is_row or not all(isinstance(name, str) for name in (row.name, *row.changes)):
             raise InputError(
-                f"{path}:1: EXPERIMENTS: row {number} is no Experiment(name, changes); see "
+                f"{path}:1: EXPERIMENTS: row {number} is not an Experiment(name, changes); see "
                 "spaces/paper.py"
             )
     return tuple(rows)
@@ -218,7 +218,7 @@ def _shown_in(module: ModuleType, path: Path) -> dict[str, tuple[str, str]]:
         ) from None
 
 
-# Errors, told by file and line
+# Errors, with file and line
 
 
 def _said(error: BaseException) -> str:
@@ -234,7 +234,7 @@ def _said(error: BaseException) -> str:
 def _where(error: BaseException, path: Path) -> str:
     """``file:line`` of the last line of the space's own file that an error passed through."""
     if isinstance(error, SyntaxError) and _is_file(error.filename, path):
-        # A file in an encoding that Python cannot read has no line.
+        # There is no line if Python cannot decode the file.
         return f"{path}:{error.lineno or 1}"
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if _is_file(frame.filename, path)]
@@ -242,13 +242,13 @@ def _where(error: BaseException, path: Path) -> str:
 
 
 def _is_file(filename: str | None, path: Path) -> bool:
-    # Python makes the names of files that it runs absolute.
+    # Python makes the file names of running code absolute.
     return filename is not None and Path(filename).resolve() == path.resolve()
 
 
 def _nodes(path: Path) -> Iterator[ast.AST]:
-    """The nodes of a file's syntax, of which there are none where Python cannot read it."""
-    # Of bytes, so that Python itself finds the encoding, by a mark or a line that names it.
+    """The nodes of a file's syntax tree; none if Python cannot parse the file."""
+    # Parse bytes, so that Python detects the encoding by a byte order mark or an encoding line.
     with contextlib.suppress(SyntaxError, ValueError):
         yield from ast.walk(ast.parse(path.read_bytes()))
 
@@ -261,7 +261,7 @@ def _line_of_function(path: Path, name: str = "space") -> int:
 
 
 def _line_of_field(path: Path, name: str) -> int | None:
-    """Line of the first ``"name"`` or ``name=`` in the file, None where it is not spelt out."""
+    """Line of the first ``"name"`` or ``name=`` in the file; None if there is none."""
     for node in _nodes(path):
         if isinstance(node, ast.Dict):
             for key in node.keys:

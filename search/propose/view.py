@@ -1,8 +1,8 @@
 """The study as samplers see it.
 
-A paused trial is shown as PRUNED with its last score. Were it RUNNING, as it is in the study, TPE
-would take it for one that has no score yet: it would never leave its random start, and its constant
-liar would count promising trials as bad ones.
+A paused trial is shown as PRUNED with its last score. In the study it is RUNNING, and TPE would
+treat it as a trial without a score: TPE would never leave its random start, and its constant liar
+would count promising trials as bad ones.
 """
 
 from collections.abc import Callable, Container
@@ -15,7 +15,7 @@ from search.storage.study import Study
 
 
 class View(InMemoryStorage):
-    """A storage for asking, in which all trials but the one that is asked come from elsewhere."""
+    """A storage for sampling; all trials except the one being sampled come from a function."""
 
     def __init__(self, trials: Callable[[], list[FrozenTrial]]):
         super().__init__()
@@ -28,12 +28,12 @@ class View(InMemoryStorage):
         states: Container[TrialState] | None = None,
     ) -> list[FrozenTrial]:
         if states == (TrialState.WAITING,):
-            # What waits is the driver's to begin, and nothing that Optuna should take up.
+            # The driver starts waiting trials; Optuna must not.
             return []
         return [trial for trial in self._seen() if states is None or trial.state in states]
 
     def set_size(self, study_id: int, size: int) -> None:
-        """Hold so many trials, as the next one that is asked for has this number."""
+        """Hold this many trials, so that the next trial gets this number."""
         trials = self._studies[study_id].trials
         while len(trials) > size:
             del self._trial_id_to_study_id_and_number[trials.pop()._trial_id]
@@ -41,14 +41,14 @@ class View(InMemoryStorage):
             self.create_new_trial(study_id)
 
 
-class Lens:
-    """The study's trials as FrozenTrials, those in some states shown as in another.
+class TrialsForSampler:
+    """The study's trials as FrozenTrials, with some states replaced.
 
     Args:
-        study: the record, which this follows.
-        states: a trial in one of these that has a report is shown
-        shown_as: in this state, with its last score.
-        shown_to: is given each trial as it is shown from now on.
+        study: the record; this object follows its changes.
+        states: trials with reports in these states are shown in another state.
+        shown_as: the other state; such a trial is shown with its last score.
+        shown_to: is called with each trial that is shown for the first time or has changed.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Lens:
         self._study, self._states, self._shown_as = study, states, shown_as
         self._shown_to = shown_to
         self._made: list[FrozenTrial] = []
-        # Numbers of trials that changed since they were shown; many samplers never look.
+        # Numbers of trials that changed since they were shown; updated lazily.
         self._changed: set[int] = set()
         study.follow(lambda trial: self._changed.add(trial.number))
 

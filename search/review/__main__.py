@@ -18,7 +18,7 @@ from search.review.terminal.tables import PlainConsole, outcome, trials_table
 from search.review.terminal.trials import compare, show_trial
 from search.review.terminal.weightings import selection_rules_table, under_weights
 from search.storage.folder import RunFolder
-from search.storage.patience import told
+from search.storage.patience import as_input_errors
 
 from .reading import Run, add_run_options, parse_weights, read_run, trial_of
 
@@ -36,7 +36,7 @@ Show what a search found, from its record. Nothing is trained. It also works dur
 
 def main() -> int:
     arguments = _parsed()
-    with told():
+    with as_input_errors():
         run = read_run(RunFolder(arguments.run, arguments.storage))
     weights = None if arguments.weights is None else parse_weights(arguments.weights, run)
     if arguments.html:

@@ -1,4 +1,4 @@
-"""The course report's experiments, with what the report says about each step."""
+"""The paper's experiments, with what the paper says about each step."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ class ExperimentRow:
     """An experiment, formatted for people.
 
     Attributes:
-        name: with the number of its trial, if that differs from its place in the list.
-        scores: on dev; a dash where there is none.
+        name: with the number of its trial, if that differs from its position in the list.
+        scores: on dev; a dash if there is none.
         change: of the mean from the row before; empty if either row has none.
-        finding: what the course report says about the step.
+        finding: what the paper says about the step.
     """
 
     name: str
@@ -35,7 +35,7 @@ def experiment_rows(
     """Dev scores of each experiment, their mean, and its change from the row before.
 
     Args:
-        experiments: in the order of the course report.
+        experiments: in the order of the paper.
         trials: matched by name. An experiment whose trial is missing or failed has an empty row,
             and the row after it has no change.
     """
@@ -44,7 +44,7 @@ def experiment_rows(
     before = None
     for number, experiment in enumerate(experiments, start=1):
         trial = by_name.get(experiment.name)
-        # The recipe is trial 0, whatever its place in the list.
+        # The recipe is trial 0, whatever its position in the list.
         other = f" (trial {trial.number})" if trial and trial.number != number else ""
         kept = trial.kept if trial and trial.state != "failed" else None
         scores = kept.scores if kept else {}
@@ -65,15 +65,15 @@ def experiment_rows(
 def experiments_table(rows: Sequence[ExperimentRow]) -> Table:
     """The rows for a terminal."""
     table = Table(
-        title="The report's experiments on these dev data",
-        caption="Of the report's own table only the .655 is known. Its data and encoder may differ "
+        title="The paper's experiments on these dev data",
+        caption="Of the paper's own table only the .655 is known. Its data and encoder may differ "
         "from these: read the direction of each step, not its size.",
         box=box.SIMPLE,
     )
     table.add_column("experiment")
     for heading in (*TASK_NAMES, "mean", "change"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("the report says")
+    table.add_column("the paper says")
     for number, row in enumerate(rows, start=1):
         name = f"{number} {row.name}"
         table.add_row(name, *row.scores.values(), row.mean, row.change, row.finding)

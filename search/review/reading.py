@@ -1,4 +1,4 @@
-"""A run as reviews read it, finished or still running."""
+"""Reads a run for reviews, finished or still running."""
 
 import argparse
 import sys
@@ -44,7 +44,7 @@ class _Setup(BaseModel, extra="allow"):
 
 
 class _Noted(BaseModel):
-    """What a study says about itself, apart from its trials."""
+    """The notes in a study about the study as a whole."""
 
     setup: _Setup
     planned: Annotated[int, Field(ge=0, lt=2**31)] | None
@@ -83,7 +83,7 @@ class Run:
 
     @property
     def left_because(self) -> str | None:
-        """Why some trials are not over; None while the run goes on, and if all are over."""
+        """Why some trials are not over; None while the search runs, and if all are over."""
         if self.is_running or not self.record.left:
             return None
         if self.ended_because is not None:
@@ -182,7 +182,7 @@ def read_run(
 
 
 def _noted(folder: RunFolder, study: Study) -> tuple[_Noted, list[DriverRun]]:
-    """What a study says about itself; InputError if we cannot have written it."""
+    """The notes in a study; InputError if they are malformed."""
     try:
         noted = _Noted(
             setup=study.setup,

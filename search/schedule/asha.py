@@ -1,4 +1,4 @@
-"""Asynchronous successive halving (ASHA), on the record of a search.
+"""Asynchronous successive halving (ASHA), computed from the record of a search.
 
 Li et al. 2018, "A System for Massively Parallel Hyperparameter Tuning" (arXiv 1810.05934).
 """
@@ -12,12 +12,12 @@ from .rung import Rung, plan_rungs
 
 
 class Rungs:
-    """The rungs of a search, which follow its record.
+    """The rungs of a search.
 
     Args:
-        study: the record.
-        most_reports: of any configuration.
-        planned: trials there will be.
+        study: the record; the rungs follow its changes.
+        most_reports: the most reports of any configuration.
+        planned: number of planned trials.
         grace_period: report number of the first rung.
         reduction_factor: η.
     """
@@ -54,20 +54,20 @@ class Rungs:
             rung.remove(trial.number)
 
     def _decide(self, rung: Rung, trial: TrialRecord, step: int) -> Verdict:
-        """What to do with a trial whose score is put into the rung of this step."""
+        """The verdict on a trial whose score has been added to the rung of this step."""
         raise NotImplementedError
 
     def _update(self, trial: TrialRecord) -> None:
         for step, rung in self._rungs.items():
             if len(trial.reports) < step:
                 return
-            went_on = trial.went_on_from(step)
+            continued = trial.continued_from(step)
             rung.put(
                 trial.number,
                 trial.reports[step - 1].score,
                 fixed=trial.fixed,
-                gone_on=went_on,
-                over=trial.is_over and not went_on,
+                continued=continued,
+                over=trial.is_over and not continued,
             )
 
     def _standing(self, step: int, number: int) -> str:
@@ -75,13 +75,13 @@ class Rungs:
 
 
 class Asha(Rungs):
-    """ASHA by promotion, Algorithm 2 of the paper.
+    """ASHA by promotion, Algorithm 2 of Li et al.
 
-    Every trial pauses at a rung, and whenever a slot is free the best of those in the top 1/η of a
-    rung continues. Ours differs in two ways. Trials that must run to their end (the baseline, fixed
-    lists) are among the scores of a rung but take none of its places, and of a rung of n never
-    more than ⌊n/η⌋ are promoted, where the paper's rule can promote more as later trials push
-    earlier ones from the top.
+    Every trial pauses at a rung. Whenever a slot is free, the best paused trial in the top 1/η of a
+    rung continues. This implementation differs in two ways. Trials that must run to their end (the
+    baseline, fixed lists) count among the scores of a rung but take none of its places. And a rung
+    of n trials promotes at most ⌊n/η⌋, whereas Algorithm 2 can promote more when later trials push
+    earlier ones out of the top.
     """
 
     def pause_steps(self, trial: TrialRecord) -> tuple[int, ...]:
@@ -89,7 +89,7 @@ class Asha(Rungs):
 
     def _decide(self, rung: Rung, trial: TrialRecord, step: int) -> Verdict:
         higher = [other for at, other in self._promoting().items() if at > step]
-        # A pause that would end at once is none.
+        # Do not pause a trial that would be promoted at once.
         if (
             step in self._promoting()
             and rung.promotable() == trial.number
@@ -99,7 +99,7 @@ class Asha(Rungs):
         return "pause"
 
     def promotable(self) -> Promotion | None:
-        """The best paused trial of the highest rung that has one to promote."""
+        """The best promotable trial of the highest rung that has one."""
         for step, rung in reversed(self._promoting().items()):
             number = rung.promotable()
             if number is not None:
@@ -107,12 +107,12 @@ class Asha(Rungs):
         return None
 
     def hopeless(self, step: int) -> list[tuple[TrialRecord, str]]:
-        """The trials paused at a step for which no place can come free any more."""
+        """Trials paused at a step that can never be promoted, each with the reason in words."""
         if step not in self._rungs:
             return []
         rung = self._rungs[step]
         most = max(self._places[step], len(rung.scores))
-        can = f"of {most} at most {most // rung.factor} can"
+        can = f"at most {most // rung.factor} of {most} can continue"
         return [
             (self._trials[number], f"{self._standing(step, number)}; {can}")
             for number in sorted(rung.hopeless(most))
@@ -120,18 +120,18 @@ class Asha(Rungs):
         ]
 
     def _promoting(self) -> dict[int, Rung]:
-        """The rungs from which trials may continue, by their steps, lowest first."""
+        """The rungs from which trials may continue, by step, lowest first."""
         return self._rungs
 
 
 class AshaStop(Rungs):
-    """ASHA by stopping: a trial never pauses; at a rung it continues at once or ends."""
+    """ASHA by stopping: trials never pause; at a rung a trial continues at once or ends."""
 
     def pause_steps(self, trial: TrialRecord) -> tuple[int, ...]:  # noqa: ARG002
         return ()
 
     def _decide(self, rung: Rung, trial: TrialRecord, step: int) -> Verdict:  # noqa: ARG002
-        return "continue" if rung.goes_on_at_once(trial.number) else "stop"
+        return "continue" if rung.continues_at_once(trial.number) else "stop"
 
     def promotable(self) -> Promotion | None:
         return None

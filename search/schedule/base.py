@@ -1,4 +1,4 @@
-"""What a scheduler is to the driver, and the scheduler that trains every trial to its end."""
+"""The scheduler protocol, and the scheduler that trains every trial to its end."""
 
 from typing import NamedTuple, Protocol
 
@@ -11,8 +11,8 @@ class Promotion(NamedTuple):
     """A paused trial that may continue.
 
     Attributes:
-        step: report number of the rung that it is promoted from.
-        reason: in words, such as ``rung 1: 1st of 3, 1 goes on``.
+        step: report number of the rung that the trial is promoted from.
+        reason: in words, such as ``rung 1: 1st of 3, the top 1 continues``.
     """
 
     trial: TrialRecord
@@ -21,29 +21,29 @@ class Promotion(NamedTuple):
 
 
 class Scheduler(Protocol):
-    """Decides which trials are trained on.
+    """Decides which trials continue.
 
-    Everything it answers is a function of the study's record: an object made from the record
-    predictions as one that followed the search from its beginning. Fixed trials are never asked
-    about, as they run to their end; neither is a report without a finite score, nor a last one.
+    Every decision is a function of the study's record: an object made from the record decides as
+    one that followed the search from its beginning. The driver does not ask about fixed trials,
+    which run to their end, about reports without a finite score, or about a trial's last report.
     """
 
     def pause_steps(self, trial: TrialRecord) -> tuple[int, ...]:
-        """Report numbers after which the trial may pause, so that its state is saved there."""
+        """Report numbers after which the trial may pause; its state is saved there."""
 
     def verdict(self, trial: TrialRecord, report: Report) -> tuple[Verdict, str]:
-        """What to do after a report that is not recorded yet, and why in words.
+        """What to do after a report that is not recorded yet, and the reason in words.
 
         Returns:
-            ``continue``, ``promote``, ``pause`` or ``stop``; the reason is empty where the
-            scheduler decides nothing at this step.
+            ``continue``, ``promote``, ``pause`` or ``stop``; the reason is empty if the scheduler
+            decides nothing at this step.
         """
 
     def promotable(self) -> Promotion | None:
-        """The paused trial to continue next; None where there is none."""
+        """The paused trial to continue next; None if there is none."""
 
     def hopeless(self, step: int) -> list[tuple[TrialRecord, str]]:
-        """The trials paused at a step that can never be promoted any more, and why in words."""
+        """Trials paused at a step that can never be promoted, each with the reason in words."""
 
 
 class RunAll:

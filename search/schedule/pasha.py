@@ -1,4 +1,4 @@
-"""PASHA: ASHA that trains longer only while that changes who is best.
+"""PASHA: ASHA that trains longer only while longer training changes the ranking.
 
 Bohdal et al. 2023, "PASHA: Efficient HPO and NAS with Progressive Resource Allocation"
 (arXiv 2207.06940), Algorithm 1, with the soft ranking and the noise-based ε of section 4.
@@ -17,32 +17,33 @@ from search.storage.study import Study
 from .asha import Asha
 from .rung import Rung
 
-# Of the noisy pairs' differences ε is this percentile: N, with the paper's value.
+# ε is this percentile of the differences of noisy pairs: N, with the value of Bohdal et al.
 _NOISE_PERCENTILE = 90
 
 
 class Pasha(Asha):
     """Progressive ASHA.
 
-    Trials pause and are promoted as by ``Asha``, but none beyond the top rung, which is the second
-    at first. After each report at the top rung, the trials there are ranked by their scores at it
-    and by those at the rung below. Where a trial's place differs by more than noise, the next
-    rung becomes the top one; above the last rung is the end of training. It never goes back.
+    Trials pause and are promoted as by ``Asha``, but never beyond the top rung, which is the second
+    rung at first. After each report at the top rung, the trials there are ranked by their scores at
+    the top rung and by their scores at the rung below. If the two rankings differ by more than
+    noise, the next rung becomes the top rung; above the last rung is the end of training. The top
+    rung never goes down again.
 
-    Noise is ε: scores at the rung below that differ by at most ε are of equal rank. It is estimated
-    from pairs of trials at the top rung whose order along their curves changed and changed back.
-    ε is the 90th percentile of the differences between their scores at the top rung; it stays as it
-    was while there is no such pair, and is 0 at first.
+    The noise level is ε: scores at the rung below that differ by at most ε have equal rank. It is
+    estimated from pairs of trials at the top rung whose order changed along their curves and
+    changed back. ε is the 90th percentile of the differences between their scores at the top rung.
+    It is 0 at first, and stays the same while there is no such pair.
 
     The top rung is a function of the reports in the order in which they were recorded. Fixed trials
-    count in the rankings as any others, and run to their end.
+    count in the rankings like any others, and run to their end.
 
-    When all trials were proposed and none can be promoted, the search is over: those at the top
-    rung end as stopped there. So, as in the paper, the best of them may not be fully trained. The
-    model that the search keeps is that of the best score so far; the command that trains its
-    configuration to the end is what ``search.review --trial`` prints.
+    The search is over when all trials were proposed and none can be promoted. The trials at the top
+    rung are stopped then, so, as in Bohdal et al., the best of them may not be fully trained. The
+    search keeps the model with the best score so far; ``search.review --trial`` prints the command
+    that trains its configuration to the end.
 
-    With fewer than two rungs there is nothing to compare, and it is ASHA.
+    With fewer than two rungs there is nothing to compare, and PASHA equals ASHA.
     """
 
     def __init__(
@@ -56,10 +57,10 @@ class Pasha(Asha):
     ):
         # Finite scores of the reports so far, by trial.
         self._curves: dict[int, list[float]] = {}
-        # Differences between noisy pairs at the top rung, in order.
+        # Differences between noisy pairs at the top rung, sorted.
         self._noisy: list[float] = []
         self._epsilon = 0.0
-        # Place of the top rung among the rungs; behind the last one there is no limit.
+        # Index of the top rung; an index beyond the last rung means that there is no limit.
         self._top = 1
         self._follows = False
         super().__init__(
@@ -80,12 +81,15 @@ class Pasha(Asha):
 
     @property
     def top(self) -> int | None:
-        """Report number of the top rung so far; None where trials may be trained to their end."""
+        """Report number of the current top rung; None if trials may be trained to their end."""
         return self.steps[self._top] if self._top < len(self.steps) else None
 
     def verdict(self, trial: TrialRecord, report: Report) -> tuple[Verdict, str]:
         verdict, reason = super().verdict(trial, report)
-        return verdict, f"{reason}, the top rung so far" if report.step == self.top else reason
+        return (
+            verdict,
+            f"{reason}; this is the top rung" if report.step == self.top else reason,
+        )
 
     def _promoting(self) -> dict[int, Rung]:
         top = self.top
@@ -99,9 +103,9 @@ class Pasha(Asha):
                 self._count(trial.number, report.score)
 
     def _count(self, number: int, score: float) -> None:
-        """Take in the next report of a trial; the top rung may rise."""
+        """Add the next report of a trial; the top rung may rise."""
         if not math.isfinite(score):
-            # Its trial has failed.
+            # The trial has failed.
             return
         curve = self._curves.setdefault(number, [])
         curve.append(score)
@@ -126,19 +130,19 @@ class Pasha(Asha):
         self._top += 1
         self._noisy = []
         if (top := self.top) is not None:
-            # Fixed trials may have come this far.
+            # Fixed trials may have reached this rung.
             there = [each[:top] for each in self._curves.values() if len(each) >= top]
             pairs = itertools.combinations(there, 2)
             self._noisy = sorted(abs(a[-1] - b[-1]) for a, b in pairs if flips_back(a, b))
 
 
 def same_ranking(below: Mapping[int, float], top: Mapping[int, float], epsilon: float) -> bool:
-    """Whether trials stand in the same order at two rungs, but for noise.
+    """Whether trials have the same order at two rungs, apart from noise.
 
     Args:
         below: scores at the lower rung, by trial number.
         top: scores of the same trials at the higher rung.
-        epsilon: scores at the lower rung that differ by at most this are of equal rank.
+        epsilon: scores at the lower rung that differ by at most this have equal rank.
     """
     before = sorted(below, key=lambda number: (-below[number], number))
     places = {number: place for place, number in enumerate(before)}

@@ -1,4 +1,4 @@
-"""Optuna's pruners by name, one row each; Optuna is imported where one is made."""
+"""Optuna's pruners by name, one row each; Optuna is imported when a pruner is made."""
 
 import warnings
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ from minbert.settings import choose
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
 
-# So many other trials must have come to the same report before it can end a trial there.
+# A trial can be pruned at a report only if this many other trials have made the same report.
 _OTHERS = 4
 
 
@@ -21,7 +21,7 @@ class PrunerRow:
 
     Attributes:
         help: what it does, in a few words.
-        make: its factory, which takes its options as keywords.
+        make: makes the pruner; takes its options as keywords.
     """
 
     help: str
@@ -65,15 +65,15 @@ def _none() -> None:
 
 PRUNERS: Mapping[str, PrunerRow] = {
     "median": PrunerRow("end a trial whose best score is below the others' median", _median),
-    "percentile": PrunerRow("end it outside the top 25 % of the others", _percentile),
+    "percentile": PrunerRow("end it below the top 25 % of the others", _percentile),
     "patient": PrunerRow("end it after 3 reports without a better score", _patient),
-    "threshold": PrunerRow("end it outside of lower and upper", _threshold),
+    "threshold": PrunerRow("end it outside the bounds lower and upper", _threshold),
     "none": PrunerRow("end none", _none),
 }
 
 
 def make_pruner(text: str) -> "BasePruner | None":
-    """The pruner of a text such as ``percentile`` or ``percentile:percentile=50``.
+    """The pruner that a text such as ``percentile`` or ``percentile:percentile=50`` names.
 
     Returns:
         None for ``none``.

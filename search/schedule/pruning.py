@@ -1,7 +1,7 @@
-"""An Optuna pruner, asked about one report.
+"""Asks an Optuna pruner about one report.
 
-The reports of paused and pruned trials count too. Stock pruners count finished trials alone, which
-beside halving are so few that they would hardly ever fire.
+The reports of paused and pruned trials count too. Optuna's own pruners only count finished trials,
+of which successive halving leaves so few that pruners would hardly ever act.
 """
 
 from bisect import insort
@@ -16,15 +16,15 @@ from search.storage.study import Study
 
 from .pruners import make_pruner
 
-# Trials in these states are compared with.
+# States of the trials that a trial is compared with.
 _DO_NOT_RUN: tuple[State, ...] = ("finished", "paused", "interrupted", "stopped")
 
 
 class Pruning:
-    """Asks a pruner whether a trial should go on.
+    """Asks a pruner whether a trial should end.
 
     Args:
-        study: the record that it compares with, and follows.
+        study: the record to compare with; this object follows its changes.
         text: see ``make_pruner``.
     """
 
@@ -32,20 +32,20 @@ class Pruning:
         self._study, self._text = study, text
         self._pruner = make_pruner(text)
         self._alone = optuna.create_study(direction=StudyDirection.MAXIMIZE)
-        # Scores of the trials that have reports and do not run, in order, by step; and how many
-        # reports of each trial are among them.
+        # By step: sorted scores of the trials that are not running; and how many reports of each
+        # trial are among them.
         self._scores: dict[int, list[float]] = {}
         self._counted: dict[int, int] = {}
         if isinstance(self._pruner, PercentilePruner):
             study.follow(self._update)
 
-    def says(self, trial: TrialRecord, step: int, score: float) -> str | None:
-        """Why the trial should end after a report that is not recorded yet; None to go on.
+    def reason_to_prune(self, trial: TrialRecord, step: int, score: float) -> str | None:
+        """Why the trial should end after a report that is not recorded yet; None if it should not.
 
         Args:
-            trial: not a fixed one.
-            step: of the report.
-            score: of the report.
+            trial: not a fixed trial.
+            step: number of the report.
+            score: score of the report.
         """
         if self._pruner is None:
             return None
@@ -58,7 +58,7 @@ class Pruning:
     def _is_low(
         self, pruner: PercentilePruner, trial: TrialRecord, step: int, score: float
     ) -> bool:
-        """What ``PercentilePruner.prune`` says, which would look at all trials each time."""
+        """As ``PercentilePruner.prune``, which would go through all trials each time."""
         scores = self._scores.get(step, [])
         if step < pruner._n_warmup_steps or len(scores) < pruner._n_min_trials:
             return False
@@ -68,7 +68,7 @@ class Pruning:
     def _prunes_alone(
         self, pruner: BasePruner, trial: TrialRecord, step: int, score: float
     ) -> bool:
-        """What a pruner says that looks at the trial's own curve and at no other trial."""
+        """Ask a pruner that only needs the trial's own curve."""
         frozen = self._study.frozen(trial)
         frozen.intermediate_values[step] = score
         try:

@@ -1,6 +1,6 @@
-"""A rung of successive halving: the scores at one step, and who of the trials may continue.
+"""A rung of successive halving: the scores at one step, and which trials may continue.
 
-All of it is a pure function of the scores and of how each trial stands.
+Everything here is a pure function of the scores and of the status of each trial.
 """
 
 import math
@@ -11,20 +11,20 @@ from search.ordered import discard
 
 
 def plan_rungs(first: int, factor: int, last: int, trials: int, fixed: int) -> dict[int, int]:
-    """Steps (report numbers) of the rungs: first, first·η, first·η² and so on, before the last.
+    """Steps (report numbers) of the rungs: first, first·η, first·η² and so on, below the last.
 
-    A rung where all or none of those that can come would go on decides nothing and is left out;
-    so in a search of two trials both are trained to their end.
+    A rung where all or none of the trials would continue decides nothing and is left out. So in a
+    search of two trials both are trained to their end.
 
     Args:
         first: step of the first rung.
         factor: η.
         last: last step of a trial.
-        trials: how many there will be, fixed ones included.
-        fixed: those that are never paused or stopped.
+        trials: number of planned trials, fixed ones included.
+        fixed: number of trials that are never paused or stopped.
 
     Returns:
-        For each step the most trials that can ever report there.
+        For each step, the most trials that can ever report there.
     """
     rungs = {}
     step, contenders = first, trials - fixed
@@ -37,23 +37,22 @@ def plan_rungs(first: int, factor: int, last: int, trials: int, fixed: int) -> d
     return rungs
 
 
-# By which trials are ordered, best first: the score's negative, then the number.
+# Sort key of a trial, best first: the negative score, then the number.
 _Place = tuple[float, int]
 
 
 class Rung:
-    """What a rung's decisions depend on, kept in order, so that a change costs O(log n).
+    """The trials at a rung, sorted by score, so that a change costs O(log n).
 
     Args:
-        scores: of every trial that reported there, by trial number; a score that is no number is
-            the lowest.
+        scores: score of every trial that reported there, by trial number; NaN counts as the lowest.
         factor: η.
-        fixed: trials that go on in any case.
-        gone_on: the others that went on from here.
-        over: the others that can no longer go on: failed, or stopped for another reason.
+        fixed: trials that continue in any case.
+        continued: other trials that have continued from here.
+        over: other trials that can no longer continue: failed, or stopped for another reason.
 
     Attributes:
-        scores: as given and put since.
+        scores: as given, with all changes since.
         factor: η.
     """
 
@@ -62,21 +61,21 @@ class Rung:
         scores: Mapping[int, float],
         factor: int,
         fixed: Collection[int] = (),
-        gone_on: Collection[int] = (),
+        continued: Collection[int] = (),
         over: Collection[int] = (),
     ):
         self.scores: dict[int, float] = {}
         self.factor = factor
-        # Trials that are not fixed, and of these the ones that may still go on from here.
+        # Trials that are not fixed, and those of them that may still continue from here.
         self._ranked: list[_Place] = []
         self._open: list[_Place] = []
-        self._gone_on: set[int] = set()
+        self._continued: set[int] = set()
         for number, score in scores.items():
             self.put(
                 number,
                 score,
                 fixed=number in fixed,
-                gone_on=number in gone_on,
+                continued=number in continued,
                 over=number in over,
             )
 
@@ -86,53 +85,53 @@ class Rung:
         score: float,
         *,
         fixed: bool = False,
-        gone_on: bool = False,
+        continued: bool = False,
         over: bool = False,
     ) -> None:
-        """Let a trial stand at the rung like this, whether it stood there otherwise or not yet."""
+        """Add a trial to the rung, or replace its score and status there."""
         self.remove(number)
         self.scores[number] = score
         if fixed:
             return
         insort(self._ranked, self._place(number))
-        if gone_on:
-            self._gone_on.add(number)
+        if continued:
+            self._continued.add(number)
         elif not over:
             insort(self._open, self._place(number))
 
     def remove(self, number: int) -> None:
-        """Forget a trial, if it stands there."""
+        """Remove a trial from the rung, if it is there."""
         if number not in self.scores:
             return
         for places in (self._ranked, self._open):
             discard(places, self._place(number))
-        self._gone_on.discard(number)
+        self._continued.discard(number)
         del self.scores[number]
 
     @property
     def places(self) -> int:
-        """How many may go on from here: ⌊n/η⌋."""
+        """How many trials may continue from here: ⌊n/η⌋."""
         return len(self.scores) // self.factor
 
     @property
     def ranking(self) -> list[int]:
-        """Trials that are not fixed, best first; of equal scores the lower number first."""
+        """Trials that are not fixed, best first; with equal scores, the lower number first."""
         return [number for _, number in self._ranked]
 
     def promotable(self) -> int | None:
-        """The best trial that may go on now, None where there is none."""
-        if not self._open or len(self._gone_on) >= self.places:
+        """The best trial that may continue now; None if there is none."""
+        if not self._open or len(self._continued) >= self.places:
             return None
         number = self._open[0][1]
         return number if self._rank(number) < self.places else None
 
     def hopeless(self, trials: int) -> list[int]:
-        """Trials that may not go on now and for which no place can come free, best first.
+        """Trials that may not continue now and can never be promoted later, best first.
 
-        Later scores only push a trial down, so its rank has to be within ⌊trials/η⌋ now.
+        Later scores can only lower a trial's rank, so it must be within ⌊trials/η⌋ now.
 
         Args:
-            trials: the most that can ever report here.
+            trials: the most trials that can ever report here.
         """
         hopeful = trials // self.factor
         if hopeful >= len(self._ranked):
@@ -140,15 +139,18 @@ class Rung:
         first = bisect_left(self._open, self._ranked[hopeful])
         return [number for _, number in self._open[first:]]
 
-    def goes_on_at_once(self, number: int) -> bool:
-        """The rule that stops without pausing: in the top 1/η so far, or as good as the best."""
+    def continues_at_once(self, number: int) -> bool:
+        """The rule of stopping without pauses: in the top 1/η so far, or as good as the best."""
         above = bisect_left(self._ranked, (self._place(number)[0], -1))
         return above < max(1, self.places)
 
     def standing(self, number: int) -> str:
-        """A trial's rank in words: ``7th of 9, 3 go on``."""
-        go_on = f"{self.places} go{'es' if self.places == 1 else ''} on"
-        return f"{_ordinal(self._rank(number) + 1)} of {len(self._ranked)}, {go_on}"
+        """A trial's rank in words: ``7th of 9, the top 3 continue``."""
+        places = self.places
+        top = f"the top {places} continue{'s' if places == 1 else ''}"
+        if not places:
+            top = "none continues yet"
+        return f"{_ordinal(self._rank(number) + 1)} of {len(self._ranked)}, {top}"
 
     def _rank(self, number: int) -> int:
         return bisect_left(self._ranked, self._place(number))

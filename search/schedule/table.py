@@ -1,6 +1,6 @@
 """The schedulers by name, without importing what they need.
 
-A scheduler is one file with a class that follows ``base.Scheduler``, and one row here.
+A scheduler is one file with a class that implements ``base.Scheduler``, and one row here.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,8 +22,8 @@ class SchedulerRow:
     Attributes:
         help: what it does, in a few words.
         load: imports and returns its class, which takes the study, the most reports of any
-            configuration, the planned trials, and its options.
-        options: names of the settings that it takes.
+            configuration, the number of planned trials, and its options.
+        options: names of the settings that it uses.
         ends_trials: it ends trials before they are fully trained.
     """
 
@@ -33,7 +33,7 @@ class SchedulerRow:
     ends_trials: bool = True
 
     def options_of(self, settings: Settings) -> dict[str, Any]:
-        """The values of its options."""
+        """The values of its options in the settings."""
         return {name: getattr(settings, name) for name in self.options}
 
 
@@ -66,7 +66,7 @@ _RUNGS = ("grace_period", "reduction_factor")
 SCHEDULERS: Mapping[str, SchedulerRow] = {
     "asha": SchedulerRow("pause trials at rungs and promote the best", _asha, _RUNGS),
     "asha-stop": SchedulerRow("stop the lowest at each rung, pause none", _asha_stop, _RUNGS),
-    "pasha": SchedulerRow("as asha, and train longer only while ranks change", _pasha, _RUNGS),
+    "pasha": SchedulerRow("like asha, but train longer only while ranks change", _pasha, _RUNGS),
     "none": SchedulerRow("train every trial to its end", _none, ends_trials=False),
 }
 
@@ -74,14 +74,14 @@ SCHEDULERS: Mapping[str, SchedulerRow] = {
 def make_scheduler(
     settings: Settings, name: str, study: "Study", most_reports: int, planned: int
 ) -> "Scheduler":
-    """The scheduler of a name on a study's record.
+    """Make the scheduler with a name.
 
     Args:
         settings: hold the values of its options.
-        name: in ``SCHEDULERS``.
-        study: the record, which it follows.
-        most_reports: of any configuration.
-        planned: trials there will be.
+        name: a key of ``SCHEDULERS``.
+        study: the record; the scheduler follows its changes.
+        most_reports: the most reports of any configuration.
+        planned: number of planned trials.
     """
     row = SCHEDULERS[name]
     return row.load()(study, most_reports, planned, **row.options_of(settings))

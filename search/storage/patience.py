@@ -46,7 +46,7 @@ class Patience:
             StorageLostError: the action failed for the whole time, or with an error that lasts.
         """
         begin = time.monotonic()
-        told = False
+        announced = False
         while True:
             try:
                 result = action()
@@ -57,12 +57,12 @@ class Patience:
                 waited = time.monotonic() - begin
                 if waited >= self.seconds or isinstance(error, _PERMANENT):
                     raise StorageLostError(f"{what}: {why}") from error
-                if not told:
+                if not announced:
                     self._tell(f"{what}: {why}; trying again for {self.seconds:g} s")
-                    told = True
+                    announced = True
                 time.sleep(min(_SECONDS_BETWEEN_TRIES, self.seconds - waited))
             else:
-                if told:
+                if announced:
                     self._tell(f"storage answers again after {time.monotonic() - begin:.0f} s")
                 return result
 
@@ -71,8 +71,8 @@ ONCE = Patience(0, lambda _: None)
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """Outside of a search, turn errors of storage into an InputError, one line for a person."""
+def as_input_errors() -> Iterator[None]:
+    """Outside of a search, turn storage errors into an InputError with one line for people."""
     try:
         yield
     except STORAGE_ERRORS as error:

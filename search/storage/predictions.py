@@ -19,14 +19,14 @@ from .directory import Directory
 
 TaskArrays = dict[Task, np.ndarray]
 
-# What reading a damaged archive raises, each by where the damage is.
+# What reading a damaged archive raises, depending on where the damage is.
 _DAMAGE = (
     *(OSError, ValueError, EOFError, KeyError, NotImplementedError, MemoryError, SyntaxError),
     *(RecursionError, OverflowError, TypeError, RuntimeError, BadZipFile, zlib.error),
 )
-# A class, a grade or a similarity is smaller; sums of their squares are to be numbers.
+# Classes, grades and similarities are smaller. The limit keeps sums of their squares finite.
 _LARGEST = 1e6
-# An archive that unpacks to more was not made by a search.
+# An archive that unpacks to more was not written by a search.
 _MOST_BYTES = 2**28
 
 
@@ -34,7 +34,7 @@ class DevPredictions:
     """A run's dev predictions.
 
     Args:
-        directory: where they lie.
+        directory: where they are stored.
     """
 
     def __init__(self, directory: Directory):
@@ -43,7 +43,7 @@ class DevPredictions:
 
     @property
     def any(self) -> bool:
-        """There are predictions of at least one report."""
+        """Whether there are predictions of at least one report."""
         return any("/" in name for name in self.directory.files())
 
     def write_labels(self, dataset: Dataset) -> None:
@@ -56,20 +56,20 @@ class DevPredictions:
         self.directory.write("labels.npz", _packed(labels))
 
     def labels(self) -> TaskArrays | None:
-        """Dev labels (examples,) a task; None where they were not written or are damaged."""
+        """Dev labels (examples,) per task; None if they were not written or are damaged."""
         labels = self._read("labels.npz")
         self._sizes = None if labels is None else {task: len(each) for task, each in labels.items()}
         return labels
 
     def write(self, number: int, step: int, content: bytes) -> None:
-        """Write the predictions of a report, as ``pack_predictions`` gives them."""
+        """Write the predictions of a report, as packed by ``pack_predictions``."""
         self.directory.write(_name(number, step), content)
 
     def read(self, number: int, step: int) -> TaskArrays | None:
-        """Dev predictions (examples,) a task of a report, by the labels if there are any.
+        """Dev predictions (examples,) per task of a report.
 
         Returns:
-            None where they are missing, damaged, or not one for each label.
+            None if they are missing or damaged, or if their number differs from that of the labels.
         """
         predictions = self._read(_name(number, step))
         if self._sizes is None:
@@ -93,7 +93,7 @@ class DevPredictions:
 
 
 def _is_sound(array: Any) -> bool:
-    """Whether it can be predictions or labels: one number of a sensible size for each example."""
+    """Whether an array can be predictions or labels: one number of plausible size per example."""
     if not isinstance(array, np.ndarray) or array.ndim != 1 or not len(array):
         return False
     return array.dtype.kind in "biuf" and bool((np.abs(array.astype(float)) <= _LARGEST).all())

@@ -57,7 +57,7 @@ class DriverRun(Settings):
     slots: Annotated[int, Field(ge=0, lt=10_000)]
     """trials at once; the largest number if machines joined and left"""
     command: str
-    """as it was typed, without a password"""
+    """as typed, without passwords"""
     versions: dict[str, str]
     """of Python and of the packages that the numbers depend on"""
     hardware: Hardware

@@ -1,4 +1,4 @@
-"""A trial as a storage holds it: how it is written, and how it is read.
+"""Converts trials to and from the form in which a storage holds them.
 
 Reading checks everything, because anyone with access to the storage can write to it.
 """

@@ -267,7 +267,7 @@ class Study:
             trial.state = "interrupted" if trial.attempts else "waiting"
         self._changed(trial)
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         """Complete changes of which a kill left some writes undone.
 
         Also marks paused trials as RUNNING again, because a driver works on the study now.

@@ -1,1 +1,1 @@
-"""The only place of Ray: what Ray Tune calls, and one trial on a worker."""
+"""The only folder that imports Ray: what Ray Tune calls, and one trial on a worker."""

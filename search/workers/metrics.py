@@ -1,7 +1,7 @@
-"""How a running search stands, as metrics that Prometheus scrapes (docs/monitoring.md).
+"""The state of a running search as metrics that Prometheus scrapes (docs/monitoring.md).
 
-Ray's exporter shows a gauge for two of its report intervals (20 s) after it was last set. So what
-still holds is set again and again, and the series of a trial that no longer runs lapses by itself.
+Ray's exporter shows a gauge for two of its report intervals (20 s) after it was last set. So
+current values are set again regularly, and the series of an ended trial ends by itself.
 """
 
 import math
@@ -15,23 +15,23 @@ from minbert.report import Report
 from search.record import SearchRecord, State, TrialRecord
 from search.watchers import Watcher, guarded
 
-# Less than the shortest sensible report interval of Ray's.
+# Less than any sensible report interval of Ray's.
 _SECONDS_BETWEEN_REFRESHES = 2.0
 
-# Of the metrics' names; Ray puts ``ray_`` before them.
+# By metric; Ray prefixes the names with ``ray_``.
 _HELP = {
     "minbert_trial_score": "Score of the trial's last report.",
     "minbert_trial_task_score": "Dev score of a task in the trial's last report.",
-    "minbert_trial_progress_ratio": "Reports of the trial so far, as a share of all it can make.",
+    "minbert_trial_progress_ratio": "Reports of the trial so far, as a share of all its reports.",
     "minbert_trial_tokens_per_second": "Training tokens a second up to the trial's last report.",
     "minbert_trial_resident_memory_bytes": "Resident memory of the worker that runs the trial.",
-    "minbert_trial_cuda_max_memory_bytes": "Most GPU memory that tensors of the attempt took.",
+    "minbert_trial_cuda_max_memory_bytes": "Most GPU memory used by tensors of the attempt.",
     "minbert_reports_total": "Reports since the search was started or resumed.",
-    "minbert_best_score": "Highest score that a trial keeps so far; failed trials do not count.",
+    "minbert_best_score": "Highest score of a trial so far; failed trials do not count.",
     "minbert_trials": "Trials in a state.",
-    "minbert_trials_planned": "Trials there will be if nothing ends the search early.",
+    "minbert_trials_planned": "Trials that will run if nothing ends the search early.",
     "minbert_slots": "Trials that can run at once.",
-    "minbert_slots_busy": "Trials that run.",
+    "minbert_slots_busy": "Trials that are running.",
 }
 _SPELT_OUT = str.maketrans({"α": "alpha", "β": "beta", "γ": "gamma"})
 
@@ -41,7 +41,7 @@ class SearchMetrics(Watcher):
 
     Args:
         study: name of the study, a tag of every metric.
-        record: of the search, read at each refresh.
+        record: the trials, read at each refresh.
     """
 
     what = "the metrics"
@@ -54,25 +54,25 @@ class SearchMetrics(Watcher):
 
     @guarded
     def reported(self, trial: TrialRecord, report: Report) -> None:
-        # At once, and not at the next refresh: the trial may be over by then.
+        # Not at the next refresh, when the trial may be over.
         self._set_trial(trial, report)
         self._metric(Counter, "minbert_reports_total", ("study",)).inc(
             tags={"study": _ascii(self._study)}
         )
 
-    def set_aside(self, trial: TrialRecord, reason: str) -> None:  # noqa: ARG002
+    def paused(self, trial: TrialRecord, reason: str) -> None:  # noqa: ARG002
         self.ended(trial)
 
     def ended(self, trial: TrialRecord) -> None:
         self._memory.pop(trial.number, None)
 
     def used(self, number: int, resident: int, cuda: int) -> None:
-        """Note the memory of a running trial, in bytes; 0 where there is none or none is known."""
+        """Set the memory of a running trial, in bytes; 0 if it has none or it is unknown."""
         self._memory[number] = resident, cuda
 
     @guarded
     def refresh(self) -> None:
-        """Set what holds, unless that was done a moment ago; to be called often."""
+        """Set the current values, unless that was done a moment ago; to be called often."""
         now = time.monotonic()
         if now - self._last_refresh < _SECONDS_BETWEEN_REFRESHES:
             return
@@ -93,7 +93,7 @@ class SearchMetrics(Watcher):
 
     def _set_trial(self, trial: TrialRecord, report: Report | None) -> None:
         tags = {"trial": str(trial.number), "configuration": trial.name}
-        values = {"progress_ratio": len(trial.reports) / trial.reports_in_all}
+        values = {"progress_ratio": len(trial.reports) / trial.total_reports}
         if report is not None:
             values |= {"score": report.score, "tokens_per_second": report.tokens_per_second}
             for task, score in report.scores.items():
@@ -119,5 +119,5 @@ class SearchMetrics(Watcher):
 
 
 def _ascii(text: str) -> str:
-    """A tag, of which Ray takes ASCII alone: ``α=0.52`` as ``alpha=0.52``."""
+    """A tag in ASCII, the only text that Ray accepts: ``α=0.52`` as ``alpha=0.52``."""
     return text.translate(_SPELT_OUT).encode("ascii", "backslashreplace").decode()

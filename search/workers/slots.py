@@ -1,4 +1,4 @@
-"""What runs, and how many attempts can run at once on a cluster whose machines come and go."""
+"""The running attempts, and how many can run at once on a cluster whose machines come and go."""
 
 import time
 from typing import Any
@@ -10,7 +10,7 @@ from search.driver import Driver, Job
 from search.storage.provenance import hardware_of
 
 _SECONDS_BETWEEN_LOOKS = 1.0
-# More than any cluster would start at a time; the study may have thousands of trials to come.
+# More than any cluster starts at a time; a study may have thousands of trials left.
 _MOST_TO_ASK_FOR = 256
 
 
@@ -18,9 +18,9 @@ class Running:
     """An attempt that was handed to Ray.
 
     Attributes:
-        hung: it gave no report in time, so its worker was killed.
-        last_sign: when it last was heard of; None until it has begun.
-        ray_trial: Ray's trial that runs it.
+        hung: it made no report in time, so its worker was killed.
+        last_sign: time of its last sign of life; None until it has started.
+        ray_trial: the Ray Tune trial that runs it.
     """
 
     def __init__(self, job: Job):
@@ -31,15 +31,14 @@ class Running:
 
 
 class Slots:
-    """The attempts that run, by trial number, and how many there is room for.
+    """The running attempts, and how many the cluster has room for.
 
-    On a cluster that was joined the machines are counted again and again, and one attempt is
-    handed to Ray even where there is no room for it: it begins when a machine comes. An autoscaler
-    learns from waiting tasks that there is more to run; they are the driver's, so that nothing is
-    asked for any more when that dies.
+    On a cluster that was joined, the machines are counted regularly, and one attempt is handed to
+    Ray even if there is no room for it: it starts when a machine joins. Waiting Ray tasks tell an
+    autoscaler that there is more to run. The driver owns them, so they disappear if it dies.
 
     Attributes:
-        running: by trial number.
+        running: the running attempts by trial number.
     """
 
     def __init__(
@@ -55,21 +54,21 @@ class Slots:
 
     @property
     def is_full(self) -> bool:
-        """No further attempt can run; Ray draws ahead and never says that a slot is free."""
+        """No further attempt can run; Ray asks for trials in advance, so it does not know this."""
         return len(self.running) >= max(1, self._driver.record.slots)
 
     def refresh(self) -> None:
-        """Count the machines, and ask for more, unless that was done a moment ago."""
+        """Count the machines and ask for more, unless that was done a moment ago."""
         now = time.monotonic()
         if self._machines.joined is None or now - self._last_look < _SECONDS_BETWEEN_LOOKS:
             return
         self._last_look = now
         if not self._machines.answers():
             if self._head_answers:
-                # Whatever asks Ray now stands still, and after a minute Ray ends the process.
+                # Calls to Ray block now, and after a minute Ray ends the process.
                 self._driver.tell(
                     "the cluster's head does not answer; if it does not come back within a minute "
-                    "the search ends, and --resume goes on with it on another cluster"
+                    "the search ends, and --resume continues it on another cluster"
                 )
             self._head_answers = False
             return
@@ -80,10 +79,10 @@ class Slots:
         self._ask_for(self._driver.backlog - max(0, max(1, slots) - len(self.running)))
 
     def _ask_for(self, slots: int) -> None:
-        """Let so many tasks wait that need what an attempt does; each ends as soon as it begins."""
+        """Keep this many tasks waiting that need as much as an attempt; each ends as it starts."""
         begun = all(running.last_sign is not None for running in self.running.values())
         if self._driver.record.slots and not begun:
-            # They would take the room of an attempt that is about to begin.
+            # The tasks would take the room of an attempt that is about to start.
             return
         if self._asked_for:
             _, self._asked_for = ray.wait(
@@ -93,6 +92,6 @@ class Slots:
         for task in self._asked_for[wanted:]:
             ray.cancel(task)
         del self._asked_for[wanted:]
-        # A lambda travels as it is, so that no worker has to import this module for it.
+        # A lambda is pickled by value, so workers need not import this module.
         room = ray.remote(num_cpus=self._cpus, num_gpus=self._gpus, max_retries=0)(lambda: None)
         self._asked_for += [room.remote() for _ in range(wanted - len(self._asked_for))]

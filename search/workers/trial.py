@@ -1,4 +1,4 @@
-"""One trial on a worker: a tune.Trainable around a trainer."""
+"""One trial on a worker: a ``tune.Trainable`` around a trainer."""
 
 import gc
 import platform
@@ -32,15 +32,15 @@ _SECONDS_BETWEEN_TRIES = 1.0
 
 
 class _StorageError(Exception):
-    """A checkpoint cannot be read or written now."""
+    """A checkpoint cannot be read or written at the moment."""
 
 
 class MinbertTrial(tune.Trainable):
-    """Runs an attempt at a trial; a step is one report, whose checkpoint is written before it.
+    """Runs an attempt at a trial. A step makes one report and saves its checkpoint first.
 
-    A class and not a function, so that a worker process continues with the next attempt. A failure
-    in training is a reply too, so that the process stays and the driver decides. So is a try to
-    save that failed: the next step is the next try, for as long as the driver has patience.
+    It is a class, not a function, so that the worker process is reused for the next attempt. A
+    failure in training is a reply too, so that the process stays and the driver decides. So is a
+    failure to save: the next step tries again, for as long as the driver has patience.
     """
 
     def setup(
@@ -63,18 +63,18 @@ class MinbertTrial(tune.Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self._job: Assignment = new_config["assignment"]
-        # Made in the first step: what goes wrong in making it then fails this trial alone.
+        # Made in the first step, so that an error in making it only fails this trial.
         self._trainer: TrialTrainer | None = None
         self._unsaved: Report | None = None
         self._waits_since: float | None = None
         self._last_state = time.monotonic()
-        if torch.cuda.max_memory_allocated():  # by an attempt before
+        if torch.cuda.max_memory_allocated():  # by an earlier attempt
             torch.cuda.reset_peak_memory_stats()
-        self._log(f"begins, from {self._job.state or 'the start'}")
+        self._log(f"starts from {self._job.state or 'the beginning'}")
         return True
 
     def __repr__(self) -> str:
-        # The dashboard shows it of the actor, for as long as that lives: so no trial.
+        # The dashboard shows it for the whole life of the actor, so it cannot name a trial.
         return f"study {self._job.study}"
 
     def step(self) -> dict[str, Any]:
@@ -96,7 +96,7 @@ class MinbertTrial(tune.Trainable):
             kind, reason = "state damaged", str(error)
         except InputError as error:
             kind, reason = "refused", str(error)
-        except Exception as error:  # whatever it is, it is this trial's and not the process's
+        except Exception as error:  # any error in training only fails this trial
             kind = "out of memory" if _is_out_of_memory(error) else "crashed"
             last = traceback.extract_tb(error.__traceback__)[-1]
             where = f"{Path(last.filename).name}:{last.lineno}"
@@ -117,8 +117,8 @@ class MinbertTrial(tune.Trainable):
         job, trainer = self._job, self._trainer
         report = self._unsaved = self._unsaved or trainer.next_report()
         is_due = time.monotonic() - self._last_state > self._state_every
-        in_all = job.config.epochs * job.config.reports_per_epoch
-        with_state = report.step < in_all and (is_due or report.step in job.pauses)
+        total = job.config.epochs * job.config.reports_per_epoch
+        with_state = report.step < total and (is_due or report.step in job.pauses)
         with _storage_errors():
             save_checkpoint(
                 self._directory,
@@ -132,7 +132,7 @@ class MinbertTrial(tune.Trainable):
         if with_state:
             self._last_state = time.monotonic()
         scores = " ".join(f"{task} {score:.3f}" for task, score in report.scores.items())
-        self._log(f"report {report.step}/{in_all}, score {report.score:.3f} ({scores})")
+        self._log(f"report {report.step}/{total}, score {report.score:.3f} ({scores})")
         return self._reply_with(
             report=report,
             predictions=pack_predictions(trainer.predictions),
@@ -157,7 +157,7 @@ class MinbertTrial(tune.Trainable):
         return trainer
 
     def _log(self, what: str) -> None:
-        """One line for the log of the actor, which runs many trials; stderr is shown first."""
+        """Write one line to the actor's log, to stderr, which the dashboard shows first."""
         job = self._job
         trial = f"study {job.study} trial {job.trial} ({job.name})"
         print(f"{trial} attempt {job.attempt}: {what}", file=sys.stderr)
@@ -172,7 +172,7 @@ def _storage_errors() -> Iterator[None]:
 
 
 def _resident_memory() -> int:
-    """Bytes of this process in memory, shared pages included; 0 where there is no /proc."""
+    """Bytes of this process in memory, shared pages included; 0 if there is no /proc."""
     try:
         pages = Path("/proc/self/statm").read_text("ascii").split()[1]
     except OSError:

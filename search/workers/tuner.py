@@ -1,13 +1,12 @@
-"""The three ends that Ray Tune calls: a Searcher, a TrialScheduler and a Callback.
+"""The interfaces that Ray Tune calls: a Searcher, a TrialScheduler and a Callback.
 
-All three only translate: what to run and what becomes of a report is the driver's to decide. An
-attempt is one trial of Ray's. A pause therefore ends it, as a stop does, and a promotion, a retry
-and a trial that is resumed all come back in the one way, as an attempt that goes on from a
-checkpoint. Ray's own pauses, retries and restoring are not used: they are three ways back in, of
-which each loses something (docs/design.md says what).
+All three only translate; the driver decides what to run and what happens after a report. One
+attempt is one Ray Tune trial, so a pause ends the Ray Tune trial, as a stop does. A promotion, a
+retry and a resumed trial are all new attempts that continue from a checkpoint. Ray Tune's own
+pauses, retries and restores are not used: each of them loses something (see docs/design.md).
 
-After a report Ray calls the scheduler first and then the callback; when an attempt ends, the
-scheduler, the searcher and the callback (ray/tune/execution/tune_controller.py).
+After a report, Ray calls the scheduler first and then the callback. When an attempt ends, it calls
+the scheduler, the searcher and the callback (ray/tune/execution/tune_controller.py).
 """
 
 import os
@@ -34,21 +33,21 @@ from .slots import Running, Slots
 from .trial import MinbertTrial
 from .wire import Assignment, Reply
 
-# Ray's record of the experiment is thrown away, so it need not be written during it.
+# Ray's record of the experiment is deleted afterwards, so it need not be written at all.
 _SECONDS_BETWEEN_RAYS_OWN_CHECKPOINTS = "1000000"
-# A worker that is asked to stop finishes its report first; after this long it is killed.
+# A worker that is asked to stop finishes its report first; it is killed after this time.
 _SECONDS_TO_STOP = "2"
 _SECONDS_BETWEEN_LOOKS = 1.0
-# Ray would warn that trials wait for machines, which the search says itself.
+# Suppress Ray's warning that trials wait for machines; the search prints its own.
 _SECONDS_TO_RAYS_WARNING = "1000000"
-# Ray would start the workers of a searcher that is not its own one after the other.
+# By default Ray starts workers one after the other if the searcher is not one of its own.
 _MOST_WORKERS_TO_START_AT_ONCE = "1000"
-# What Ray says of an actor whose node is gone, and of what was on it.
+# Parts of Ray's errors about actors and objects on a lost node.
 _MACHINE_LOST = ("node has died", "NodeDiedError", "ObjectLostError", "OwnerDiedError")
 
 
 class _NotPickled:
-    """Ray pickles the three ends into its own record of the experiment, which nobody reads."""
+    """Pickles as nothing: Ray pickles these objects into its own record, which nobody reads."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -93,22 +92,22 @@ class JobSearcher(_NotPickled, Searcher):
         pass
 
     def restore(self, checkpoint_path: str) -> None:
-        # Required of a Searcher; searches go on from their study instead.
+        # Required of a Searcher; searches resume from their study instead.
         raise NotImplementedError
 
 
 class VerdictScheduler(_NotPickled, FIFOScheduler):
-    """Asks the driver about each report: CONTINUE, or STOP for whatever ends an attempt."""
+    """Asks the driver about each report: CONTINUE, or STOP for anything that ends an attempt."""
 
     def __init__(self, driver: Driver, slots: Slots, metrics: SearchMetrics):
         super().__init__()
         self._driver, self._slots, self._metrics = driver, slots, metrics
 
     def choose_trial_to_run(self, tune_controller: Any) -> None:
-        """No trial before others: all that is handed out may run.
+        """Return None, so that no trial comes before others; all that are handed out may run.
 
-        Whichever trial this named would take over a worker that is free, though its own is being
-        started. That one would be killed, and where trials are short never come to work.
+        A trial returned here would take over a free worker while its own worker is starting. The
+        new worker would be killed, and with short trials it would never get to run one.
         """
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:  # noqa: ARG002
@@ -134,8 +133,8 @@ class VerdictScheduler(_NotPickled, FIFOScheduler):
         )
 
 
-class Attendant(_NotPickled, tune.Callback):
-    """Tells the driver of workers that begin and that die, and ends those that hang."""
+class WorkerMonitor(_NotPickled, tune.Callback):
+    """Tells the driver about workers that start and that die, and kills those that hang."""
 
     def __init__(
         self, driver: Driver, slots: Slots, metrics: SearchMetrics, report_timeout: float | None
@@ -167,7 +166,7 @@ class Attendant(_NotPickled, tune.Callback):
         self._metrics.refresh()
         self._slots.refresh()
         now = time.monotonic()
-        # While we waited for storage, reports could not be heard.
+        # Reports could not be received while the driver waited for storage.
         deaf = now - self._last_step
         self._last_step = now
         if deaf > _SECONDS_BETWEEN_LOOKS:
@@ -181,12 +180,12 @@ class Attendant(_NotPickled, tune.Callback):
             last = running.last_sign
             if last is not None and now - last > self._report_timeout and not running.hung:
                 running.hung = True
-                # A request to stop would wait behind the step that hangs.
+                # A request to stop would wait for the hanging step.
                 ray.kill(running.ray_trial.temporary_state.ray_actor)
 
 
-class _WhenDriverSays(_NotPickled, tune.Stopper):
-    """Ends the experiment when the driver has had enough, though attempts still run."""
+class _StopWithDriver(_NotPickled, tune.Stopper):
+    """Ends the experiment when the driver ends the search, even if attempts are running."""
 
     def __init__(self, driver: Driver):
         self._driver = driver
@@ -199,11 +198,11 @@ class _WhenDriverSays(_NotPickled, tune.Stopper):
 
 
 def _error_in(file: Path) -> str:
-    """The error itself, from Ray's file of tracebacks: its last line that is not indented."""
+    """The error message in Ray's file of tracebacks: the last line that is not indented."""
     text = file.read_text("utf-8", errors="replace") if file.is_file() else ""
     lines = text.splitlines()
     said = [line for line in lines if line.strip() and not line.startswith((" ", "\t"))]
-    return said[-1] if said else "the worker ended without saying why"
+    return said[-1] if said else "the worker ended without an error message"
 
 
 @dataclass(frozen=True)
@@ -212,12 +211,12 @@ class WorkerOptions:
 
     Attributes:
         study: name of the study, for the workers' logs and the metrics.
-        checkpoints: where they are saved.
-        scratch: folder for Ray's own files, which nobody needs afterwards.
-        cpus: CPU cores, and threads, of each attempt.
-        gpus: GPUs of each attempt; may be a fraction.
-        state_every: seconds between states, which are saved at reports.
-        report_timeout: seconds after which an attempt without a report is ended.
+        checkpoints: where checkpoints are saved.
+        scratch: folder for Ray's own files, not needed afterwards.
+        cpus: CPU cores, and threads, for each attempt.
+        gpus: GPUs for each attempt; may be a fraction.
+        state_every: seconds between saved states; a state is saved with a report.
+        report_timeout: an attempt is killed after this many seconds without a report.
     """
 
     study: str
@@ -227,6 +226,19 @@ class WorkerOptions:
     gpus: float = 0.0
     state_every: float = 60.0
     report_timeout: float | None = None
+
+
+def _configure_ray_tune() -> None:
+    """Set what Ray Tune reads from module and environment variables."""
+    # Ray would copy the driver's credentials to the workers, and into its logs.
+    class_cache.ENV_VARS_TO_PROPAGATE -= {
+        name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")
+    }
+    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = _SECONDS_BETWEEN_RAYS_OWN_CHECKPOINTS
+    os.environ["TUNE_FORCE_TRIAL_CLEANUP_S"] = _SECONDS_TO_STOP
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = _MOST_WORKERS_TO_START_AT_ONCE
+    for name in ("", "_AUTOSCALER"):
+        os.environ[f"TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S{name}"] = _SECONDS_TO_RAYS_WARNING
 
 
 def run_trials(
@@ -240,26 +252,18 @@ def run_trials(
 ) -> None:
     """Run a driver's trials on the cluster that Ray is connected to.
 
-    Ends when all are done, when the time is up, when the driver has had enough, or at SIGINT;
-    trials that are not over then can be continued by another run.
+    Ends when all trials are done, when the time is up, when the driver ends the search, or at
+    SIGINT. Another run can continue the trials that are not over then.
 
     Args:
-        driver: decides.
-        inputs: put into the object store, from which each node reads them once.
+        driver: decides what to run.
+        inputs: put into Ray's object store; each node reads them once.
         machines: the cluster.
-        options: of the workers.
+        options: how workers run.
         time_budget: seconds.
-        trainer: trains a trial.
+        trainer: the class that trains a trial.
     """
-    # Ray would copy the driver's credentials to the workers, by way of its logs.
-    class_cache.ENV_VARS_TO_PROPAGATE -= {
-        name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")
-    }
-    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = _SECONDS_BETWEEN_RAYS_OWN_CHECKPOINTS
-    os.environ["TUNE_FORCE_TRIAL_CLEANUP_S"] = _SECONDS_TO_STOP
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = _MOST_WORKERS_TO_START_AT_ONCE
-    for name in ("", "_AUTOSCALER"):
-        os.environ[f"TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S{name}"] = _SECONDS_TO_RAYS_WARNING
+    _configure_ray_tune()
     slots = Slots(driver, machines, options.cpus, options.gpus)
     metrics = SearchMetrics(options.study, driver.record)
     driver.watchers.append(metrics)
@@ -275,16 +279,16 @@ def run_trials(
         {"cpu": options.cpus, "gpu": options.gpus},
     )
     try:
-        # Not the Tuner class: it would pickle all of this into the folder, for a restore that is
-        # not used.
+        # Not the Tuner class, which pickles all of this into the folder, for a restore that is not
+        # used.
         tune.run(
             trainable,
             name="ray",
             storage_path=str(options.scratch.resolve()),
             search_alg=JobSearcher(driver, slots, options.study),
             scheduler=VerdictScheduler(driver, slots, metrics),
-            callbacks=[Attendant(driver, slots, metrics, options.report_timeout)],
-            stop=_WhenDriverSays(driver),
+            callbacks=[WorkerMonitor(driver, slots, metrics, options.report_timeout)],
+            stop=_StopWithDriver(driver),
             num_samples=-1,
             reuse_actors=True,
             time_budget_s=time_budget,

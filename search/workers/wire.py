@@ -1,4 +1,4 @@
-"""What the driver and a worker tell each other, through Ray Tune."""
+"""The messages between the driver and a worker, which travel through Ray Tune."""
 
 from dataclasses import dataclass
 
@@ -12,14 +12,14 @@ class Assignment:
     """What a worker is asked to do: one attempt at a trial.
 
     Attributes:
-        study: its name, for the worker's log.
+        study: name of the study, for the worker's log.
         trial: number of the trial.
         name: name of the trial, for the worker's log.
         attempt: number of the attempt, from 1.
         config: what to train.
         state: address of the checkpoint to continue from; None to start from the beginning.
         pauses: steps after which the trial may be paused, so a state is saved there.
-        micro_batch: most examples at once, where a whole batch does not fit in memory.
+        micro_batch: most examples at once, if a whole batch does not fit in memory.
     """
 
     study: str
@@ -41,11 +41,11 @@ class Reply:
         attempt: number of the attempt.
         report: the next report; its checkpoint is written. None if there is none.
         predictions: packed dev predictions of the report.
-        machine: name of the worker's machine, and Ray's number of the node.
-        resident_memory: bytes of the worker's process.
-        cuda_memory: most bytes that the attempt used on the GPU so far.
+        machine: name of the worker's machine, and Ray's id of the node.
+        resident_memory: bytes of the worker's process in memory.
+        cuda_memory: most bytes that the attempt has used on the GPU.
         failure: why the attempt ended without a report.
-        waited: seconds that the worker has waited for storage by now.
+        waited: seconds that the worker has waited for storage so far.
         reason: of the failure or of the wait, in one line.
     """
 

@@ -164,7 +164,7 @@ def test_every_command_finds_what_a_tilde_names(
     assert minbert_main(["train", *options]) == 0
     assert minbert_main(["evaluate", "--model=~/model", "--data=~/data"]) == 0
     assert minbert_main(["predict", "--model=~/model", "--data=~/data", "--out=~/predictions"]) == 0
-    assert sorted(path.name for path in home.iterdir()) == ["predictions", "data", "enc", "model"]
+    assert sorted(path.name for path in home.iterdir()) == ["data", "enc", "model", "predictions"]
     assert not list(Path().iterdir())  # none is called ~
     assert load_pretrained("~/enc").config.vocab_size == len(WORDS)
     capsys.readouterr()

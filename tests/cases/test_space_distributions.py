@@ -176,16 +176,22 @@ def test_choices_without_an_order_are_refused(tmp_path: Path) -> None:
         (
             "n = 0\nwhile trial.suggest_categorical(f'more{n}', [False, True]):\n    n += 1\n"
             "return {}",
-            "the space has no end of parameters",
+            "the space has too many parameters",
         ),
-        ("raise optuna.TrialPruned", "the space wants none of the points that were tried"),
+        ("raise optuna.TrialPruned", "the space rejects all points that were tried"),
         ("import sys\nsys.exit(3)", "mine.py:10: SystemExit: 3"),
         ("return {3: trial.suggest_float('a', 0, 1)}", "space() returned a field named 3"),
-        ("return {'lr': trial.suggest_float('', 1e-5, 1)}", "name must be a text (got '')"),
-        ("return {'lr': trial.suggest_float('\\udcff', 1e-5, 1)}", "name must be a text"),
+        (
+            "return {'lr': trial.suggest_float('', 1e-5, 1)}",
+            "name must be non-empty text (got '')",
+        ),
+        (
+            "return {'lr': trial.suggest_float('\\udcff', 1e-5, 1)}",
+            "name must be non-empty text",
+        ),
         ("return {'lr': trial.suggest_float('x', 0, float('inf'))}", "'x': its range must have"),
         ("return {'epochs': trial.suggest_int('x', 1.5, 3)}", "'x': its range must be of whole"),
-        ("x = []\nx.append(x)\nreturn {'loss_weights': x}", "a list within lists"),
+        ("x = []\nx.append(x)\nreturn {'loss_weights': x}", "lists nested this deeply"),
         (
             "class Odd(Exception):\n    def __str__(self):\n        raise ValueError\nraise Odd",
             "mine.py:12: Odd",
@@ -204,7 +210,7 @@ def test_odd_functions_are_refused_in_one_line(body: str, message: str, tmp_path
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("EXPERIMENTS = [('a', {'lr': 1e-4})]", "row 1 is no Experiment(name, changes)"),
+        ("EXPERIMENTS = [('a', {'lr': 1e-4})]", "row 1 is not an Experiment(name, changes)"),
         ("EXPERIMENTS = {'a': {}}", "EXPERIMENTS must be a list"),
         ("EXPERIMENTS = 3", "EXPERIMENTS must be a list"),
         ("RECIPE = ['strong']\ndef space(trial): return {}", "RECIPE must be the name"),

@@ -125,7 +125,9 @@ def arm(moment: str, nth: int) -> None:
         "in a promotion": lambda: kill_in(Study, "start_attempt", nth, after=True, when=_promotes),
         "after a trial is made": lambda: kill_in(Study, "add_trial", nth, after=True),
         "in a removal": lambda: kill_in(LocalDirectory, "remove", nth, after=True, when=_removes),
-        "between two steps": lambda: kill_in(tuner.Attendant, "on_step_begin", nth, after=False),
+        "between two steps": lambda: kill_in(
+            tuner.WorkerMonitor, "on_step_begin", nth, after=False
+        ),
         "while the best is saved": lambda: kill_in(trainer, "save_model", nth, after=True),
     }
     places[moment]()

@@ -230,8 +230,8 @@ def without_faults(options: Sequence[str], folder: Path) -> Driver:
         trainer = MinbertTrainer.make(job.trial.config, loaded, micro_batch=None, scratch=folder)
         if job.state is not None:
             trainer.load_state_dict(load_checkpoint(job.state))
-        goes_on = True
-        while goes_on:
+        continues = True
+        while continues:
             report = trainer.next_report()
             save_checkpoint(
                 checkpoints,
@@ -240,7 +240,7 @@ def without_faults(options: Sequence[str], folder: Path) -> Driver:
                 trainer.state_dict(),
                 with_state=not trainer.finished,
             )
-            goes_on = driver.reported(
+            continues = driver.reported(
                 number, attempt, report, pack_predictions(trainer.predictions)
             )
     driver.leave()

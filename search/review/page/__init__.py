@@ -1,1 +1,1 @@
-"""The page: one HTML file that tells what a search found."""
+"""report.html: one page that shows what a search found."""

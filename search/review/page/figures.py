@@ -141,7 +141,7 @@ def _add_curves(figure: go.Figure, trials: Sequence[TrialRecord], name: str, lin
         for report, decision in zip(trial.reports, trial.decisions, strict=True):
             x.append(report.epoch)
             y.append(report.score)
-            of = f"report {report.step}/{trial.reports_in_all}: {report.score:.4f}"
+            of = f"report {report.step}/{trial.total_reports}: {report.score:.4f}"
             texts.append(f"{of} {decision.reason}")
         x.append(math.nan)
         y.append(math.nan)
@@ -349,7 +349,7 @@ def front_views(record: SearchRecord) -> go.Figure | None:
     for name, look in looks.items():
         group = groups.get(name, [])
         numbers = [trial.number for trial, _ in group]
-        texts = [f"report {r.step}/{t.reports_in_all}" for t, r in group]
+        texts = [f"report {r.step}/{t.total_reports}" for t, r in group]
         for column, (x, y) in enumerate(pairs, start=1):
             figure.add_scatter(
                 x=_numbers([report.scores[x] for _, report in group]),

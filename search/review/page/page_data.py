@@ -26,74 +26,90 @@ _REGION_COLOURS = (
 
 def page_figures(record: SearchRecord, timeline: Timeline | None) -> list[dict[str, Any]]:
     """The figures for which there is data, each with title, text, height and width (pixels)."""
-    columns = figures.Columns(record)
+    if not any(trial.reports for trial in record.trials):
+        return []
+    drawn = [
+        _drawn(
+            "curves",
+            "Learning curves",
+            "The score at each dev evaluation, with the decision. Point at a curve for the trial "
+            "and the reason; click a name above to hide it.",
+            figures.learning_curves(record),
+        ),
+        *_configuration_figures(figures.Columns(record)),
+    ]
+    if (front := figures.front_views(record)) is not None:
+        drawn.append(
+            _drawn(
+                "front",
+                "Scores of the tasks",
+                "Every checkpoint by its dev scores. A checkpoint is on the Pareto front if no "
+                "other is equal or higher on all tasks at once. For any weights of the tasks, the "
+                "highest score is on it.",
+                front,
+                760,
+            )
+        )
+    if timeline is not None:
+        drawn.append(
+            _drawn(
+                "timeline",
+                "When attempts ran",
+                f"Attempts by slot; empty is idle. The slots were busy for {timeline.busy:.0%} of "
+                "the time. Dotted lines: the search was resumed.",
+                figures.timeline_bars(timeline),
+                600,
+            )
+        )
+    return drawn
+
+
+def _configuration_figures(columns: figures.Columns) -> list[dict[str, Any]]:
+    """The figures of scores against configurations; none if nothing varies."""
+    if not columns.values or len(columns.trials) < 2:
+        return []
     importances = columns.importances()
     stopped = "Stopped trials are shown with the score that they had, after fewer epochs."
     room = figures.MOST_COLUMNS
-    wide = 110 * min(len(columns.values), room)
     some = f"The {room} most important choices. " if len(columns.values) > room else ""
-    drawn: list[dict[str, Any]] = []
-
-    def add(name: str, title: str, text: str, figure: go.Figure | None, width: int = 0) -> None:
-        if figure is not None:
-            height = int(figure.layout.height)
-            about = {"id": name, "title": title, "text": text, "height": height, "width": width}
-            drawn.append({**about, "figure": figure})
-
-    if not any(trial.reports for trial in record.trials):
-        return []
-    add(
-        "curves",
-        "Learning curves",
-        "The score at each dev evaluation, with the decision. Point at a curve for the trial and "
-        "the reason; click a name above to hide it.",
-        figures.learning_curves(record),
-    )
-    if columns.values and len(columns.trials) > 1:
-        add(
+    drawn = [
+        _drawn(
             "parallel",
             "Configurations and scores",
-            "A line a trial. Drag along an axis to pick a range, or move the axes. "
+            "One line per trial. Drag along an axis to pick a range, or move the axes. "
             f"{some}{stopped}",
             figures.parallel_coordinates(columns, importances),
-            wide,
+            110 * min(len(columns.values), room),
         )
-        if importances:
-            add(
+    ]
+    if importances:
+        drawn.append(
+            _drawn(
                 "importances",
                 "What mattered",
                 "Importance of the choices for reaching the highest tenth of the scores, by "
-                f"Optuna's PED-ANOVA, at most {figures.MOST_COLUMNS} shown, from "
+                f"Optuna's PED-ANOVA, at most {room} shown, from "
                 f"{counted(len(columns.trials), 'trial')}. With few trials it is rough, and α, β, "
                 f"γ add up to 1, so they share their importance. {stopped}",
                 figures.importance_bars(importances),
             )
-        add(
+        )
+    drawn.append(
+        _drawn(
             "slices",
             "Score against each choice",
-            f"{some}A point a trial; blue ones finished. {stopped}",
+            f"{some}One point per trial; finished trials are blue. {stopped}",
             figures.slices(columns, importances),
             720 if len(columns.values) > 1 else 0,
         )
-    add(
-        "front",
-        "Scores of the tasks",
-        "Every checkpoint by its dev scores. A checkpoint is on the Pareto front if no other is "
-        "equal or higher on all tasks at once. For any weights of the tasks, the highest score is "
-        "on it.",
-        figures.front_views(record),
-        760,
     )
-    if timeline is not None:
-        add(
-            "timeline",
-            "When attempts ran",
-            f"Attempts by slot; empty is idle. The slots were busy for {timeline.busy:.0%} of the "
-            "time. Dotted lines: the search was resumed.",
-            figures.timeline_bars(timeline),
-            600,
-        )
     return drawn
+
+
+def _drawn(name: str, title: str, text: str, figure: go.Figure, width: int = 0) -> dict[str, Any]:
+    height = int(figure.layout.height)
+    about = {"id": name, "title": title, "text": text, "height": height, "width": width}
+    return {**about, "figure": figure}
 
 
 def page_regions(divided: list[Region], run: Run) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 const page = JSON.parse(document.getElementById("data").textContent);
 const fixed = (value, digits = 3) => value.toFixed(digits);
 
-// Names stand once in the page, and go into what is shown of a point.
+// The page holds each trial's name once; it is added to the hover texts of points here.
 const nameOf = new Map(page.table.rows.map((row) => [row.cells[0], row.cells[1]]));
 const plain = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;");
 function nameTrials(trace) {
@@ -16,7 +16,7 @@ function nameTrials(trace) {
   });
 }
 
-// Figures are drawn when they come near the window, so that a long page opens at once.
+// Figures are drawn when they come near the window, so that a long page opens quickly.
 const drawn = new Set();
 function draw(element) {
   const id = element.dataset.figure;
@@ -28,7 +28,7 @@ function draw(element) {
 }
 const elements = [...document.querySelectorAll(".figure")];
 const watcher = new IntersectionObserver(
-  // With a pause between, so that the first is seen, and the page predictions, before the next is begun.
+  // With a pause between figures, so that each one is shown and the page responds before the next one.
   (entries) =>
     entries.filter((entry) => entry.isIntersecting).forEach((entry, index) => setTimeout(draw, 50 * index, entry.target)),
   { rootMargin: "100px" },
@@ -140,7 +140,7 @@ function matches(row, filter) {
 function compare(a, b) {
   const [x, y] = [a.cells[order.column], b.cells[order.column]];
   if (x === y) return a.cells[0] - b.cells[0];
-  // What has no value comes last, whichever way the rest goes.
+  // Missing values come last in both directions.
   if (x === null || y === null) return x === null ? 1 : -1;
   const less = isNumber(x) && isNumber(y) ? x - y : String(x).localeCompare(String(y));
   return order.down ? -less : less;
@@ -160,12 +160,12 @@ function detailOf(row) {
   const inside = cell("");
   inside.colSpan = columns.length;
   const why = document.createElement("p");
-  why.textContent = `${row.why || "No decision yet"}. It comes from: ${row.origin}.`;
+  why.textContent = `${row.why || "No decision yet"}. Origin: ${row.origin}.`;
   inside.append(why);
   if (row.options !== null) {
     const command = document.createElement("pre");
     command.textContent = `${page.command} ${row.options} --out trial-${row.cells[0]}`;
-    inside.append("To train it again by itself:", command);
+    inside.append("To train this trial again by itself:", command);
   }
   detail.append(inside);
   return detail;
@@ -183,7 +183,7 @@ function lineOf(row) {
   });
   return line;
 }
-// Rows are made as the table is scrolled, as thousands take seconds.
+// Rows are added as the table is scrolled, because thousands of rows take seconds.
 const ROWS_AT_ONCE = 200;
 let waiting = [];
 function grow() {

@@ -1,4 +1,4 @@
-"""report.html: one file that says what a search found, how sure that is, and how to repeat it."""
+"""report.html: one file with what a search found, how certain that is, and how to repeat it."""
 
 import datetime
 import hashlib
@@ -170,11 +170,11 @@ def _answer(
                 f"loss weights {', '.join(GREEK[task] for task in winner.weights)}",
                 ", ".join(f"{weight:.3f}" for weight in winner.weights.values()),
             ),
-            ("report kept", f"{winner.kept.step} of {winner.reports_in_all}"),
+            ("report kept", f"{winner.kept.step} of {winner.total_reports}"),
             ("how it ended", f"{winner.state}{f': {winner.why}' if winner.why else ''}"),
             (
                 "differs from the recipe in",
-                ", ".join(field_texts(record.departures(winner), winner.config.train_tasks))
+                ", ".join(field_texts(record.differences(winner), winner.config.train_tasks))
                 or "nothing",
             ),
         ],
@@ -213,7 +213,7 @@ def _spent(record: SearchRecord, timeline: Timeline | None) -> list[tuple[str, s
     in_full = float(sum(trial.config.epochs for trial in begun))
     seconds = sum(trial.seconds for trial in record.trials)
     saved = sum(
-        trial.seconds / len(trial.reports) * (trial.reports_in_all - len(trial.reports))
+        trial.seconds / len(trial.reports) * (trial.total_reports - len(trial.reports))
         for trial in record.trials
         if trial.reports and trial.state == "stopped"
     )

@@ -142,7 +142,7 @@ class TensorBoardLog(Watcher):
         metrics: dict[str, float] = {} if kept is None else {"score": kept.score} | kept.scores
         metrics["epochs"] = trial.reports[-1].epoch if trial.reports else 0.0
         metrics["seconds"] = trial.seconds
-        departures = self._record.departures(trial)
+        differences = self._record.differences(trial)
         summaries = [
             _scalars({_metric_tag(name): value for name, value in metrics.items()}),
             hparams.hparams_pb(
@@ -150,7 +150,7 @@ class TensorBoardLog(Watcher):
                 trial_id=run_name(trial),
                 start_time_secs=trial.attempts[0].at if trial.attempts else at,
             ),
-            text_pb("trial", trial_text(trial, departures, self._texts, predictions)),
+            text_pb("trial", trial_text(trial, differences, self._texts, predictions)),
         ]
         if trial.is_over:
             summaries.append(_session_end(failed=trial.state == "failed", at=at))

@@ -17,7 +17,7 @@ _MOST = 5
 
 def trial_text(
     trial: TrialRecord,
-    departures: Mapping[str, Any],
+    differences: Mapping[str, Any],
     texts: DevTexts,
     predictions: Mapping[Task, np.ndarray] | None,
 ) -> str:
@@ -25,11 +25,11 @@ def trial_text(
 
     Args:
         trial: in its current state.
-        departures: the fields that differ from the recipe.
+        differences: the fields that differ from the recipe.
         predictions: (examples,) for each task, by the checkpoint that the trial keeps; None if not
             stored.
     """
-    parts = [f"## Trial {trial.number}", *_standing(trial, departures)]
+    parts = [f"## Trial {trial.number}", *_standing(trial, differences)]
     if trial.attempts:
         parts += ["### Attempts and decisions", _list(_history(trial))]
     if trial.kept is not None and predictions is not None:
@@ -37,12 +37,12 @@ def trial_text(
         for task in texts.tasks:
             parts += _mistakes(task, texts, predictions[task])
     if not trial.was_refused:
-        rest = {name: v for name, v in trial.config if name not in departures and v is not None}
+        rest = {name: v for name, v in trial.config if name not in differences and v is not None}
         parts += ["### The rest of its configuration", _fields(rest, trial.config.train_tasks)]
     return "\n\n".join(parts)
 
 
-def _standing(trial: TrialRecord, departures: Mapping[str, Any]) -> Iterator[str]:
+def _standing(trial: TrialRecord, differences: Mapping[str, Any]) -> Iterator[str]:
     why = f": {escape_markdown(trial.why)}" if trial.why else ""
     yield f"**{trial.state}**{why}"
     kept = trial.kept
@@ -51,12 +51,12 @@ def _standing(trial: TrialRecord, departures: Mapping[str, Any]) -> Iterator[str
     else:
         scores = ", ".join(f"{task} {score:.3f}" for task, score in kept.scores.items())
         yield (
-            f"It keeps the checkpoint of report {kept.step} of {trial.reports_in_all}: "
+            f"It keeps the checkpoint of report {kept.step} of {trial.total_reports}: "
             f"score {kept.score:.3f} ({scores})."
         )
     origin = f" ({escape_markdown(trial.origin)})" if trial.origin else ""
-    if departures:
-        fields = _fields(departures, trial.config.train_tasks)
+    if differences:
+        fields = _fields(differences, trial.config.train_tasks)
         yield f"Differences from the recipe{origin}: {fields}"
     elif not trial.was_refused:
         yield "It trains like the recipe."

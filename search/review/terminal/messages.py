@@ -1,4 +1,4 @@
-"""What a search prints: at its beginning what it will do, at its end what came of it."""
+"""What a search prints: at the start what it will do, at the end what it found."""
 
 import shlex
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ from .tables import outcome, trials_table
 if TYPE_CHECKING:
     from cluster.local import Cluster
 
-# The shell's own number for a program that SIGINT ended.
+# The exit status that shells use for a program ended by SIGINT.
 INTERRUPTED = 130
 
 
@@ -74,7 +74,7 @@ def introduction(
     slots = record.slots
     yield f"Hardware  {counted(there['cpus'], 'CPU')}{gpus}{where}: {at_once(slots)}"
     if not slots:
-        yield "          no machine has room for a trial: the search waits until one comes"
+        yield "          no machine has room for a trial: the search waits until one joins"
     if machines.dashboard:
         yield f"Dashboard {machines.dashboard}"
         if machines.tunnel:
@@ -93,7 +93,7 @@ def finish(
     console: Console,
     seconds: float,
 ) -> int:
-    """Print what came of the search; returns the exit status."""
+    """Print the results of the search; returns the exit status."""
     record, folder = run.record, run.folder
     say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     if plan.space.experiments:
@@ -123,7 +123,7 @@ def finish(
         for command in _next_commands(inputs, folder):
             say(f"  {command}")
     if not folder.is_remote:
-        say(f"To read and to look at: {folder.page}")
+        say(f"The page to read: {folder.page}")
     say(f"Everything is in {folder} ({seconds:.0f} s).")
     if run.was_interrupted:
         return INTERRUPTED
@@ -145,7 +145,7 @@ def _next_commands(inputs: InputSettings, folder: RunFolder) -> Iterator[str]:
 
 
 def _ray_command() -> str:
-    """How a person at this prompt calls Ray's own command, which lies beside the interpreter."""
+    """Ray's command as typed at this prompt; it is in the same folder as the interpreter."""
     (python,) = shlex.split(this_python())
     return shlex.quote(str(Path(python).with_name("ray")))
 

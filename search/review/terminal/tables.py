@@ -1,4 +1,4 @@
-"""The terminal output of a search: live table, lines for logs, and the outcome."""
+"""The terminal output of a search: live table, lines for logs, and outcome."""
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -55,11 +55,11 @@ class PlainLines(Watcher):
 
     def reported(self, trial: TrialRecord, report: Report) -> None:
         scores = "  ".join(f"{task} {score:.3f}" for task, score in report.scores.items())
-        of = f"report {report.step}/{trial.reports_in_all}"
+        of = f"report {report.step}/{trial.total_reports}"
         self._say(trial, f"{of}  score {report.score:.3f}  {scores}")
 
-    def set_aside(self, trial: TrialRecord, reason: str) -> None:
-        self._say(trial, f"set aside ({reason})")
+    def paused(self, trial: TrialRecord, reason: str) -> None:
+        self._say(trial, f"paused ({reason})")
 
     def ended(self, trial: TrialRecord) -> None:
         why = f": {trial.why}" if trial.why and trial.is_over else ""
@@ -153,7 +153,7 @@ def trials_table(record: SearchRecord, rows: int | None = None) -> Table:
             Text(trial.name, no_wrap=True, overflow="ellipsis"),
             _score(trial.score),
             *(_score(scores.get(task)) for task in record.tasks),
-            f"{len(trial.reports)}/{trial.reports_in_all}",
+            f"{len(trial.reports)}/{trial.total_reports}",
             trial.state,
             style="bold" if trial.state == "running" else None,
         )
@@ -190,9 +190,9 @@ def outcome(record: SearchRecord, noise: Noise | None = None) -> Sequence[Render
     word = "Highest so far" if is_open else "Winner"
     parts.append(Text(f"{word}: trial {winner.number}, {winner.name}", style="bold"))
     parts.append(Text(f"Loss weights: {weights} ({', '.join(winner.weights)})"))
-    departures = record.departures(winner)
-    departures.pop("loss_weights", None)
-    if others := field_texts(departures, winner.config.train_tasks):
+    differences = record.differences(winner)
+    differences.pop("loss_weights", None)
+    if others := field_texts(differences, winner.config.train_tasks):
         parts.append(Text("Differences from the recipe: " + ", ".join(others)))
     if baseline is None or baseline.kept is None:
         parts.append(Text("The recipe itself has no score to compare with."))

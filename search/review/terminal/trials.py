@@ -22,8 +22,8 @@ def show_trial(run: Run, trial: TrialRecord) -> list[RenderableType]:
     lines: list[RenderableType] = [
         Text(f"Trial {trial.number}, {trial.name}", style="bold"),
         Text(state),
-        Text(f"Comes from: {trial.origin}; {clock(trial.seconds)} of training and evaluation"),
-        Text(f"Differs from the recipe {recipe} in: {_departures(run.record, trial)}"),
+        Text(f"Origin: {trial.origin}; {clock(trial.seconds)} of training and evaluation"),
+        Text(f"Differs from the recipe {recipe} in: {_differences(run.record, trial)}"),
     ]
     if trial.reports:
         lines.append(_reports_table(run, trial))
@@ -38,15 +38,15 @@ def show_trial(run: Run, trial: TrialRecord) -> list[RenderableType]:
     command = train_command(run.inputs, recipe)
     return [
         *lines,
-        Text("To train it again by itself:"),
+        Text("To train this trial again by itself:"),
         Text(f"  {command} {train_options(trial.config, recipe)} --out trial-{trial.number}"),
     ]
 
 
-def _departures(record: SearchRecord, trial: TrialRecord) -> str:
+def _differences(record: SearchRecord, trial: TrialRecord) -> str:
     if trial.was_refused:
         return "fields that are not known, because the space failed"
-    return ", ".join(field_texts(record.departures(trial), trial.config.train_tasks)) or "nothing"
+    return ", ".join(field_texts(record.differences(trial), trial.config.train_tasks)) or "nothing"
 
 
 def _attempt_in_words(attempt: Attempt, machine: str) -> str:
@@ -68,7 +68,7 @@ def _reports_table(run: Run, trial: TrialRecord) -> Table:
     for report, decision in zip(trial.reports, trial.decisions, strict=True):
         reason = f": {decision.reason}" if decision.reason else ""
         table.add_row(
-            f"{report.step}/{trial.reports_in_all}",
+            f"{report.step}/{trial.total_reports}",
             f"{report.epoch:.2f}",
             f"{report.score:.3f}",
             *(f"{report.scores[task]:.3f}" for task in run.inputs.tasks),
@@ -113,7 +113,7 @@ def compare(run: Run, first: TrialRecord, second: TrialRecord) -> list[Renderabl
         shown = "" if interval is None else f"{interval.low:+.3f} to {interval.high:+.3f}"
         table.add_row(title, f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f}", shown)
     names = [
-        Text(f"Trial {t.number}, {t.name}: {_departures(run.record, t)}") for t in (first, second)
+        Text(f"Trial {t.number}, {t.name}: {_differences(run.record, t)}") for t in (first, second)
     ]
     return [*names, table, Text(_caution(found))]
 

@@ -31,7 +31,7 @@ def under_weights(run: Run, weights: Weights) -> list[RenderableType]:
             Text(one.trial.name, no_wrap=True, overflow="ellipsis"),
             f"{one.score:.3f}",
             *(f"{one.report.scores[task]:.3f}" for task in run.inputs.tasks),
-            f"{one.report.step}/{one.trial.reports_in_all}",
+            f"{one.report.step}/{one.trial.total_reports}",
             one.trial.state,
             "kept" if run.is_kept(one.trial.number, one.report.step) else "",
         )
@@ -76,11 +76,11 @@ def hidden_in_words(record: SearchRecord, weights: Weights) -> str:
 
 
 def selection_rules_table(record: SearchRecord) -> Table:
-    """What each of the course report's two selection rules would have kept of each trial."""
+    """What each of the paper's two selection rules would have selected for each trial."""
     table = Table(
         title="What each selection rule keeps",
-        caption="Scores are under the study's objective; the weighted rule uses each trial's keep "
-        "weights.",
+        caption="Scores are under the study's objective; the weighted rule uses each trial's "
+        "selection weights.",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
