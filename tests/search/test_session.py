@@ -9,10 +9,9 @@ import pytest
 
 from minbert.errors import InputError
 from search import Session
+from tests.in_process import shared_ray
 
-from .in_process import shared_ray
-
-README = Path(__file__).parent.parent / "README.md"
+README = Path(__file__).parents[2] / "README.md"
 
 
 def lines_of_readme() -> str:
