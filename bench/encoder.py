@@ -48,7 +48,7 @@ def pad(packed: Packed) -> dict[str, Tensor]:
 
 
 def backward(hidden: Tensor, weight: Tensor, model: torch.nn.Module) -> None:
-    """From a weighted sum over real tokens alone, so that both models have the same gradients."""
+    """Backward from a weighted sum over the real tokens: both models have the same gradients."""
     torch.autograd.backward((hidden.float() * weight).sum())
     model.zero_grad()
 
@@ -61,6 +61,72 @@ def seconds(run: Callable[[], object], device: str) -> float:
     if device == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter() - start
+
+
+def make_models(config: EncoderConfig, device: str) -> tuple[Encoder, Any]:
+    """The encoder of minbert and a BertModel with the same weights, both in training mode."""
+    torch.manual_seed(0)
+    ours = Encoder(config, DROPOUT).to(device)
+    theirs: Any = transformers.BertModel(
+        transformers.BertConfig.from_dict(config.hugging_face(DROPOUT)),
+        add_pooling_layer=False,
+    )
+    state = ours.hugging_face_state()
+    theirs.load_state_dict({k: v for k, v in state.items() if not k.startswith("pooler.")})
+    theirs.set_attn_implementation("sdpa")
+    theirs.to(device).train()
+    return ours, theirs
+
+
+def make_runs(
+    config: EncoderConfig, batches: list[Packed], device: str
+) -> dict[str, Callable[[], None]]:
+    """By name of the model: forward and backward over all batches."""
+    ours, theirs = make_models(config, device)
+    packed = [batch.to(device) for batch in batches]
+    padded = [{k: v.to(device) for k, v in pad(batch).items()} for batch in batches]
+    weights = [torch.randn(len(batch.ids), config.hidden_size, device=device) for batch in batches]
+    autocast = torch.autocast(device, torch.bfloat16, enabled=device == "cuda")
+
+    def run_ours() -> None:
+        for batch, weight in zip(packed, weights, strict=True):
+            with autocast:
+                hidden = ours(batch)
+            backward(hidden, weight, ours)
+
+    def run_theirs() -> None:
+        for inputs, batch, weight in zip(padded, packed, weights, strict=True):
+            with autocast:
+                hidden = theirs(**inputs).last_hidden_state
+            backward(hidden[batch.sequence_of, batch.positions], weight, theirs)
+
+    return {"minbert, packed": run_ours, "transformers, padded": run_theirs}
+
+
+def measure(
+    runs: dict[str, Callable[[], None]], rounds: int, device: str
+) -> dict[str, list[float]]:
+    """Seconds of each run in each round, in turns, after one round that is not measured."""
+    taken: dict[str, list[float]] = {name: [] for name in runs}
+    for round_ in range(1 + rounds):
+        for name, run in runs.items():
+            took = seconds(run, device)
+            if round_ > 0:
+                taken[name].append(took)
+    return taken
+
+
+def rates(taken: dict[str, list[float]], tokens: int) -> Table:
+    table = Table(
+        Column("", no_wrap=True), "tokens/s (median)", "tokens/s (best)", "ratio of medians"
+    )
+    base = statistics.median(taken["transformers, padded"])
+    for name, times in taken.items():
+        middle = statistics.median(times)
+        table.add_row(
+            name, f"{tokens / middle:,.0f}", f"{tokens / min(times):,.0f}", f"{base / middle:.2f}"
+        )
+    return table
 
 
 def main() -> None:
@@ -83,44 +149,9 @@ def main() -> None:
         activation="gelu",
         layer_norm_eps=1e-12,
     )
-    torch.manual_seed(0)
-    ours = Encoder(config, DROPOUT).to(device)
-    theirs: Any = transformers.BertModel(
-        transformers.BertConfig.from_dict(config.hugging_face(DROPOUT)),
-        add_pooling_layer=False,
-    )
-    state = ours.hugging_face_state()
-    theirs.load_state_dict({k: v for k, v in state.items() if not k.startswith("pooler.")})
-    theirs.set_attn_implementation("sdpa")
-    theirs.to(device).train()
-
     random = np.random.default_rng(0)
     batches = [make_batch(random, config.vocab_size) for _ in range(BATCHES)]
-    packed = [batch.to(device) for batch in batches]
-    padded = [{k: v.to(device) for k, v in pad(batch).items()} for batch in batches]
-    weights = [torch.randn(len(batch.ids), config.hidden_size, device=device) for batch in batches]
-
-    autocast = torch.autocast(device, torch.bfloat16, enabled=device == "cuda")
-
-    def run_ours() -> None:
-        for batch, weight in zip(packed, weights, strict=True):
-            with autocast:
-                hidden = ours(batch)
-            backward(hidden, weight, ours)
-
-    def run_theirs() -> None:
-        for inputs, batch, weight in zip(padded, packed, weights, strict=True):
-            with autocast:
-                hidden = theirs(**inputs).last_hidden_state
-            backward(hidden[batch.sequence_of, batch.positions], weight, theirs)
-
-    runs = {"minbert, packed": run_ours, "transformers, padded": run_theirs}
-    taken: dict[str, list[float]] = {name: [] for name in runs}
-    for round_ in range(1 + options.rounds):
-        for name, run in runs.items():
-            took = seconds(run, device)
-            if round_ > 0:
-                taken[name].append(took)
+    taken = measure(make_runs(config, batches, device), options.rounds, device)
 
     tokens = sum(len(batch.ids) for batch in batches)
     slots = sum(batch.sequences * batch.longest for batch in batches)
@@ -130,16 +161,7 @@ def main() -> None:
         f"{options.layers} layers of {options.hidden}, {device}, torch {torch.__version__}, "
         f"{torch.get_num_threads()} threads"
     )
-    table = Table(
-        Column("", no_wrap=True), "tokens/s (median)", "tokens/s (best)", "ratio of medians"
-    )
-    base = statistics.median(taken["transformers, padded"])
-    for name, times in taken.items():
-        middle = statistics.median(times)
-        table.add_row(
-            name, f"{tokens / middle:,.0f}", f"{tokens / min(times):,.0f}", f"{base / middle:.2f}"
-        )
-    Console().print(table)
+    Console().print(rates(taken, tokens))
     if device == "cuda":
         rate = matrix_rate(config, device)
         used = tokens / statistics.median(taken["minbert, packed"]) * operations_per_token(config)

@@ -1,8 +1,8 @@
 """What a search costs beside the training: python -m bench.overhead [--before COMMIT].
 
-A whole search with all that it writes: study, predictions, checkpoints, TensorBoard, page, table.
-Its trials report at once and train nothing. Prints where the time of a report goes at the first
-trials and at the last ones. With --before, an earlier commit runs the same search before it.
+Runs a whole search with all that it writes: study, predictions, checkpoints, TensorBoard, page,
+table. Its trials report at once and train nothing. Prints where the time of a report goes, in the
+first trials and in the last ones. With --before, an earlier commit runs the same search first.
 """
 
 import argparse
@@ -26,42 +26,34 @@ from rich.table import Table
 from minbert.config import TrainConfig
 from minbert.report import Report
 from minbert.tasks import TASK_NAMES
-from search.storage.predictions import TaskArrays
+from search.driver import Driver
+from search.review.tensorboard.log import TensorBoardLog
+from search.review.terminal.tables import PlainLines
+from search.session import Session
+from search.storage.checkpoints import CheckpointStore
+from search.storage.predictions import DevPredictions, TaskArrays
+from search.storage.study import Study
+from search.storage.study_file import StudyCopies
+from search.workers.metrics import SearchMetrics
 
 from .served import ROOT, Process, code_of
 
 REST = "Ray Tune, workers"
-# Classes by module, their methods, and what the time of these is called. Some are not in all
-# commits.
-PARTS = [
-    ("search.storage.study", "Study", ["_write"], "study's storage"),
-    ("search.storage.study_file", "StudyCopies", ["reported"], "copies of the study"),
-    ("search.storage.predictions", "DevPredictions", ["write"], "dev predictions"),
-    (
-        "search.storage.checkpoints",
-        "CheckpointStore",
-        ["scan", "added", "refused", "keep_only"],
-        "checkpoints' folders",
-    ),
-    ("search.review.tensorboard.log", "TensorBoardLog", ["reported", "ended"], "TensorBoard"),
-    (
-        "search.review.terminal.tables",
-        "PlainLines",
-        ["reported", "paused", "ended"],
-        "lines printed",
-    ),
-    (
-        "search.workers.metrics",
-        "SearchMetrics",
-        ["started", "reported", "ended", "refresh"],
-        "metrics",
-    ),
-    ("search.driver", "Driver", ["reported", "next_job", "started"], "deciding"),
+# The methods that are timed, and what the table calls their time.
+PARTS: list[tuple[type, list[str], str]] = [
+    (Study, ["_write"], "study's storage"),
+    (StudyCopies, ["reported"], "copies of the study"),
+    (DevPredictions, ["write"], "dev predictions"),
+    (CheckpointStore, ["scan", "added", "refused", "keep_only"], "checkpoints' folders"),
+    (TensorBoardLog, ["reported", "ended"], "TensorBoard"),
+    (PlainLines, ["reported", "paused", "ended"], "lines printed"),
+    (SearchMetrics, ["started", "reported", "ended", "refresh"], "metrics"),
+    (Driver, ["reported", "next_job", "started"], "deciding"),
 ]
 
 
 class Clock:
-    """Adds up the time of parts, without that of the parts that they call."""
+    """Adds up the time of each part, without the time of the parts that it calls."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -83,20 +75,13 @@ class Clock:
 
 
 def serve(trials: int) -> None:
-    """Run the search when asked on stdin; print JSON of what each report came after."""
+    """Run the search when asked on stdin; print JSON of the seconds spent before each report."""
     print(json.dumps({}), flush=True)
     sys.stdin.readline()
-    from importlib import import_module
-
     clock = Clock()
-    for module, name, methods, part in PARTS:
-        owner = getattr(import_module(module), name)
+    for owner, methods, part in PARTS:
         for method in methods:
-            if hasattr(owner, method):
-                setattr(owner, method, clock.timed(part, getattr(owner, method)))
-
-    from search.driver import Driver
-    from search.session import Session
+            setattr(owner, method, clock.timed(part, getattr(owner, method)))
 
     # By report: trials begun, seconds since the first job, and the seconds of each part.
     seen: list[tuple[int, float, dict[str, float]]] = []
@@ -137,7 +122,7 @@ def serve(trials: int) -> None:
 class InstantTrainer:
     """Reports a function of its learning rate and the step at once, and trains nothing."""
 
-    # As many bytes, packed, as those of a real report.
+    # Takes as many bytes, packed, as the predictions of a real report.
     predictions: ClassVar[TaskArrays] = {"sst": np.random.default_rng(0).random(3_000, np.float32)}
 
     def __init__(self, config: TrainConfig):
@@ -182,7 +167,7 @@ class InstantTrainer:
 def window(
     seen: list[tuple[int, float, dict[str, float]]], low: int, high: int
 ) -> dict[str, float]:
-    """Milliseconds a report of each part, from the trial ``low`` to ``high`` - 1 being drawn."""
+    """Milliseconds per report in each part, while the trials ``low`` to ``high`` - 1 were drawn."""
     first = next(i for i, (begun, *_) in enumerate(seen) if begun > low)
     last = max(i for i, (begun, *_) in enumerate(seen) if begun <= high)
     reports = last - first

@@ -1,11 +1,11 @@
 """Dev scores over seeds, now and by an earlier commit: python -m bench.seeds --data DIR.
 
-Trains the recipe strong with each seed, by minbert as it is and as it was (--before), and with
-each --precision asked for; scored are the checkpoints that the runs keep. A faster trainer whose
-scores differ by less than chance from those of before has lost nothing that these seeds can show.
+Trains the recipe strong with each seed and each --precision, and with the code of an earlier
+commit (--before). Scores are those of the checkpoints that the runs keep. If the scores of a faster
+trainer differ from the earlier ones by no more than chance, these seeds show no loss.
 
-Runs take long, so each is added to a file (--save) as it ends. The same command goes on from there;
-runs by other code, data or settings in that file are left as they are.
+Runs take long, so each is added to a file (--save) as it ends. The same command continues from that
+file; runs of other code, data or settings in it are left as they are.
 """
 
 import argparse
@@ -22,24 +22,26 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from minbert.config import InputSettings, recipe
+from minbert.data import load_dataset
 from minbert.errors import InputError
+from minbert.hub import load_pretrained
 from minbert.settings import run_command
+from minbert.train import Trainer
 
 from .served import ROOT, Process, code_of, count
 
 TASKS = ("sst", "para", "sts")
 
+# By name: the root of a trainer's checkout, and its settings.
+Trainers = dict[str, tuple[Path, dict[str, Any]]]
 
-# What runs in each process. It has to work with earlier commits too.
+
+# What runs in each process.
 
 
 def serve(options: dict[str, Any]) -> None:
     """Answer each seed on stdin with the scores of the checkpoint that its run keeps."""
-    from minbert.config import InputSettings, TrainConfig, recipe
-    from minbert.data import load_dataset
-    from minbert.hub import load_pretrained
-    from minbert.train import Trainer
-
     torch.set_num_threads(options["threads"])
     pretrained = load_pretrained(options["encoder"], options["layers"])
     inputs = InputSettings(
@@ -49,20 +51,18 @@ def serve(options: dict[str, Any]) -> None:
     )
     dataset = load_dataset(inputs, pretrained.tokenizer())
     changes = {} if options["epochs"] is None else {"epochs": options["epochs"]}
-    if "precision" in TrainConfig.model_fields:
-        changes["precision"] = options["precision"]
-    config = recipe("strong").replace(**changes)
+    config = recipe("strong").replace(precision=options["precision"], **changes)
     print(json.dumps({"data": dataset.files}), flush=True)
     for line in sys.stdin:
         trainer = Trainer(config.replace(seed=int(line)), dataset, pretrained)
         while not trainer.finished:
             trainer.next_report()
         assert trainer.kept is not None
-        linear = getattr(trainer, "linear", "blas")
-        print(json.dumps({"scores": trainer.kept.scores, "linear": linear}), flush=True)
+        answer = {"scores": trainer.kept.scores, "linear": trainer.linear}
+        print(json.dumps(answer), flush=True)
 
 
-# What runs in the process that was asked
+# What runs in the command's own process.
 
 
 class Runs:
@@ -79,7 +79,7 @@ class Runs:
             lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
         except OSError as error:
             raise InputError(f"--save {path}: cannot be read: {error.strerror}") from None
-        # What a cut left of a last line is written over.
+        # A last line that an interruption left incomplete is overwritten.
         self._whole = sum(len(line) for line in lines if line.endswith(b"\n"))
         for number, line in enumerate(lines, 1):
             if line.endswith(b"\n"):
@@ -111,7 +111,7 @@ def _key(run: dict[str, Any]) -> str:
 
 
 def _sha256_of(code: Path) -> str:
-    """Of the files of minbert in a folder, which say better than a commit what trained."""
+    """Hash of the files of minbert in a checkout: it identifies the trainer, committed or not."""
     digest = hashlib.sha256()
     for path in sorted((code / "minbert").glob("*.py")):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
@@ -146,7 +146,7 @@ def show(scores: dict[str, list[list[float]]], seeds: list[int]) -> list[Table]:
     return [each, means, differences] if len(scores) > 1 else [each, means]
 
 
-def main() -> None:
+def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", default="toy", help="a folder in the course layout")
     parser.add_argument("--before", help="a commit of this repository to compare with")
@@ -156,7 +156,7 @@ def main() -> None:
         nargs="+",
         choices=["fp32", "bf16"],
         default=["fp32"],
-        help="of the trainer now; before takes fp32 where it has the choice",
+        help="of the trainer now; the earlier commit trains in fp32",
     )
     parser.add_argument("--encoder", default="minilm")
     parser.add_argument("--layers", type=count, help="(default: all)")
@@ -170,6 +170,33 @@ def main() -> None:
     options = parser.parse_args()
     if options.seeds < 2:
         raise InputError("--seeds: one seed shows no spread; give at least 2")
+    return options
+
+
+def train(trainers: Trainers, seeds: list[int], runs: Runs) -> dict[str, list[list[float]]]:
+    """The scores (seeds, 4) of each trainer; only runs that are not in the file are trained."""
+    scores: dict[str, list[list[float]]] = {name: [] for name in trainers}
+    with contextlib.ExitStack() as stack:
+        processes = {}
+        for name, (code, served) in trainers.items():
+            processes[name] = Process("seeds", served, code)
+            stack.callback(processes[name].end)
+        # Seed by seed, so that an interrupted comparison has the same seeds of all trainers.
+        for seed, (name, (code, served)) in itertools.product(seeds, trainers.items()):
+            about = {"code": _sha256_of(code), **served, **processes[name].about, "seed": seed}
+            found = runs.scores(about)
+            if found is None:
+                answer = processes[name].ask(seed)
+                runs.add(about, answer)
+                found = answer["scores"]
+                mean = _rows(found)[-1]
+                print(f"seed {seed}, {name}: mean {mean:.3f}", file=sys.stderr)
+            scores[name].append(_rows(found))
+    return scores
+
+
+def main() -> None:
+    options = parse_options()
     runs = Runs(options.save)
     data = options.data if options.data == "toy" else str(Path(options.data).resolve())
     settings = {
@@ -185,28 +212,13 @@ def main() -> None:
     )
     seeds = list(range(options.seeds))
     with contextlib.ExitStack() as stack:
-        trainers: dict[str, tuple[Path, dict[str, Any]]] = {}
+        trainers: Trainers = {}
         if options.before:
             code = stack.enter_context(code_of(options.before))
             trainers["before"] = code, {**settings, "precision": "fp32"}
         for precision in options.precision:
             trainers[f"now, {precision}"] = ROOT, {**settings, "precision": precision}
-        processes = {}
-        for name, (code, served) in trainers.items():
-            processes[name] = Process("seeds", served, code)
-            stack.callback(processes[name].end)
-        scores: dict[str, list[list[float]]] = {name: [] for name in trainers}
-        # By seed, so that what a cut leaves can be compared.
-        for seed, (name, (code, served)) in itertools.product(seeds, trainers.items()):
-            about = {"code": _sha256_of(code), **served, **processes[name].about, "seed": seed}
-            found = runs.scores(about)
-            if found is None:
-                answer = processes[name].ask(seed)
-                runs.add(about, answer)
-                found = answer["scores"]
-                mean = _rows(found)[-1]
-                print(f"seed {seed}, {name}: mean {mean:.3f}", file=sys.stderr)
-            scores[name].append(_rows(found))
+        scores = train(trainers, seeds, runs)
     console = Console(width=120)
     for table in show(scores, seeds):
         console.print(table)

@@ -1,8 +1,8 @@
-"""Measurements in processes of their own, also with the code of an earlier commit.
+"""Measurements in separate processes, also of an earlier commit.
 
-A module of this package serves them: started as ``-m bench.NAME --serve OPTIONS``, it answers each
-line on stdin with one JSON object on stdout. It imports the packages of the code that is measured,
-and all else of this package as it is now, so it has to work with earlier commits too.
+``python -m bench.NAME --serve OPTIONS`` prints one JSON object when it is ready, and then answers
+each line on stdin with one JSON object on stdout. An earlier commit is measured by its own copy of
+this package, so the JSON is all that two commits have to agree on.
 """
 
 import argparse
@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-_MEASURED = ("minbert", "search", "spaces", "cluster")
 
 
 def count(text: str) -> int:
@@ -31,23 +30,24 @@ def count(text: str) -> int:
 
 
 class Process:
-    """A process of a module of this package that answers lines.
+    """A process that runs a module of this package and answers lines.
 
     Args:
-        module: its name.
-        options: what the module is told to serve.
-        code: folder that our packages are imported from.
+        module: name of the module in this package.
+        options: passed to the module as JSON.
+        code: root of a checkout, from which all our packages are imported, this one included.
 
     Attributes:
-        about: its first line, before it is asked anything.
+        about: the object that the process printed first.
     """
 
     def __init__(self, module: str, options: dict[str, Any], code: Path):
-        # The folder that -m is run in comes before all others. torch's profiler talks otherwise.
+        # PYTHONPATH is for the processes that this one starts. KINETO_LOG_LEVEL silences torch's
+        # profiler.
         self._process = subprocess.Popen(
             [sys.executable, "-m", f"bench.{module}", "--serve", json.dumps(options)],
             cwd=code,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "KINETO_LOG_LEVEL": "99"},
+            env={**os.environ, "PYTHONPATH": str(code), "KINETO_LOG_LEVEL": "99"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -79,10 +79,8 @@ class Process:
 
 @contextlib.contextmanager
 def code_of(commit: str) -> Iterator[Path]:
-    """A folder with the packages as they are in a commit of this repository."""
-    archive = subprocess.run(
-        ["git", "archive", commit, *_MEASURED], cwd=ROOT, capture_output=True, check=False
-    )
+    """A folder with the files of a commit of this repository, removed at the end."""
+    archive = subprocess.run(["git", "archive", commit], cwd=ROOT, capture_output=True, check=False)
     if archive.returncode:
         said = archive.stderr.decode().strip().partition("\n")[0]
         raise SystemExit(f"error: --before {commit}: {said}; give a commit of this repository")

@@ -1,7 +1,7 @@
 """Seconds from the command to the first training step: python -m bench.start [--before COMMIT].
 
-The search of ``make search`` with one trial, again and again, each in a process of its own. With
---before, an earlier commit takes turns. All but the first run are warm: files are in memory.
+Runs the search of ``make search`` with one trial several times, each in a process of its own. With
+--before, an earlier commit takes turns. All runs but the first are warm: files are in memory.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from rich.table import Table
 
 from .served import ROOT, Process, code_of
 
-# Each part ends with the moment of its name.
+# Each part ends at the moment that is its key.
 PARTS = {
     "imported": "Python, imports",
     "loaded": "encoder and data",

@@ -23,14 +23,19 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from minbert.hub import load_pretrained
+from minbert.config import InputSettings, TrainConfig
+from minbert.data import load_dataset
+from minbert.hub import Pretrained, load_pretrained
+from minbert.sampling import batch_rows
+from minbert.train import Trainer
 
+from .roofline import bandwidth, matrix_rate, operations_per_token, step_seconds
 from .served import ROOT, Process, code_of
 
 NAMES = {"now": "minbert", "before": "minbert, before", "padded": "transformers, padded"}
 TOP = 10
 
-# Folders of minbert, by trainer.
+# Root of the checkout that each trainer is taken from.
 Codes = dict[str, Path]
 
 
@@ -38,20 +43,15 @@ class EnoughError(Exception):
     pass
 
 
-# What runs in each process. It has to work with earlier commits too.
+# What runs in each process.
 
 
 def serve(options: dict[str, Any]) -> None:
     """Answer each number of steps on stdin with tokens and seconds on stdout.
 
-    With ``options["profile"]`` the answer has ``operators`` too: the milliseconds of CPU time that
-    a step spends in each torch operator itself, without those that it calls.
+    With ``options["profile"]`` the answer also has ``operators``: the milliseconds of CPU time that
+    a step spends in each torch operator itself, without the operators that it calls.
     """
-    from minbert.config import InputSettings, TrainConfig
-    from minbert.data import load_dataset
-    from minbert.hub import load_pretrained
-    from minbert.train import Trainer
-
     torch.set_num_threads(options["threads"])
     pretrained = load_pretrained("minilm", options["layers"])
     dataset = load_dataset(InputSettings(data=options["data"]), pretrained.tokenizer())
@@ -67,7 +67,7 @@ def serve(options: dict[str, Any]) -> None:
     padded = options["which"] == "padded"
     run = padded_steps(trainer, pretrained) if padded else steps_of(trainer)
     parameters = sum(each.numel() for each in trainer.model.parameters())
-    about = {"linear": getattr(trainer, "linear", "blas"), "parameters": parameters}
+    about = {"linear": trainer.linear, "parameters": parameters}
     print(json.dumps(about), flush=True)
     for line in sys.stdin:
         steps = int(line)
@@ -83,7 +83,7 @@ def serve(options: dict[str, Any]) -> None:
         print(json.dumps(answer), flush=True)
 
 
-def steps_of(trainer: Any) -> Callable[[int], tuple[int, float]]:
+def steps_of(trainer: Trainer) -> Callable[[int], tuple[int, float]]:
     """Steps of minbert's trainer, without its dev evaluations."""
 
     def run(steps: int) -> tuple[int, float]:
@@ -100,12 +100,10 @@ def steps_of(trainer: Any) -> Callable[[int], tuple[int, float]]:
     return run
 
 
-def padded_steps(trainer: Any, pretrained: Any) -> Callable[[int], tuple[int, float]]:
+def padded_steps(trainer: Trainer, pretrained: Pretrained) -> Callable[[int], tuple[int, float]]:
     """The loop that a user of transformers writes, over the same batches, with the same heads."""
     import transformers
     from torch.nn.utils import clip_grad_norm_
-
-    from minbert.sampling import batch_rows
 
     config = trainer.config
     bert: Any = transformers.BertModel(
@@ -146,7 +144,7 @@ def padded_steps(trainer: Any, pretrained: Any) -> Callable[[int], tuple[int, fl
         else:
             outputs = head(*vectors.chunk(2)).squeeze(-1)
         optimizer.zero_grad()
-        model.loss(task, outputs, labels).backward()
+        torch.autograd.backward(model.loss(task, outputs, labels))
         clip_grad_norm_(parameters, config.clip_norm)
         optimizer.step()
         return len(packed.ids)
@@ -159,14 +157,11 @@ def padded_steps(trainer: Any, pretrained: Any) -> Callable[[int], tuple[int, fl
     return run
 
 
-# What runs in the process that was asked
+# What runs in the command's own process.
 
 
 def compare_rates(options: argparse.Namespace, settings: dict[str, Any], codes: Codes) -> Table:
     """Tokens a second of each trainer, in turns."""
-    # Not where an earlier commit is served, which may lack what this needs.
-    from .roofline import bandwidth, matrix_rate, operations_per_token, step_seconds
-
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_num_threads(options.threads)
     config = load_pretrained("minilm", settings["layers"]).config

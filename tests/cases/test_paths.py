@@ -21,7 +21,7 @@ from search.review.__main__ import main as review_main
 from search.settings import StudySettings
 from search.storage.addresses import expand_storage
 from tests.conftest import write_course_folder
-from tests.test_hub import Server, server  # noqa: F401 - a fixture
+from tests.minbert.test_hub import Server, server  # noqa: F401 - a fixture
 
 from .encoders import WORDS, refusal, save_pickled, write_encoder, write_files
 

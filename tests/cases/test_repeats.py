@@ -15,8 +15,8 @@ from minbert.errors import InputError
 from minbert.output import warn_once
 from search.record import SearchRecord
 from search.review.terminal.tables import outcome
+from tests.search.test_driver import open_driver
 
-from ..test_search_driver import open_driver
 from .spaces import searched, space_file
 
 FOUR_POINTS = (

@@ -27,8 +27,7 @@ from search.review import __main__ as review
 from search.setup import check_setup, stored_options
 from search.storage.folder import RunFolder
 from search.storage.study import Study
-
-from .in_process import run_in_process, shared_ray
+from tests.in_process import run_in_process, shared_ray
 
 ROOT = Path(run.__file__).parent.parent
 Refuse = Callable[..., str]

@@ -22,9 +22,8 @@ import pytest
 import cluster
 from search import run
 from testkit.waiting import PATIENCE, wait_for
-
-from .faults.searches import search
-from .gate import Gate
+from tests.faults.searches import search
+from tests.gate import Gate
 
 ROOT = Path(run.__file__).parent.parent
 BIN = Path(sys.executable).parent

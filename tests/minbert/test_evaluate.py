@@ -14,8 +14,7 @@ from minbert.examples import Dataset
 from minbert.hub import Pretrained
 from minbert.model import MultitaskModel
 from minbert.tasks import TASK_NAMES
-
-from .in_process import warnings_are_errors
+from tests.in_process import warnings_are_errors
 
 
 @pytest.fixture

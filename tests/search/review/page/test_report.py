@@ -42,9 +42,8 @@ from search.storage.provenance import (
 from testkit.browser import Browser
 from testkit.synthetic import rising, synthetic_run
 from testkit.waiting import wait_for
-
-from .in_process import run_in_process
-from .test_search_review import report, trial
+from tests.in_process import run_in_process
+from tests.search.review.test_review import report, trial
 
 
 @pytest.fixture(scope="module")

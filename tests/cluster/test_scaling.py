@@ -13,9 +13,8 @@ import pytest
 from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
 
 from cluster import LOOPBACK
-
-from .faults.searches import search
-from .gate import Gate
+from tests.faults.searches import search
+from tests.gate import Gate
 
 COMMANDS = (
     *("initialization", "setup", "head_setup", "worker_setup"),

@@ -15,10 +15,9 @@ from search import Session
 from search.inputs import LoadedInputs
 from search.storage.directory import Directory
 from search.storage.predictions import TaskArrays
+from tests.in_process import shared_ray
 
-from .in_process import shared_ray
-
-README = Path(__file__).parent.parent / "README.md"
+README = Path(__file__).parents[2] / "README.md"
 
 
 def lines_of_readme() -> str:

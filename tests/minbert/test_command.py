@@ -160,7 +160,7 @@ DIES = """
 import os, signal, sys
 import pytest
 from minbert.__main__ import main
-from tests.test_minbert_command import STEP, at_step
+from tests.minbert.test_command import STEP, at_step
 
 at_step(pytest.MonkeyPatch(), STEP, lambda: os.kill(os.getpid(), signal.SIGKILL))
 main(sys.argv[1:])

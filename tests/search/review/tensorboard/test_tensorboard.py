@@ -59,8 +59,7 @@ from search.storage.study import Study
 from testkit.browser import Browser
 from testkit.simulation import report_of
 from testkit.waiting import PATIENCE, wait_for
-
-from .in_process import warnings_are_errors
+from tests.in_process import warnings_are_errors
 
 SPACE = """\
 from spaces.weights import suggest_weights

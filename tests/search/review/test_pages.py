@@ -16,10 +16,9 @@ from search.review.tensorboard.log import run_name
 from search.review.tensorboard.server import tensorboard_server
 from testkit.browser import Browser
 from testkit.waiting import wait_for
-
-from .faults.searches import Search, search
-from .gate import Gate
-from .servers import free_port
+from tests.faults.searches import Search, search
+from tests.gate import Gate
+from tests.servers import free_port
 
 TRIALS = 4
 

@@ -40,8 +40,7 @@ from search.storage.predictions import DevPredictions
 from search.storage.study import Study
 from search.trainer import MinbertTrainer, TrialTrainer, load_model
 from search.workers import tuner
-
-from .in_process import OneSlot, shared_ray, undone
+from tests.in_process import OneSlot, shared_ray, undone
 
 
 @pytest.mark.parametrize(
@@ -369,7 +368,7 @@ def test_a_search_survives_what_its_trials_do(faulty: Searched) -> None:
     assert errors.pop(1).endswith("loss_weights: 1,0,0 gives no weight to any of: sts")
     assert errors.pop(2).endswith("faults.py:7: RuntimeError: no such luck")
     assert errors.pop(3) == "the score of report 2 is nan"
-    assert errors.pop(4).startswith("ValueError: something is odd (test_search_tuner.py:")
+    assert errors.pop(4).startswith("ValueError: something is odd (test_tuner.py:")
     assert errors.pop(8) == "the sts loss became nan by step 3 of 9"
     assert errors == {}
     told = faulty.storage.get_all_trials(0)

@@ -18,8 +18,7 @@ from search.record import SearchRecord
 from search.review.terminal.messages import introduction
 from search.settings import HELP_GROUPS, StudySettings, parse_duration
 from search.storage.folder import RunFolder
-
-from .inline import OneCore
+from tests.inline import OneCore
 
 
 def plan_for(inputs: InputSettings | None = None, **settings: object) -> Plan:

@@ -15,8 +15,7 @@ from search.record import SearchRecord, TrialRecord
 from search.storage.directory import LocalDirectory
 from search.storage.predictions import DevPredictions, TaskArrays, pack_predictions
 from testkit.synthetic import CLASSES, draw_labels, draw_predictions
-
-from .test_search_review import report, trial
+from tests.search.review.test_review import report, trial
 
 
 def test_resampled_scores_are_those_of_the_repeated_examples() -> None:

@@ -18,10 +18,10 @@ from minbert.hub import Pretrained, load_pretrained
 from minbert.reading import read_table
 from search import export
 from search.review import __main__ as review
+from tests.conftest import write_course_folder
+from tests.search.review.tensorboard.test_tensorboard import text_of
 
-from .conftest import write_course_folder
-from .test_hostile import Told, assert_nothing_lives_in, told
-from .test_search_tensorboard import text_of
+from .test_run_folder import Told, assert_nothing_lives_in, told
 
 __all__ = ["told"]
 

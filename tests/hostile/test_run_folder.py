@@ -39,8 +39,7 @@ from search.storage.checkpoints import save_checkpoint
 from search.storage.folder import RunFolder
 from search.storage.optuna_storage import open_storage
 from testkit.synthetic import rising, synthetic_run
-
-from .in_process import run_in_process
+from tests.in_process import run_in_process
 
 REVIEWS: tuple[tuple[str, ...], ...] = (
     *((), ("--trial", "0"), ("--trial", "1"), ("--compare", "0", "1"), ("--selection-rules",)),

@@ -37,7 +37,7 @@ from minbert.settings import add_options, given, make_parser
 from search.settings import StudySettings
 from testkit.waiting import PATIENCE, wait_for
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 CLUSTER = ROOT / "cluster"
 DOCS = ROOT / "docs" / "cluster"
 LAUNCHED = ("ssh.yaml", "aws.yaml")

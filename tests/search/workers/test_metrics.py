@@ -44,11 +44,10 @@ from search.workers.metrics import SearchMetrics
 from testkit.browser import Browser
 from testkit.simulation import report_of
 from testkit.waiting import PATIENCE, wait_for
+from tests.faults.searches import Search, read, search
+from tests.gate import Gate
 
-from .faults.searches import Search, read, search
-from .gate import Gate
-
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[3]
 CONFIGURATION = Path(cluster.__file__).parent / "monitoring" / "prometheus.yml"
 SLOTS = r"Hardware .*: (\d+) trials? at once"
 NOWHERE = LocalDirectory(Path("/nonexistent"))

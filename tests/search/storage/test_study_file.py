@@ -16,8 +16,7 @@ from search.storage.optuna_storage import open_storage
 from search.storage.study import Study
 from search.storage.study_file import JournalFile, SqliteFile, study_file
 from testkit.synthetic import rising, synthetic_run
-
-from .in_process import run_in_process
+from tests.in_process import run_in_process
 
 
 @pytest.fixture(scope="module")

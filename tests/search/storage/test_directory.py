@@ -15,8 +15,7 @@ from search.storage.directory import (
     join,
     open_directory,
 )
-
-from .servers import Proxy, S3Server, s3_server, what_is_missing_for_s3
+from tests.servers import Proxy, S3Server, s3_server, what_is_missing_for_s3
 
 
 @pytest.fixture(scope="module", autouse=True)
