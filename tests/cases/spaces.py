@@ -7,7 +7,7 @@ from optuna.storages import BaseStorage
 
 from search.driver import Driver
 from search.storage.optuna_storage import open_storage
-from tests.search.test_driver import finish, open_driver
+from tests.search.simulated import finish, open_driver
 
 # On the first lines of every file, so that errors are told of lines from 8.
 HEAD = '''"""A space of the test."""

@@ -15,7 +15,7 @@ from minbert.errors import InputError
 from minbert.output import warn_once
 from search.record import SearchRecord
 from search.review.terminal.tables import outcome
-from tests.search.test_driver import open_driver
+from tests.search.simulated import open_driver
 
 from .spaces import searched, space_file
 

@@ -19,11 +19,9 @@ from minbert.reading import read_table
 from search import export
 from search.review import __main__ as review
 from tests.conftest import write_course_folder
-from tests.search.review.tensorboard.test_tensorboard import text_of
+from tests.search.review.tensorboard.logged_search import text_of
 
-from .test_run_folder import Told, assert_nothing_lives_in, told
-
-__all__ = ["told"]
+from .told import Told, assert_nothing_lives_in
 
 ROOT = Path(export.__file__).parent.parent
 

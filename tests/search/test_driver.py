@@ -2,72 +2,24 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-from optuna.storages import BaseStorage, InMemoryStorage
+from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
-from minbert.config import InputSettings
-from minbert.tasks import TASK_NAMES, Task
+from minbert.tasks import TASK_NAMES
 from minbert.weights import Weights
 from search.driver import Driver, Job
-from search.plan import make_plan
 from search.propose.earlier import trials_to_learn_from
 from search.propose.spaces import load_space
-from search.record import TrialRecord
-from search.settings import StudySettings
 from search.storage.checkpoints import CheckpointStore
-from search.storage.directory import LocalDirectory
 from search.storage.predictions import DevPredictions
 from search.storage.study import Study
 from testkit.simulation import Happened, equal_scores, report_of, simulate
 
-NOWHERE = LocalDirectory(Path("/nonexistent"))
-
-
-def open_driver(storage: BaseStorage, **settings: Any) -> Driver:
-    """A driver of the study in ``storage``, which is made where it is not there yet."""
-    checked = StudySettings.check({"space": "lr", "epochs": 9, "reports_per_epoch": 1, **settings})
-    plan = make_plan(checked, InputSettings(), load_space(checked.space))
-    try:
-        study = Study.load(storage, "s")
-    except Exception:
-        study = Study.create(storage, "s", {})
-    return Driver(
-        study,
-        plan,
-        checked,
-        CheckpointStore(NOWHERE),
-        DevPredictions(NOWHERE),
-    ).open()
-
-
-def by_number(*scores: float, rise: float = 0.0) -> Callable[[TrialRecord, int], dict[Task, float]]:
-    """The same score at every report, by the trial's number, rising a little each time."""
-    return lambda trial, step: equal_scores(scores[trial.number % len(scores)] + rise * step)
-
-
-def hashed(trial: TrialRecord, step: int) -> dict[Task, float]:
-    """Scores that look random and are a function of the trial alone."""
-    x = math.sin(trial.number * 12.9898) * 43758.5453
-    return equal_scores(0.3 + 0.3 * (x - math.floor(x)) * (1 - 0.5**step))
-
-
-def rows(driver: Driver) -> list[tuple[Any, ...]]:
-    """The record, without what differs from run to run: times, and numbers of attempts."""
-    return [
-        (
-            *(trial.number, trial.name, trial.state, trial.error),
-            *(report.step, report.score),
-            *(decision.verdict, decision.reason, decision.order),
-        )
-        for trial in driver.study.trials
-        for report, decision in zip(trial.reports, trial.decisions, strict=True)
-    ]
+from .simulated import NOWHERE, by_number, finish, open_driver, rows
 
 
 def log(driver: Driver, happened: list[Happened]) -> list[str]:
@@ -76,12 +28,6 @@ def log(driver: Driver, happened: list[Happened]) -> list[str]:
         f"{one.trial}:{one.step} {trials[one.trial].decisions[one.step - 1].verdict}"
         for one in happened
     ]
-
-
-def finish(driver: Driver, curve: Any = hashed, slots: int = 1, **more: Any) -> list[Happened]:
-    happened = simulate(driver, curve, slots, **more)
-    driver.leave()
-    return happened
 
 
 def test_decisions_of_a_small_search_on_one_slot() -> None:
@@ -201,99 +147,6 @@ def test_a_score_that_is_no_number_fails_the_trial_and_counts_at_the_rung() -> N
     assert storage.get_trial(1).state == TrialState.FAIL
     # Three came to the rung, so one of them went on.
     assert driver.study.trials[2].decisions[0].reason == "rung 1: 1st of 2, the top 1 continues"
-
-
-def crash(driver: Driver, kind: Any, times: int) -> TrialRecord:
-    for _ in range(times):
-        job = driver.next_job(busy=False)
-        assert isinstance(job, Job)
-        assert job.trial.number == 0
-        driver.failed(0, job.attempt.number, kind, f"attempt {job.attempt.number} {kind}")
-    return driver.study.trials[0]
-
-
-def test_a_lost_machine_is_no_retry_and_damaged_states_have_an_end() -> None:
-    driver = open_driver(InMemoryStorage(), trials=2, retries=0)
-    trial = crash(driver, "machine lost", 20)
-    assert trial.state == "interrupted"
-    assert [attempt.why for attempt in trial.attempts] == ["start"] + ["machine lost"] * 19
-    trial = crash(driver, "state damaged", 2)
-    assert trial.state == "interrupted"
-    assert driver.damaged == ["attempt 21 state damaged", "attempt 22 state damaged"]
-    trial = crash(driver, "crashed", 1)
-    assert (trial.state, trial.error) == ("failed", "attempt 23 crashed")
-    driver = open_driver(InMemoryStorage(), trials=2)
-    assert crash(driver, "machine lost", 21).state == "failed"
-
-
-def test_a_trial_waits_for_storage_as_long_as_patience_lasts() -> None:
-    driver = open_driver(InMemoryStorage(), trials=2, storage_patience=9)
-    told: list[str] = []
-    driver.tell = told.append
-    job = driver.next_job(busy=False)
-    assert isinstance(job, Job)
-    assert driver.waits(0, 1, "no space", 0.0)
-    assert driver.waits(0, 1, "no space", 9.0)
-    assert driver.reported(0, 1, report_of(job.trial, 1, equal_scores(0.5)), b"")
-    assert told == [
-        "trial 0 waits for storage: no space",
-        "trial 0 goes on: storage answers again",
-    ]
-    # An attempt that was given up has no say.
-    assert not driver.waits(0, 7, "no space", 99.0)
-    assert not driver.lost
-    assert driver.waits(0, 1, "no space", 1.0)
-    assert not driver.waits(0, 1, "no space", 9.5)
-    assert driver.lost
-    assert driver.ended_because == "checkpoints cannot be written or read: no space"
-    # Nothing is written any more.
-    driver.leave()
-    assert job.trial.state == "running"
-
-
-def test_crashes_are_retried_so_often() -> None:
-    storage = InMemoryStorage()
-    driver = open_driver(storage, trials=2, retries=2)
-    trial = crash(driver, "crashed", 2)
-    assert trial.state == "interrupted"
-    assert storage.get_trial(0).state == TrialState.WAITING
-    trial = crash(driver, "hung", 1)
-    assert [attempt.why for attempt in trial.attempts] == ["start", "retry", "retry"]
-    assert trial.attempts[2].reason == "attempt 2 crashed"
-    assert (trial.state, trial.error) == ("failed", "attempt 3 hung")
-    assert storage.get_trial(0).state == TrialState.FAIL
-    # The other one is not touched by it.
-    finish(driver)
-    assert driver.study.trials[1].state == "finished"
-
-
-@pytest.mark.parametrize("kind", ["diverged", "refused"])
-def test_what_would_happen_again_is_not_retried(kind: str) -> None:
-    driver = open_driver(InMemoryStorage(), trials=1)
-    assert crash(driver, kind, 1).state == "failed"
-
-
-def test_out_of_memory_halves_the_micro_batch_until_nothing_is_left_to_halve() -> None:
-    driver = open_driver(InMemoryStorage(), trials=1, retries=0)
-    trial = crash(driver, "out of memory", 6)
-    # The batch is of 32.
-    assert [attempt.micro_batch for attempt in trial.attempts] == [None, 16, 8, 4, 2, 1]
-    assert {attempt.why for attempt in trial.attempts[1:]} == {"out of memory"}
-    assert (trial.state, trial.error) == ("failed", "attempt 6 out of memory")
-
-
-def test_failures_survive_the_driver() -> None:
-    storage = InMemoryStorage()
-    crash(open_driver(storage, trials=1, retries=1), "out of memory", 2)
-    crash(open_driver(storage, trials=1, retries=1), "crashed", 1)
-    trial = crash(open_driver(storage, trials=1, retries=1), "crashed", 1)
-    assert [(attempt.why, attempt.micro_batch) for attempt in trial.attempts] == [
-        ("start", None),
-        ("out of memory", 16),
-        ("out of memory", 8),
-        ("retry", 8),
-    ]
-    assert trial.state == "failed"
 
 
 def test_search_ends_at_its_target_and_can_be_gone_on_with() -> None:

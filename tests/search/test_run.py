@@ -1,14 +1,9 @@
-"""python -m search.run as a user types it: what it refuses, and one whole search."""
+"""python -m search.run as a user types it: one whole search, its review, and how it is resumed."""
 
 import json
-import os
 import re
-import shlex
 import shutil
-import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,136 +24,7 @@ from search.storage.folder import RunFolder
 from search.storage.study import Study
 from tests.in_process import run_in_process, shared_ray
 
-ROOT = Path(run.__file__).parent.parent
-Refuse = Callable[..., str]
-
-
-def said(main: Callable[[], int | None], *arguments: object) -> tuple[int, str]:
-    """Exit status of a command, and all that it printed."""
-    code, out, err = run_in_process(main, *arguments)
-    return code, out + err
-
-
-@pytest.fixture
-def refuse(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Refuse:
-    """Runs a command that is refused; gives the one line that says why."""
-
-    def run_it(*arguments: str) -> str:
-        monkeypatch.chdir(tmp_path)
-        code, out, err = run_in_process(run.main, *arguments)
-        assert (code, out) == (2, "")
-        (line,) = err.splitlines()
-        return line
-
-    return run_it
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--space", "nothing"], "unknown space 'nothing'; there are: full, lr"),
-        (["--space", "nothing.py"], "space file nothing.py does not exist"),
-        (["--recipe", "storng"], "unknown recipe 'storng'; did you mean 'strong'?"),
-        (["--encoder", "/no/such/encoder"], "/no/such/encoder"),
-        (["--trails", "3"], "unknown option '--trails'; did you mean '--trials'?"),
-        (["--trials", "0"], "error: --trials: must be greater than or equal to 1 (got '0')"),
-        (["--epochs", "many"], "error: --epochs: must be a valid integer"),
-        (
-            ["--objective", "1,-1,1"],
-            "error: --objective: weights must be finite numbers of at least 0",
-        ),
-        (["--objective", "0,0,0"], "error: --objective: weights must not all be zero"),
-        (["--data", "nowhere", "--encoder", "tiny"], "nowhere"),
-        (["--data", "empty", "--encoder", "tiny"], "empty"),
-        (["--data", "texts", "--encoder", "tiny"], "sentiment"),
-        (["--out", "a-file", "--encoder", "tiny"], "cannot make the folder a-file/"),
-        (["--name", "taken"], "runs/taken is there already; give another --name"),
-        (["--address", "ray://head:10001"], "ray job submit"),
-        (["--time-budget", "soon"], "error: --time-budget: give a time such as 90s"),
-        (["--sampler", "gp"], "error: --sampler: gp learns from finished trials alone; give --sch"),
-        (
-            ["--sampler", "tep"],
-            "error: --sampler: unknown value 'tep'; did you mean 'tpe'?; there are: tpe, gp",
-        ),
-        (["--name", "a/b"], "error: --name: a name holds no / and does not begin with a blank; "),
-        (
-            ["--sampler", "grid"],
-            "error: --sampler grid: loss_weights of space weights can have any value in a range, ",
-        ),
-        (
-            ["--pruner", "medain"],
-            "error: --pruner: unknown pruner 'medain'; did you mean 'median'?; there are: median, "
-            "percentile, patient, threshold, none",
-        ),
-        (
-            ["--pruner", "median:start=3"],
-            "error: --pruner: got an unexpected keyword argument 'start' (got 'median:start=3')",
-        ),
-        (["--pruner", "none:start=3"], "error: --pruner: got an unexpected keyword argument 'st"),
-        (["--pruner", "median:a=b"], "error: --pruner: give numbers, such as median:key=3 (got"),
-        (["--eta", "4"], "error: --eta is now --reduction-factor"),
-        (["--first-rung=2", "--name", "a"], "error: --first-rung is now --grace-period"),
-        (
-            ["--seed", "1", "--halving", "stop"],
-            "--halving stop is now --scheduler asha-stop",
-        ),
-        (["--halving=promote"], "error: --halving promote is now --scheduler asha"),
-        (["--halving", "none"], "error: --halving is now --scheduler"),
-        (
-            ["--scheduler", "promote"],
-            "--scheduler: unknown value 'promote'; there are: asha, asha-stop",
-        ),
-        (["--try", "lr"], "--try lr: give fields as lr=2e-5 or loss_weights=.2/.3/.5"),
-        (["--try", "lr=-1", "--space", "lr"], "--try lr=-1: lr: must be greater than 0"),
-        (
-            ["--try", "lr=1e-5", "--trials", "1", "--space", "lr"],
-            "--trials 1 is too few for the recipe and 1 --try",
-        ),
-        (
-            ["--try", "weights=.2/.3/.5", "--space", "lr"],
-            "error: --try weights=.2/.3/.5: space lr does not vary loss_weights; it varies lr",
-        ),
-        (
-            ["--try", "negative_strat=hard", "--space", "negatives"],
-            "does not vary negative_strat; did you mean 'negative_strategy'?; it varies ",
-        ),
-        (["--start-from", "nowhere"], "nowhere holds no run"),
-        (["--resume", "--name", "none", "--encoder", "tiny"], "runs/none holds no run to resume"),
-        (["--storage", "nosuch://db", "--encoder", "tiny"], "--storage: "),
-    ],
-)
-def test_bad_input_is_one_line(
-    arguments: list[str], words: str, refuse: Refuse, tmp_path: Path, course_folder: Path
-) -> None:
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "runs" / "taken").mkdir(parents=True)
-    (tmp_path / "a-file").touch()
-    (tmp_path / "texts").mkdir()
-    for file in course_folder.iterdir():
-        text = file.read_text()
-        if file.name == "ids-sst-train.csv":
-            text = re.sub(r"\d$", "good", text, flags=re.MULTILINE)
-        (tmp_path / "texts" / file.name).write_text(text)
-    line = refuse(*arguments)
-    assert line.startswith("error: ")
-    assert words in line
-    # Nothing is left of a search that did not start.
-    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["taken"]
-
-
-def test_error_in_own_space_is_told_before_anything_runs(refuse: Refuse, tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text("def space(trial):\n    return {'batch_size': 0}\n")
-    line = refuse("--space", "mine.py")
-    assert line == "error: mine.py:2: batch_size: must be greater than or equal to 1 (got 0)"
-
-
-def test_the_ranges_of_all_spaces_stand_in_one_column() -> None:
-    code, text = said(run.main, "--list-spaces")
-    rows = [line for line in text.splitlines() if line.startswith("    ")]
-    assert code == 0
-    assert len(rows) > 30
-    (start,) = {re.match(r" {4}\S+( \S+)*  +", row).end() for row in rows}  # type: ignore[union-attr]
-    assert all(row[start - 2 : start] == "  " for row in rows)
+from .commands import said
 
 
 @pytest.fixture(scope="module")
@@ -548,59 +414,3 @@ def test_a_finished_search_is_extended(
     assert len(after) == 6
     for was, now in zip(before, after, strict=False):
         assert now["reports"][: len(was["reports"])] == was["reports"]
-
-
-INTERRUPTS_ITSELF = """
-import os, signal
-from cluster.local import Cluster
-from minbert.settings import run_command
-from search import run
-from search.driver import Driver
-
-def reported(driver, number, attempt, report, *more, reported=Driver.reported):
-    continues = reported(driver, number, attempt, report, *more)
-    if report.step == 3:
-        # As a terminal and `timeout` do it: the signal goes to the whole group of processes.
-        os.killpg(0, int(os.environ["SIGNAL"]))
-    return continues
-
-Driver.reported = reported
-Cluster.slots = lambda *_: 1
-run_command(run.main)
-"""
-
-
-# SIGTERM takes the way of SIGINT, after one of its own.
-@pytest.mark.parametrize(
-    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM]
-)
-def test_an_interruption_keeps_what_there_is(
-    number: signal.Signals, tmp_path: Path, course_folder: Path
-) -> None:
-    arguments = ["--data", str(course_folder), "--encoder", "tiny", "--epochs", "900"]
-    arguments += ["--no-dashboard", "--out", str(tmp_path), "--name", "cut"]
-    done = subprocess.run(
-        [sys.executable, "-c", INTERRUPTS_ITSELF, *arguments],
-        cwd=ROOT,
-        env={**os.environ, "SIGNAL": str(int(number))},
-        capture_output=True,
-        text=True,
-        start_new_session=True,
-        timeout=300,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (130, "")
-    assert (
-        "The search is not done: it was interrupted, and 10 of 10 trials are not over"
-    ) in done.stdout
-    (hint,) = re.findall(r"To resume: (.*)", done.stdout)
-    typed = shlex.join([*arguments, "--resume"])
-    assert hint == f"{command_of('search.run')} {typed}"
-    code, text = said(review.main, tmp_path / "cut")
-    assert (code, text.count(f"not over. To resume: {hint}\n")) == (0, 1)
-    summary = json.loads((tmp_path / "cut" / "summary.json").read_text())
-    recipe = summary["trials"][0]
-    assert (recipe["state"], recipe["why"]) == ("interrupted", "it was interrupted")
-    assert len((tmp_path / "cut" / "trials.csv").read_text().splitlines()) == 2
-    best = load_model(tmp_path / "cut" / "best")
-    assert best.info.report.scores == summary["trials"][summary["winner"]]["scores"]

@@ -18,7 +18,7 @@ from search.schedule.table import SCHEDULERS
 from search.settings import StudySettings
 from search.storage.study import Study
 from testkit.simulation import simulate
-from tests.search.test_driver import finish, hashed, open_driver
+from tests.search.simulated import finish, hashed, open_driver
 
 every_sampler = pytest.mark.parametrize("name", SAMPLERS)
 

@@ -10,7 +10,7 @@ from search.driver import Driver
 from search.record import TrialRecord
 from search.schedule.pasha import Pasha, flips_back, same_ranking
 from testkit.simulation import equal_scores
-from tests.search.test_driver import finish, open_driver
+from tests.search.simulated import finish, open_driver
 
 Curve = Callable[[TrialRecord, int], dict[Task, float]]
 

@@ -18,7 +18,7 @@ from search.schedule.table import SCHEDULERS, make_scheduler
 from search.settings import StudySettings
 from search.storage.study import Study
 from testkit.simulation import equal_scores, report_of, simulate
-from tests.search.test_driver import by_number, finish, hashed, open_driver, rows
+from tests.search.simulated import by_number, finish, hashed, open_driver, rows
 
 # The curves of a search: for each trial by number, in turn, the scores of its reports, in turn.
 scores = st.sampled_from([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])

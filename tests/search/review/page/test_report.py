@@ -1,4 +1,4 @@
-"""report.html: what it says, what it draws in a browser, and what it never does."""
+"""report.html and its commands: what they say of a search."""
 
 import json
 import re
@@ -8,165 +8,28 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from minbert.config import RECIPES, InputSettings, TrainConfig
 from minbert.settings import add_options, command_of, make_parser
 from minbert.settings import given as given_options
-from minbert.weights import Weights, weighted_score
-from search.analysis.weighting import rank
 from search.propose.branches import explore
 from search.propose.spaces import load_space
-from search.record import Attempt, Decision, Failure, SearchRecord, TrialRecord
+from search.record import SearchRecord, TrialRecord
 from search.rerun import train_command, train_options
 from search.review import __main__ as review
 from search.review import reading
 from search.review.page import live
 from search.review.page.live import LivePage
 from search.review.page.report import page, write_page
-from search.review.page.timeline import make_timeline
-from search.review.page.triangle import regions
 from search.review.reading import Run, read_run
 from search.storage.folder import RunFolder
-from search.storage.provenance import (
-    DataSummary,
-    DriverRun,
-    Hardware,
-    command_line,
-    resume_command,
-    runs_of,
-)
-from testkit.browser import Browser
+from search.storage.provenance import command_line, resume_command, runs_of
 from testkit.synthetic import rising, synthetic_run
 from testkit.waiting import wait_for
 from tests.in_process import run_in_process
-from tests.search.review.test_review import report, trial
 
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    """A finished search of 24 trials; the page is written."""
-    path = tmp_path_factory.mktemp("report") / "a <b>run</b>"
-    folder = synthetic_run(path, rising, space="optimizer", trials=24, epochs=9)
-    write_page(read_run(folder))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def record(folder: RunFolder) -> SearchRecord:
-    return read_run(folder).record
-
-
-def address(folder: RunFolder) -> str:
-    return folder.page.as_uri()
-
-
-# The browser
-
-
-def test_page_asks_for_nothing_and_draws_everything(folder: RunFolder, browser: Browser) -> None:
-    browser.open(address(folder))
-    browser.wait_for("The answer", "How much is chance", "All trials", "What was run")
-    assert browser.run("elements.forEach(draw); return elements.length") == 6
-    drawn = "return document.querySelectorAll('.figure .main-svg, .figure canvas').length"
-    browser.wait(lambda: browser.run(drawn) >= 6, what="figures")
-    assert browser.requests() == [address(folder)]
-    assert browser.complaints() == []
-
-
-def test_page_is_readable_on_a_phone(folder: RunFolder, browser: Browser) -> None:
-    browser.open(address(folder), width=500, height=800)
-    browser.wait_for("All trials")
-    browser.run("elements.forEach(draw)")
-    wide, shown = browser.run(
-        "return [document.documentElement.scrollWidth, document.documentElement.clientWidth]"
-    )
-    # Wide things scroll within themselves.
-    assert wide == shown
-
-
-def test_table_is_sorted_filtered_and_opened(
-    folder: RunFolder, record: SearchRecord, browser: Browser
-) -> None:
-    browser.open(address(folder))
-    cells = (
-        "return [...document.querySelectorAll('#table tbody tr')].map(r => r.cells[0].innerText)"
-    )
-    assert browser.run(cells) == [str(trial.number) for trial in record.ranked]
-    click = (
-        "[...document.querySelectorAll('#table th')]"
-        ".find((heading) => heading.innerText === arguments[0]).click()"
-    )
-    browser.run(click, "lr")
-    by_lr = sorted(record.trials, key=lambda trial: (-trial.config.lr, trial.number))
-    assert browser.run(cells) == [str(trial.number) for trial in by_lr]
-    browser.run(click, "lr")
-    by_lr = sorted(record.trials, key=lambda trial: (trial.config.lr, trial.number))
-    assert browser.run(cells) == [str(trial.number) for trial in by_lr]
-    filter_by = (
-        "filter.value = arguments[0]; filter.dispatchEvent(new Event('input'));"
-        "return document.getElementById('shown').innerText"
-    )
-    radam = [t for t in record.trials if t.config.optimizer == "radam" and t.config.lr > 1e-4]
-    assert 0 < len(radam) < 24
-    assert browser.run(filter_by, "radam lr>1e-4") == f"{len(radam)} of 24 trials"
-    assert browser.run(filter_by, "optimizer=radam lr>1e-4") == f"{len(radam)} of 24 trials"
-    assert browser.run(filter_by, "") == "24 of 24 trials"
-    browser.run("document.querySelector('#table tbody tr').click()")
-    detail = browser.run("return document.querySelector('#table tr.detail').innerText")
-    first = by_lr[0]
-    assert first.why in detail
-    assert train_options(first.config, "strong") in detail
-
-
-def test_triangle_is_right_at_random_points(
-    folder: RunFolder, record: SearchRecord, browser: Browser
-) -> None:
-    browser.open(address(folder))
-    draw = np.random.default_rng(3)
-    for weights in draw.dirichlet([1, 1, 1], size=50):
-        best = rank(record.trials, Weights(*weights))[0]
-        said = browser.run("return winnerAt(arguments[0])", weights.tolist())
-        assert (said["trial"], said["report"]) == (best.trial.number, best.report.step)
-        assert said["score"] == pytest.approx(best.score, abs=1e-9)
-        # What a person sees who points there.
-        browser.run(
-            "const at = new DOMPoint(...place(arguments[0])).matrixTransform(map.getScreenCTM());"
-            "map.dispatchEvent(new PointerEvent('pointermove', {clientX: at.x, clientY: at.y}))",
-            weights.tolist(),
-        )
-        seen = browser.run("return document.getElementById('triangle-says').innerText")
-        assert f"trial {best.trial.number}, {best.trial.name}" in seen
-        assert f"report {best.report.step}, {best.trial.state}: score {best.score:.4f}" in seen
-    # And who types weights of another scale.
-    browser.run(
-        "document.querySelectorAll('#weights input').forEach((input, i) => {"
-        "  input.value = [2, 6, 2][i]; input.dispatchEvent(new Event('input')) })"
-    )
-    seen = browser.run("return document.getElementById('triangle-says').innerText")
-    best = rank(record.trials, Weights(2, 6, 2))[0]
-    assert "sst 0.20, para 0.60, sts 0.20" in seen
-    assert f"trial {best.trial.number}, " in seen
-
-
-def test_markup_in_names_and_errors_is_shown_as_text(
-    tmp_path: Path, folder: RunFolder, browser: Browser
-) -> None:
-    run = read_run(folder)
-    hostile = "</script><img src=x onerror=document.title='taken'>"
-    run.record.trials[3].name = hostile
-    run.record.trials[4].state, run.record.trials[4].error = "failed", hostile
-    (tmp_path / "page.html").write_text(page(run))
-    browser.open((tmp_path / "page.html").as_uri())
-    assert hostile in browser.wait_for(hostile)
-    browser.run("elements.forEach(draw)")
-    assert browser.run("return document.querySelectorAll('section img').length") == 0
-    assert "taken" not in browser.driver.title
-    assert browser.complaints() == []
-
+from .driver_runs import driver_run
 
 # What it says
 
@@ -242,104 +105,6 @@ def test_a_page_that_fails_does_not_end_the_search(
         wait_for(lambda: watcher.problem, "the problem")
     assert watcher.problem is not None
     assert "no such luck" in watcher.problem
-
-
-# The triangle
-
-
-scores = st.floats(0, 1).map(lambda value: round(value, 2))
-
-
-@settings(max_examples=60)
-@given(
-    st.lists(st.tuples(scores, scores, scores), min_size=1, max_size=8), st.integers(0, 2**32 - 1)
-)
-def test_regions_cover_the_simplex_and_name_the_highest(points: Any, seed: int) -> None:
-    trials = [trial(number, [report(1, *each)]) for number, each in enumerate(points)]
-    for number, each in enumerate(trials):
-        each.decisions[0] = each.decisions[0].replace(order=number)
-    divided = regions(trials)
-    assert sum(region.share for region in divided) == pytest.approx(1, abs=1e-6)
-    for drawn in np.random.default_rng(seed).dirichlet([1, 1, 1], size=20):
-        weights = Weights(*drawn)
-        highest = rank(trials, weights)[0].score
-        inside = [region for region in divided if _contains(region.corners, weights)]
-        assert inside
-        for region in inside:
-            score = weighted_score(region.report.scores, weights)
-            assert score == pytest.approx(highest, abs=1e-6)
-
-
-def _contains(corners: Any, weights: Weights) -> bool:
-    sides = []
-    for index, (x, y, _) in enumerate(corners):
-        before_x, before_y, _ = corners[index - 1]
-        sides.append((x - before_x) * (weights[1] - y) - (y - before_y) * (weights[0] - x))
-    return bool(min(sides) >= -1e-9 or max(sides) <= 1e-9)
-
-
-def test_regions_worked_out_by_hand() -> None:
-    # On sst the first leads by .2, on para the second by .2, on sts they are equal.
-    trials = [trial(0, [report(1, 0.8, 0.6, 0.5)]), trial(1, [report(1, 0.6, 0.8, 0.5)])]
-    first, second = regions(trials)
-    assert {first.trial.number, second.trial.number} == {0, 1}
-    assert [first.share, second.share] == pytest.approx([0.5, 0.5])
-    middle = (0.5, 0.5, 0.0)
-    assert any(corner == pytest.approx(middle) for corner in first.corners)
-
-
-# The timeline
-
-
-def decided(verdict: Any, attempt: int, at: float) -> Decision:
-    return Decision(verdict=verdict, reason="", attempt=attempt, order=0, at=at)
-
-
-def driver_run(at: float, until: float | None, slots: int = 2) -> DriverRun:
-    hardware = Hardware(machines=1, cpus=2, gpus=0, processor="")
-    data = DataSummary(name="", sizes={}, notes=[])
-    return DriverRun(
-        at=at, until=until, slots=slots, command="", versions={}, hardware=hardware, data=data
-    )
-
-
-def test_timeline_worked_out_by_hand() -> None:
-    """Two slots; a retry; a promotion; a kill at 130; the search goes on at 1000."""
-    made = [report(1, 0.5, 0.5, 0.5), report(2, 0.5, 0.5, 0.5)]
-    paused = trial(0, list(made))
-    paused.attempts = [
-        Attempt(number=1, why="start", at=100),
-        Attempt(number=2, why="promoted", rung=1, at=120),
-    ]
-    paused.decisions = [decided("pause", 1, 110), decided("finish", 2, 130)]
-    retried = trial(1, made[:1])
-    retried.attempts = [
-        Attempt(number=1, why="start", at=100),
-        Attempt(number=2, why="retry", at=106),
-        Attempt(number=3, why="resumed", at=1000),
-    ]
-    retried.failures = {1: Failure(next="retry", reason="", micro_batch=None, at=105)}
-    retried.decisions = [decided("stop", 3, 1030)]
-    timeline = make_timeline(
-        SearchRecord(2, [paused, retried]), [driver_run(100, None), driver_run(990, 1040)], 2000
-    )
-    assert timeline is not None
-    stays = [
-        (stay.trial.number, stay.attempt, stay.slot, stay.start, stay.end, stay.outcome)
-        for stay in timeline.stays
-    ]
-    assert stays == [
-        (0, 1, 0, 0, 10, "promoted"),
-        (1, 1, 1, 0, 5, "failed"),
-        (1, 2, 1, 6, 6, "interrupted"),
-        (0, 2, 0, 20, 30, "finished"),
-        # The first run was seen to last 30 s; ten seconds into the next this attempt began.
-        (1, 3, 0, 40, 70, "stopped"),
-    ]
-    assert timeline.slots == 2
-    assert timeline.seconds == 80
-    assert timeline.resumed == (30,)
-    assert timeline.busy == pytest.approx((10 + 5 + 0 + 10 + 30) / (2 * 80))
 
 
 # Commands
