@@ -1,6 +1,6 @@
 """What a training step takes at least: its matrix products, and what AdamW has to move.
 
-Both are reckoned at the rates that this device reaches, measured here. Attention, layer norms,
+Both are estimated at the rates that this device reaches, measured here. Attention, layer norms,
 dropout, and the gradients' way to memory come on top, so that no step gets there.
 """
 

@@ -74,7 +74,7 @@ def synthetic_run(
 
     Args:
         examples: in dev, a task.
-        seed: of labels and answers.
+        seed: of labels and predictions.
     """
     checked = StudySettings.check({"reports_per_epoch": 1, **settings})
     inputs = InputSettings()

@@ -92,7 +92,9 @@ def test_bench_options_that_count_are_at_least_one() -> None:
 
 
 @pytest.mark.slow
-def test_scores_over_seeds_go_on_after_a_cut(course_folder: Path, tmp_path: Path) -> None:
+def test_scores_over_seeds_continue_after_an_interruption(
+    course_folder: Path, tmp_path: Path
+) -> None:
     saved = tmp_path / "seeds.jsonl"
     options = ["--data", course_folder, "--encoder", "tiny", "--epochs", 1, "--train-limit", 16]
     options += ["--seeds", 2, "--threads", 1, "--precision", "fp32", "bf16", "--save", saved]

@@ -1,4 +1,4 @@
-"""What tests leave for those after them, and signals that commands hear whoever starts them."""
+"""What tests leave for those after them, and signals that commands hear however they start."""
 
 import os
 import signal

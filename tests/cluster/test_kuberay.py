@@ -302,7 +302,7 @@ def test_only_the_cluster_and_the_operator_reach_a_pod() -> None:
 
 
 @pytest.mark.parametrize("there", [False, True], ids=["first", "again"])
-def test_the_entrypoint_goes_on_with_a_run_that_is_there(there: bool, tmp_path: Path) -> None:
+def test_the_entrypoint_resumes_a_run_that_is_there(there: bool, tmp_path: Path) -> None:
     (job,) = parsed("rayjob.yaml")
     assert job.spec.submissionMode == "HTTPMode"
     if there:

@@ -156,7 +156,7 @@ def test_the_script_keeps_the_token_to_its_owner(site: FakeSite) -> None:
 
 
 @pytest.mark.parametrize("there", [False, True], ids=["first", "requeued"])
-def test_the_script_goes_on_with_a_run_that_is_there(site: FakeSite, there: bool) -> None:
+def test_the_script_resumes_a_run_that_is_there(site: FakeSite, there: bool) -> None:
     if there:
         (site.folder / "runs" / "search-4001").mkdir(parents=True)
         (site.folder / "runs" / "search-4001" / "run.json").write_text("{}")

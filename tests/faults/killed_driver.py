@@ -59,7 +59,7 @@ def kill_in(
 
 
 class KillingTrial(MinbertTrial):
-    """Kills the driver in the middle of writing a checkpoint, and goes on for a while."""
+    """Kills the driver in the middle of writing a checkpoint, and continues for a while."""
 
     def _report(self) -> Reply:
         mark = Path(self._directory.address) / ".kill"

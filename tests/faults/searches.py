@@ -211,7 +211,7 @@ def without_faults(options: Sequence[str], folder: Path) -> Driver:
 
     Args:
         options: of ``python -m search.run``; those of Ray and of where things lie are not used.
-        folder: for its checkpoints and answers.
+        folder: for its checkpoints and predictions.
     """
     parser = make_parser("", "")
     add_options(parser, StudySettings, InputSettings)

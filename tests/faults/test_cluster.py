@@ -24,7 +24,7 @@ OPTIONS = (
 
 @pytest.fixture
 def nodes() -> Iterator[Nodes]:
-    """A head without trials and two workers, of which tests may kill all but the head."""
+    """A head without trials and two workers; tests may kill the workers, but not the head."""
     with ray_nodes(0, 1, 1) as started:
         yield started
 

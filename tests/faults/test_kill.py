@@ -1,4 +1,4 @@
-"""kill -9 of the driver at chosen moments, then --resume, beside a twin that nobody killed."""
+"""kill -9 of the driver at chosen moments, then --resume, compared with a search left alone."""
 
 import os
 import signal
@@ -68,7 +68,7 @@ def search(moment: str, nth: int, where: str, out: Path, data: Path, *more: str)
 
 
 def rows(study: Study) -> list[tuple[Any, ...]]:
-    """All of the record that does not depend on the clock or on how often it was begun anew."""
+    """All of the record that does not depend on the clock or on how often it was restarted."""
     return [
         (
             *(trial.number, trial.name, trial.state, trial.error, report.step),

@@ -99,7 +99,7 @@ def test_an_earlier_search_is_learnt_from() -> None:
     space = load_space("lr")
     learnt = trials_to_learn_from(earlier.study, space, Weights(1, 0, 0), TASK_NAMES)
     assert len(learnt) == 12
-    # Scored anew, by the objective of the search that learns.
+    # Scored again, by the objective of the search that learns.
     winner = earlier.record.winner
     assert winner is not None
     assert winner.kept is not None
@@ -149,7 +149,7 @@ def test_a_score_that_is_no_number_fails_the_trial_and_counts_at_the_rung() -> N
     assert driver.study.trials[2].decisions[0].reason == "rung 1: 1st of 2, the top 1 continues"
 
 
-def test_search_ends_at_its_target_and_can_be_gone_on_with() -> None:
+def test_search_ends_at_its_target_and_can_be_resumed() -> None:
     storage = InMemoryStorage()
     driver = open_driver(storage, trials=9, target=0.55)
     simulate(driver, by_number(0.5, 0.6, 0.5), 1)

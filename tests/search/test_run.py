@@ -209,7 +209,7 @@ def test_review_compares_two_trials(finished: tuple[Path, str]) -> None:
     assert said(review.main, folder, "--compare", "0", "4")[0] == 2
 
 
-def test_review_writes_the_page_anew(finished: tuple[Path, str]) -> None:
+def test_review_writes_the_page_again(finished: tuple[Path, str]) -> None:
     page = finished[0] / "report.html"
     page.unlink()
     code, text = said(review.main, finished[0], "--html")
@@ -281,7 +281,7 @@ def resume_options(folder: Path, data: Path) -> list[object]:
     return [*made, "--out", folder.parent, "--name", folder.name, "--resume"]
 
 
-def test_a_run_whose_study_is_gone_is_not_begun_anew(
+def test_a_run_whose_study_is_gone_is_not_started_again(
     finished: tuple[Path, str], course_folder: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / finished[0].name
@@ -293,7 +293,7 @@ def test_a_run_whose_study_is_gone_is_not_begun_anew(
     assert sorted(path.name for path in folder.glob("checkpoints/*/*")) == kept
 
 
-def test_a_study_made_with_other_settings_is_not_gone_on_with(
+def test_a_study_made_with_other_settings_is_not_resumed(
     finished: tuple[Path, str], course_folder: Path
 ) -> None:
     folder, _ = finished

@@ -1,4 +1,4 @@
-"""The front: what is on it, and what goes when there are too many."""
+"""The Pareto front: what is on it, and what is dropped when there are too many points."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The reference for the driver's decisions: each one looks at all trials of the record anew.
+"""The reference for the driver's decisions: each one looks at all trials of the record again.
 
 These are the rules written as functions of the record, with nothing kept from one decision to the
 next. They are slow, and short enough to be read against the documentation.

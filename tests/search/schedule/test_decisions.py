@@ -112,7 +112,7 @@ class OnPaper:
         ).open()
 
     def happens(self, event: tuple[Any, ...]) -> Any:
-        """What the driver answers to an event; None where nothing runs that it could be of."""
+        """What the driver answers to an event; None if no running trial can have sent it."""
         if event[0] == "next":
             return self._next()
         if event[0] == "disk":
@@ -190,10 +190,10 @@ def test_decisions_are_those_of_looking_at_all_trials(
     for event in happening:
         assert repr(mine.happens(event)) == repr(reference.happens(event)), event
         assert repr(mine.stands()) == repr(reference.stands()), event
-    _assert_equal_to_made_anew(mine.driver)
+    _assert_equal_to_a_new_one(mine.driver)
 
 
-def _assert_equal_to_made_anew(driver: Driver) -> None:
+def _assert_equal_to_a_new_one(driver: Driver) -> None:
     study, plan = driver.study, driver.plan
     planned = driver.record.planned
     assert vars(LiveRecord(planned, study)) == vars(driver.record) | {"planned": planned}
@@ -201,9 +201,9 @@ def _assert_equal_to_made_anew(driver: Driver) -> None:
     assert driver.record.ranked == pure.ranked
     assert driver.record.best(*ALIVE) is pure.best(*ALIVE) is driver.record.winner
     name = driver.settings.scheduler
-    anew = make_scheduler(driver.settings, name, study, plan.most_reports, planned)
+    new = make_scheduler(driver.settings, name, study, plan.most_reports, planned)
     for step, rung in getattr(driver._scheduler, "_rungs", {}).items():
-        assert repr(_in_order(rung)) == repr(_in_order(vars(anew)["_rungs"][step]))
+        assert repr(_in_order(rung)) == repr(_in_order(vars(new)["_rungs"][step]))
     pruning = Pruning(study, driver.settings.pruner)
     assert {s: v for s, v in driver._pruning._scores.items() if v} == pruning._scores
     looking = LookingPruning(study, driver.settings.pruner)

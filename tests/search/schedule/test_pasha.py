@@ -49,7 +49,7 @@ def longest(driver: Driver) -> int:
     return max(len(trial.reports) for trial in driver.study.trials if not trial.fixed)
 
 
-def test_where_ranks_are_stable_nobody_is_trained_beyond_the_second_rung() -> None:
+def test_where_ranks_are_stable_no_trial_is_trained_beyond_the_second_rung() -> None:
     driver, scheduler = searched(of_levels({}))
     assert (scheduler.top, longest(driver)) == (3, 3)
     # The recipe runs to its end; all others end where they are, those at the top with a reason.

@@ -104,7 +104,7 @@ def test_every_trial_ends(
             assert pauses == ()
             assert {d.verdict for d in trial.decisions} <= {"continue", "finish", "fail"}
         if not all(math.isfinite(report.score) for report in trial.reports):
-            # It is never promoted, or goes on otherwise.
+            # It is never promoted, and never continues in another way.
             assert (trial.state, trial.decisions[-1].verdict) == ("failed", "fail")
             assert trial.attempts[-1].number == trial.decisions[-1].attempt
         elif not SCHEDULERS[name].ends_trials and driver.settings.pruner == "none":
@@ -117,7 +117,7 @@ def test_a_search_that_was_left_goes_on_as_it_would_have(name: str, cut: int) ->
     whole = open_driver(InMemoryStorage(), trials=9, scheduler=name)
     finish(whole)
     storage = InMemoryStorage()
-    # As a kill leaves it: nobody told the study that the driver went.
+    # As a kill leaves it: the study was not told that the driver ended.
     simulate(open_driver(storage, trials=9, scheduler=name), hashed, 1, most=cut)
     resumed = open_driver(storage, trials=9, scheduler=name)
     finish(resumed)

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not there, torn ones named, and nothing kept that nobody needs."""
+"""Checkpoints: whole or not there, torn ones named, and nothing is kept without need."""
 
 from pathlib import Path
 

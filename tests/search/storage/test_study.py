@@ -81,7 +81,7 @@ def test_what_is_written_is_read_back(storage: BaseStorage) -> None:
     assert waiting.state == "waiting"
 
 
-def test_a_left_study_has_nothing_running_and_is_gone_on_with(storage: BaseStorage) -> None:
+def test_a_left_study_has_nothing_running_and_can_be_resumed(storage: BaseStorage) -> None:
     study = Study.create(storage, "s", {})
     running, paused, waiting = (add(study) for _ in range(3))
     for trial in (running, paused):
@@ -109,7 +109,7 @@ def die(*_: Any) -> None:
 
 
 @pytest.mark.parametrize("lost", ["set_trial_intermediate_value", "set_trial_state_values"])
-def test_what_a_kill_cut_off_in_a_journal_is_mended(tmp_path: Path, lost: str) -> None:
+def test_what_a_kill_cut_off_in_a_journal_is_repaired(tmp_path: Path, lost: str) -> None:
     storage = open_storage(f"{tmp_path}/s.log")
     study = Study.create(storage, "s", {})
     trial = add(study)

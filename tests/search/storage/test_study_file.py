@@ -62,7 +62,7 @@ def test_a_damaged_study_gives_way_to_its_copy(
     assert reports(folder.load_study()) == whole
     assert str(folder.problem).startswith(f"{file} is damaged; using its copy of 20")
     assert file.read_bytes() == damaged
-    # Who goes on puts it back.
+    # The driver that resumes puts it back.
     told: list[str] = []
     assert reports(folder.open_study({}, told.append)) == whole
     (line,) = told

@@ -188,7 +188,7 @@ def test_a_trial_is_in_one_state_at_a_time(shown: Shown) -> None:
     driver.failed(2, 2, "crashed", "no such luck")
     assert states() == {"running": 1, "paused": 1, "failed": 1}
     assert shown.of("minbert_slots_busy") == 1
-    # The third at the rung: the best of it goes on.
+    # The third at the rung: the best of the rung continues.
     high = begin(driver)
     report(driver, baseline, 0.3, 0.3, 0.3)
     assert report(driver, high, 0.4, 0.4, 0.4)

@@ -185,7 +185,7 @@ def test_review_and_page_say_whether_a_search_is_done_and_how_to_go_on(tmp_path:
 
 
 @pytest.mark.parametrize("because", ["the target 0.5 is reached", None])
-def test_a_trial_that_was_cut_short_says_why(tmp_path: Path, because: str | None) -> None:
+def test_an_interrupted_trial_says_why(tmp_path: Path, because: str | None) -> None:
     folder = synthetic_run(tmp_path / "run", rising, space="lr", trials=3, epochs=3)
     with sqlite3.connect(folder.path / "study.db") as database:
         last = "delete from trial_user_attributes where trial_id = 1 and key = 'report:0003'"

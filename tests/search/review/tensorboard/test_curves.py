@@ -84,7 +84,7 @@ def test_the_log_is_a_function_of_the_record(tmp_path: Path, search: Callable[..
 
 
 @pytest.mark.usefixtures("_no_picture")
-def test_a_trial_that_was_cut_short_ends_once(search: Callable[..., Search]) -> None:
+def test_an_interrupted_trial_ends_once(search: Callable[..., Search]) -> None:
     first = search().go(most=2).end()
     folder = first.folder / "000 recipe"
     values, status = row(folder)

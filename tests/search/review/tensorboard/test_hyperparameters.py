@@ -80,7 +80,7 @@ def test_every_trial_is_a_row_with_its_own_values(
         over = {"finished": api_pb2.STATUS_SUCCESS, "failed": api_pb2.STATUS_FAILURE}
         over["stopped"] = api_pb2.STATUS_SUCCESS
         assert status == over.get(trial.state)
-    # A row is a group of its own, of which two never become one.
+    # Each row is a group of its own: two rows are never merged.
     failed = one.folder / run_name(one.trials[3])
     start = metadata.parse_session_start_info_plugin_data(
         about_hparams(failed, metadata.SESSION_START_INFO_TAG)

@@ -99,7 +99,7 @@ def test_the_server_ends_with_its_search_and_prints_nothing(tmp_path: Path, numb
     is_killed = number == signal.SIGKILL
     assert process.stdout.read() == ("" if is_killed else "interrupted\n")
     assert process.wait(timeout=PATIENCE) == (-signal.SIGKILL if is_killed else 0)
-    # Whoever started it, nobody may wait for it any more.
+    # Its parent is gone, so it may stay as a zombie that no process waits for.
     wait_for(lambda: not served.is_running() or served.status() == psutil.STATUS_ZOMBIE)
 
 
@@ -122,7 +122,7 @@ def test_a_person_sees_curves_and_the_table_of_trials(
         browser.open(f"{address}#timeseries")
         # Below a chart stands the last point of each run: smoothed, its value, its step.
         browser.wait_to_read("/score", "000 recipe 0.2578 0.26 300")
-        # Another query, as the page would not be loaded anew; wide, so that no column is hidden.
+        # Another query, or the page would not be loaded again; wide, so that no column is hidden.
         browser.open(f"{address}?#hparams", width=3000)
         heading = "Trial ID Show Metrics ended lr α β γ score sst para sts epochs"
         browser.wait_to_read(f"{heading} {' '.join(rows)} ")
