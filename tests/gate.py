@@ -1,4 +1,4 @@
-"""Searches whose workers and trials wait until a test lets them go on.
+"""Searches whose workers and trials wait until a test lets them continue.
 
     python -m tests.gate FOLDER SLOTS SEARCH-OPTIONS...
 

@@ -50,7 +50,7 @@ class Proxy:
         self.port: int = self._socket.getsockname()[1]
 
     def __enter__(self) -> Self:
-        self.mend()
+        self.repair()
         return self
 
     def __exit__(
@@ -80,12 +80,12 @@ class Proxy:
         self._flowing.set()
 
     def hang(self) -> None:
-        """Let connections be made, but nothing come through, until ``mend``."""
+        """Let connections be made, but nothing come through, until ``repair``."""
         self._flowing.clear()
         self._accept()
 
-    def mend(self) -> None:
-        """Work again; what is still open, and waited, goes on."""
+    def repair(self) -> None:
+        """Work again; connections that are still open, and waited, continue."""
         self._accept()
         self._flowing.set()
 

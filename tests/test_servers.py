@@ -109,7 +109,7 @@ class TestProxy:
                 assert client.recv(5) == b""
                 with pytest.raises(ConnectionRefusedError):
                     connect(proxy)
-                proxy.mend()
+                proxy.repair()
                 with connect(proxy) as again:
                     again.sendall(b"hello")
                     assert again.recv(5) == b"hello"
@@ -123,7 +123,7 @@ class TestProxy:
                 client.settimeout(0.2)
                 with pytest.raises(TimeoutError):
                     client.recv(5)
-                proxy.mend()
+                proxy.repair()
                 client.settimeout(PATIENCE)
                 assert client.recv(5) == b"hello"
 
@@ -135,7 +135,7 @@ class TestProxy:
                 # Else it would end by a reset.
                 wait_for(lambda: proxy.connections == 1, "the proxy takes the connection")
                 proxy.cut()
-                proxy.mend()
+                proxy.repair()
                 assert client.recv(5) == b""
 
     def test_a_server_that_is_gone_ends_the_connection(self) -> None:
@@ -164,7 +164,7 @@ class TestS3Server:
                 write(system, "minbert/cut/during", b"hello")
             with pytest.raises(OSError, match="NETWORK_CONNECTION"):
                 read(system, "minbert/cut/before")
-            proxy.mend()
+            proxy.repair()
             assert read(system, "minbert/cut/before") == b"hello"
             with pytest.raises(FileNotFoundError):
                 read(system, "minbert/cut/during")
@@ -176,7 +176,7 @@ class TestS3Server:
             proxy.hang()
             with pytest.raises(OSError, match="Timeout"):
                 read(file_system(s3.behind(proxy), seconds=1), "minbert/hung/before")
-            proxy.mend()
+            proxy.repair()
             assert read(system, "minbert/hung/before") == b"hello"
 
     def test_an_upload_that_is_cut_leaves_what_was_there(self, s3: S3Server) -> None:
@@ -191,7 +191,7 @@ class TestS3Server:
                 # It is sent behind our back, so either may be told of it.
                 file.write(part)
                 file.close()
-            proxy.mend()
+            proxy.repair()
             assert read(system, "minbert/upload/file") == b"old"
 
     def test_is_gone_afterwards(self, tmp_path: Path, s3: S3Server) -> None:
@@ -225,7 +225,7 @@ class TestPostgresServer:
             proxy.cut()
             with pytest.raises(optuna.exceptions.StorageInternalError):
                 storage.set_study_user_attr(study_id, "key", "lost")
-            proxy.mend()
+            proxy.repair()
             storage.set_study_user_attr(study_id, "key", "kept")
             assert storage.get_study_user_attrs(study_id) == {"key": "kept"}
 

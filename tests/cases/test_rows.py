@@ -96,7 +96,7 @@ def test_marks_that_swallow_something_are_text(
         ('0\ta\t"one\r\ntwo"\t1\r\n', [(3, "a field spans lines 3 to 4")]),
         ('0\ta\t"one\rtwo"\t1\n', [(3, "a field spans lines 3 to 4")]),
         ('0\t"a\n"\t"one\n"\t1\n', [(3, "a field spans lines 3 to 5")]),
-        # A whole row by itself, if its last field did not go on.
+        # A whole row by itself, if its last field ended there.
         ('0\ta\t"one\t1\ntwo"\t2\n', [(3, "a field spans lines 3 to 4")]),
         # What seems to span lines, but makes no row.
         (

@@ -75,9 +75,9 @@ class Remote:
         self.s3_proxy.cut()
         self.postgres_proxy.cut()
 
-    def mend(self) -> None:
-        self.s3_proxy.mend()
-        self.postgres_proxy.mend()
+    def repair(self) -> None:
+        self.s3_proxy.repair()
+        self.postgres_proxy.repair()
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +134,7 @@ def test_a_run_in_s3_and_postgresql_waits_and_is_resumed_from_elsewhere(
         gate.open(0)
         one.wait_for_words(r"trying again|waits for storage")
         time.sleep(seconds)
-        remote.mend()
+        remote.repair()
         one.wait_for_words(r"storage answers again")
         one.wait_for_reports(1, 1)
         with search(where, *options, "--resume", **usual) as two:
@@ -185,7 +185,7 @@ def test_a_database_that_stays_away_ends_the_search_in_one_line(
         one.wait_for_words(r"trying again|waits for storage")
         gate.lose_patience()
         status, text = one.end()
-    remote.mend()
+    remote.repair()
     gate.be_patient()
     assert status == 2, text
     assert "Traceback" not in text

@@ -47,7 +47,7 @@ def test_a_trial_waits_for_storage_as_long_as_patience_lasts() -> None:
     assert driver.reported(0, 1, report_of(job.trial, 1, equal_scores(0.5)), b"")
     assert told == [
         "trial 0 waits for storage: no space",
-        "trial 0 goes on: storage answers again",
+        "trial 0 continues: storage answers again",
     ]
     # An attempt that was given up has no say.
     assert not driver.waits(0, 7, "no space", 99.0)

@@ -405,7 +405,7 @@ def test_a_finished_search_is_extended(
     made = resume_options(folder, course_folder)
     code, out, err = run_in_process(run.main, *made, "--trials", "6", "--quiet")
     assert (code, err) == (0, "")
-    # Being quiet, it says what came of it alone.
+    # --quiet prints only the results.
     assert out.split()[:2] == ["#", "trial"]
     assert "Winner: trial" in out
     before, after = (

@@ -17,7 +17,7 @@ scores = st.floats(0, 1) | st.just(math.nan)
     [
         # 27 come to report 1, 9 to report 3, 3 to report 9; one is trained to report 27.
         (1, 27, 27, 0, {1: 27, 3: 9, 9: 3}),
-        # The baseline comes along everywhere: (27 + 1) / 3 = 9 and (9 + 1) / 3 = 3 go on.
+        # The baseline comes along everywhere: (27 + 1) / 3 = 9 and (9 + 1) / 3 = 3 continue.
         (1, 27, 28, 1, {1: 28, 3: 10, 9: 4}),
         # No rung at the last report: the trial is over there.
         (1, 3, 27, 0, {1: 27}),
@@ -69,7 +69,7 @@ def test_nan_is_the_lowest_score() -> None:
 
 def test_a_paused_trial_is_hopeless_once_too_many_are_above_it() -> None:
     rung = Rung({0: 0.4, 1: 0.5, 2: 0.6}, 3)
-    # Of 6 trials at most 2 go on; trial 0 is third already.
+    # Of 6 trials at most 2 continue; trial 0 is third already.
     assert rung.hopeless(6) == [0]
     assert rung.hopeless(9) == []
 

@@ -98,7 +98,7 @@ def test_a_failed_write_leaves_what_was_there(
         assert open_directory(f"s3://minbert/{tmp_path.name}").read("file") == b"whole"
         with pytest.raises(OSError, match="NETWORK_CONNECTION"):
             open_directory(where).read("file")
-        proxy.mend()
+        proxy.repair()
         assert open_directory(where).read("file") == b"whole"
 
 

@@ -1,4 +1,4 @@
-"""Real trials on a real Ray: halving, promotion, and what trials do wrong."""
+"""Real trials on a real Ray: rungs, promotion, and what trials do wrong."""
 
 import math
 import os
@@ -135,7 +135,7 @@ def halved(
 def test_halving_promotes_a_third_and_a_third_of_these(halved: Searched) -> None:
     trials = halved.driver.study.trials
     came_to = {step: sum(len(t.reports) >= step for t in trials) for step in (1, 2, 4, 6)}
-    # Of 9 at report 1 three go on; of these and the baseline, one to the end.
+    # Of 9 at report 1 three continue; of these and the baseline, one to the end.
     assert came_to == {1: 9, 2: 4, 4: 2, 6: 2}
     counts = Counter(trial.state for trial in halved.storage.get_all_trials(0))
     assert counts == {TrialState.COMPLETE: 2, TrialState.PRUNED: 7}

@@ -16,7 +16,7 @@ def decided(verdict: Any, attempt: int, at: float) -> Decision:
 
 
 def test_timeline_worked_out_by_hand() -> None:
-    """Two slots; a retry; a promotion; a kill at 130; the search goes on at 1000."""
+    """Two slots; a retry; a promotion; a kill at 130; the search is resumed at 1000."""
     made = [report(1, 0.5, 0.5, 0.5), report(2, 0.5, 0.5, 0.5)]
     paused = trial(0, list(made))
     paused.attempts = [
