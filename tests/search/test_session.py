@@ -1,6 +1,7 @@
 """A search from Python, as the README shows it."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,11 +28,18 @@ def lines_of_readme() -> str:
     return str(block)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def ray_once() -> Iterator[None]:
+    """One Ray for all searches of this file."""
+    with shared_ray():
+        yield
+
+
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The names that the README's lines leave behind."""
     names: dict[str, Any] = {}
-    with pytest.MonkeyPatch.context() as patch, shared_ray():
+    with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("session"))
         exec(lines_of_readme(), names)
         names["runs"] = Path("runs").resolve()
@@ -135,8 +143,7 @@ class CurveTrainer:
 def test_a_search_runs_any_trainer_that_follows_the_protocol(tmp_path: Path) -> None:
     options: dict[str, Any] = {"space": "lr", "trials": 7, "epochs": 2, "encoder": "tiny"}
     session = Session(trainer=CurveTrainer, out=str(tmp_path), name="a", **options)
-    with shared_ray():
-        record = session.run()
+    record = session.run()
     best = max(record.trials[1:], key=lambda trial: trial.config.lr)
     assert session.winner is best
     # It was paused at its first report, or promoted at once, and trained to its end.
