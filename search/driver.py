@@ -105,7 +105,7 @@ class Driver:
         self.record = LiveRecord(plan.trials, study)
         self.ended_because: str | None = None
         self.lost = False
-        self._new_trials = NewTrials(study, plan, settings, self.record)
+        self._new_trials = NewTrials(study, plan, settings, self.record, predictions)
         self._pruning = Pruning(study, settings.pruner)
         self._retention = Retention(study, store, settings.keep_models, settings.pareto_models)
 

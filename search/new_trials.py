@@ -3,8 +3,10 @@
 from collections.abc import Callable
 
 from minbert.errors import InputError
+from search.analysis.noise import standard_error
 from search.propose.points import locate
 from search.propose.proposals import Proposer, RefusedError
+from search.storage.predictions import DevPredictions
 from search.storage.study import Study
 
 from .plan import FixedTrial, Plan
@@ -20,9 +22,17 @@ class NewTrials:
         plan: what to run.
         settings: of the search.
         record: its number of planned trials is kept up to date.
+        predictions: of the study; they tell how uncertain a score is.
     """
 
-    def __init__(self, study: Study, plan: Plan, settings: StudySettings, record: SearchRecord):
+    def __init__(
+        self,
+        study: Study,
+        plan: Plan,
+        settings: StudySettings,
+        record: SearchRecord,
+        predictions: DevPredictions,
+    ):
         self._study, self._plan, self._settings, self._record = study, plan, settings, record
         self.proposer = Proposer(
             study,
@@ -32,6 +42,7 @@ class NewTrials:
             settings.seed,
             start=min(10, max(3, plan.trials // 3)),
             earlier=plan.earlier,
+            noise=lambda: 2 * standard_error(record, predictions),
         )
 
     def add_given(self, tell: Callable[[str], None]) -> None:

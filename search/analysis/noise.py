@@ -23,6 +23,7 @@ SIGNIFICANCE = 0.05
 
 _RESAMPLES = 1000
 _RESAMPLES_OF_A_PAIR = 4000
+_RESAMPLES_OF_AN_ERROR = 200
 # Matrices have at most this many resamples and checkpoints, to limit memory.
 _RESAMPLES_AT_ONCE = 250
 _CHECKPOINTS_AT_ONCE = 512
@@ -207,6 +208,19 @@ def noise_of(record: SearchRecord, predictions: DevPredictions) -> Noise | None:
         most_luck=float(np.quantile(largest, 1 - SIGNIFICANCE)),
         probability=(1 + as_large) / (1 + len(largest)),
     )
+
+
+def standard_error(record: SearchRecord, predictions: DevPredictions) -> float:
+    """Standard error of the recipe's first score, by its stored predictions; 0 without them."""
+    baseline, labels = record.baseline, predictions.labels()
+    if labels is None or baseline is None or not baseline.reports:
+        return 0.0
+    ours = predictions.read(baseline.number, 1)
+    if ours is None:
+        return 0.0
+    objective = baseline.config.objective
+    weighed = {task: given for task, given in labels.items() if objective.of(task)}
+    return float(Bootstrap(weighed, _RESAMPLES_OF_AN_ERROR).scores([ours], objective)[1:].std())
 
 
 def _rivals(record: SearchRecord, predictions: DevPredictions) -> Iterator[TaskArrays]:

@@ -7,7 +7,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 
 from minbert.config import TrainConfig
 from minbert.errors import InputError
@@ -58,6 +63,63 @@ class _Wanted(Chosen):
                     if getattr(self._config.replace(**{field: choice}), field) == wanted:
                         return choice
         raise _NotThereError
+
+
+class _Nearest(_Wanted):
+    """Gives each parameter the value closest to the configuration's.
+
+    Attributes:
+        found: these values; a parameter without one is drawn at random.
+    """
+
+    def __init__(self, config: TrainConfig, params: Mapping[str, Any]):
+        super().__init__(config, params)
+        self.found: dict[str, Any] = {}
+
+    def sample_independent(
+        self, study: Any, trial: Any, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        wanted = self._params.get(param_name, getattr(self._config, param_name, None))
+        try:
+            value = super().sample_independent(study, trial, param_name, param_distribution)
+        except _NotThereError:
+            value = closest(param_distribution, wanted)
+        if value is None or wanted is None:
+            return Chosen({}).sample_independent(study, trial, param_name, param_distribution)
+        self.found[param_name] = value
+        return value
+
+
+def nearest(space: Space, config: TrainConfig) -> dict[str, Any]:
+    """The point of a space that is closest to a configuration, parameter by parameter.
+
+    Numbers outside their range take the end of it, and numbers among choices the closest choice.
+
+    Returns:
+        Values by parameter. A parameter is missing if nothing in the configuration corresponds to
+        it, or if the space does not offer its value.
+    """
+    if space.function is None:
+        return {}
+    sampler = _Nearest(config, space.at(config) or {})
+    with contextlib.suppress(InputError, optuna.TrialPruned):
+        space.propose(optuna.create_study(sampler=sampler).ask())
+    return sampler.found
+
+
+def closest(distribution: BaseDistribution, wanted: Any) -> Any:
+    """The value of a distribution that is closest to a number; None if there is none."""
+    if isinstance(wanted, bool) or not isinstance(wanted, int | float):
+        return None
+    if isinstance(distribution, CategoricalDistribution):
+        numbers = [c for c in distribution.choices if isinstance(c, int | float)]
+        return min(numbers, key=lambda choice: abs(choice - wanted), default=None)
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    value = min(max(wanted, distribution.low), distribution.high)
+    if distribution.step is not None:
+        steps = round((value - distribution.low) / distribution.step)
+        value = min(distribution.low + steps * distribution.step, distribution.high)
+    return int(value) if isinstance(distribution, IntDistribution) else float(value)
 
 
 def locate(

@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +19,8 @@ from search.storage.study import Study
 
 from .branches import Chosen, explore
 from .modelled import Modelled
-from .points import Grid
-from .samplers import SAMPLERS, Request
+from .points import Grid, nearest
+from .samplers import ORIGIN, SAMPLERS, Request
 from .space_trial import are_compatible, described
 from .spaces import Fields, Space, checked_fields
 from .view import TrialsForSampler, View
@@ -83,6 +83,7 @@ class Proposer:
         seed: seed of the search.
         start: number of trials with a score that the sampler needs before it models them.
         earlier: trials of earlier studies in the same space, to learn from.
+        noise: gives two standard errors of a score, as far as the record tells.
     """
 
     def __init__(
@@ -94,8 +95,11 @@ class Proposer:
         seed: int,
         start: int,
         earlier: Sequence[FrozenTrial] = (),
+        noise: Callable[[], float] = lambda: 0.0,
     ):
-        self._study, self._space, self._base = study, space, base
+        self._study, self._space, self._base, self._noise = study, space, base, noise
+        self._recipe = nearest(space, base)
+        self._groups = groups_of(space)
         self._name, self._seed, self._start = sampler, seed, start
         self._row = SAMPLERS[sampler]
         needs_grid = self._row.needs_finite_space and space.function
@@ -178,6 +182,9 @@ class Proposer:
             start=self._start,
             parameters=self._parameters,
             grid=self._grid,
+            recipe=self._recipe,
+            groups=self._groups,
+            noise=self._noise,
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -232,7 +239,7 @@ class Proposer:
         return Proposal(
             fields=checked_fields(fields, config),
             config=config,
-            origin=origin,
+            origin=asked.system_attrs.get(ORIGIN, origin),
             params=asked.params,
             distributions=asked.distributions,
             system_attrs=asked.system_attrs,
@@ -254,6 +261,14 @@ class Proposer:
     def _to_learn_from(self) -> list[FrozenTrial]:
         trials = self._trials()
         return self._modelled.trials() if self._row.most_modelled else trials
+
+
+def groups_of(space: Space) -> list[list[str]]:
+    """The parameters that people see as one choice."""
+    groups: dict[str, list[str]] = {}
+    for name, (shown, _) in space.shown.items():
+        groups.setdefault(shown, []).append(name)
+    return list(groups.values())
 
 
 def _as_key(params: dict[str, Any]) -> str:

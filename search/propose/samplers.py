@@ -4,15 +4,19 @@ A row determines the option's choices and help, which options the sampler cannot
 and how ``Proposer`` asks it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.samplers import BaseSampler
 
     from .points import Grid
+
+
+# System attribute with which a sampler says where a proposal comes from, in place of its own name.
+ORIGIN = "origin"
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,9 @@ class Request:
         start: number of trials with a score that the sampler needs before it models them.
         parameters: the parameters of the space, over all of its branches.
         grid: the points of a finite space, for samplers that need one.
+        recipe: the point of the space that is closest to the recipe.
+        groups: parameters that stand for one choice, such as those of the loss weights.
+        noise: gives two standard errors of a score; 0 while they are unknown.
     """
 
     seed: int
@@ -35,6 +42,9 @@ class Request:
     start: int
     parameters: "dict[str, BaseDistribution]"
     grid: "Grid | None"
+    recipe: Mapping[str, Any]
+    groups: Sequence[Sequence[str]]
+    noise: Callable[[], float]
 
 
 @dataclass(frozen=True)
@@ -109,6 +119,14 @@ def _grid(request: Request) -> "BaseSampler | None":
     return None if point is None else Chosen(point)
 
 
+def _recipe(request: Request) -> "BaseSampler":
+    from .recipe import RecipeSampler
+
+    return RecipeSampler(
+        request.seed, request.recipe, request.groups, request.start, request.noise()
+    )
+
+
 def _brute_force(request: Request) -> "BaseSampler":
     from .brute_force import ViewedBruteForce
 
@@ -116,6 +134,7 @@ def _brute_force(request: Request) -> "BaseSampler":
 
 
 SAMPLERS: Mapping[str, SamplerRow] = {
+    "recipe": SamplerRow("neighbours of the recipe, then of the best trials", _recipe),
     "tpe": SamplerRow("tree-structured Parzen estimator", _tpe, models=True, most_modelled=True),
     "gp": SamplerRow("Gaussian process", _gp, models=True, needs_full_trials=True),
     "cmaes": SamplerRow(

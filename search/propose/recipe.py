@@ -1,0 +1,223 @@
+"""A sampler that starts from the recipe: a few of its choices changed, then those of the best.
+
+A good recipe is far better than almost all of a large space, so most proposals stay close to it,
+or to the best trials so far. How often each way of proposing is used follows from how its trials
+have ranked, so that the sampler leaves a bad recipe. PriorBand (Mallik et al. 2023, arXiv
+2306.12370) weighs a prior against an incumbent in a similar way.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial
+
+from .samplers import ORIGIN
+
+# recipe, incumbent: a neighbour of it; model: TPE; uniform: a random point.
+Policy = Literal["recipe", "incumbent", "model", "uniform"]
+
+# System attribute of a trial: how it was proposed.
+POLICY = "recipe:policy"
+
+# How often each policy is used while nothing is known of it.
+_SHARES: dict[Policy, float] = {"recipe": 0.5, "incumbent": 0.3, "model": 0.1, "uniform": 0.1}
+# The first proposals, one by one: uniform points among them show how good the recipe is.
+_FIRST: tuple[Policy, ...] = ("recipe", "recipe", "uniform", "recipe", "recipe", "uniform")
+# A trial does well if it is in this part of all trials at their first report.
+_TOP = 1 / 3
+# Probabilities that a neighbour changes a number and a category of its parent.
+_CHANGES_NUMBER, _CHANGES_CATEGORY = 0.2, 0.12
+# Standard deviation of a step, in parts of the parameter's range.
+_STEP = 0.15
+# A rung needs so many trials before its best ones become parents.
+_ENOUGH_AT_RUNG = 4
+
+
+class RecipeSampler(BaseSampler):
+    """Proposes neighbours of the recipe and of the best trials, model-based and random points.
+
+    A function of the trials that the study shows, and of its arguments.
+
+    Args:
+        seed: of this proposal.
+        recipe: the recipe's point of the space; parameters without a value are drawn.
+        groups: parameters that stand for one choice, such as the two of the loss weights; they
+            change together.
+        start: trials with a score before TPE models them.
+        noise: two standard errors of a score; trials that are within it of the best are parents.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        recipe: Mapping[str, Any],
+        groups: Sequence[Sequence[str]],
+        start: int,
+        noise: float,
+    ):
+        self._draw = np.random.default_rng(seed)
+        self._recipe, self._groups = recipe, groups
+        self._start, self._noise = start, noise
+        self._random = RandomSampler(seed=seed)
+        self._model = TPESampler(
+            seed=seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=0
+        )
+        self._policy: Policy = "uniform"
+        self._parent: Mapping[str, Any] = {}
+        self._changed: set[str] = set()
+
+    def before_trial(self, study: Any, trial: FrozenTrial) -> None:
+        """Choose the policy and the parent, and store both with the trial."""
+        known = study.get_trials(deepcopy=False)
+        trials = [each for each in known if _has_scores(each)]
+        proposed = sum(POLICY in each.system_attrs for each in known)
+        self._policy = self._choose_policy(trials, proposed)
+        origin = {"model": "model of the scores", "uniform": "random"}.get(self._policy, "")
+        if self._policy == "recipe":
+            self._parent, origin = self._recipe, "neighbour of the recipe"
+        elif self._policy == "incumbent":
+            parent = self._choose_parent(trials)
+            self._parent, origin = parent.params, f"neighbour of trial {parent.number}"
+        if self._parent:
+            self._changed = self._choose_changes(self._parent)
+        for name, value in ((POLICY, self._policy), (ORIGIN, origin)):
+            study._storage.set_trial_system_attr(trial._trial_id, name, value)
+
+    def infer_relative_search_space(
+        self, study: Any, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        if self._policy != "model":
+            return {}
+        return self._model.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: Any, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        if self._policy != "model":
+            return {}
+        return self._model.sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self,
+        study: Any,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        value = self._parent.get(param_name)
+        if value is not None and _contains(param_distribution, value):
+            if param_name not in self._changed:
+                return value
+            return self._neighbour(param_distribution, value)
+        return self._random.sample_independent(study, trial, param_name, param_distribution)
+
+    def _choose_policy(self, trials: Sequence[FrozenTrial], proposed: int) -> Policy:
+        if proposed < len(_FIRST):
+            return _FIRST[proposed]
+        shares = dict(_SHARES)
+        if len(trials) < self._start:
+            del shares["model"]
+        if not any(each.params for each in trials):
+            del shares["incumbent"]
+        names, weights = list(shares), []
+        doing_well = {each.number for each in _best_first(trials)[: math.ceil(_TOP * len(trials))]}
+        for policy, share in shares.items():
+            of_it = [each for each in trials if each.system_attrs.get(POLICY) == policy]
+            good = sum(each.number in doing_well for each in of_it)
+            # The mean of a Beta distribution that is 1/3 before any trial. Squared, it decides
+            # after few trials.
+            weights.append(share * ((1 + good) / (3 + len(of_it))) ** 2)
+        chances = np.array(weights) / sum(weights)
+        return names[self._draw.choice(len(names), p=chances)]
+
+    def _choose_parent(self, trials: Sequence[FrozenTrial]) -> FrozenTrial:
+        """One of the best trials at the highest rung that enough of them have reached."""
+        there = [each for each in trials if each.params]
+        steps = sorted({step for each in there for step in each.intermediate_values}, reverse=True)
+        for step in steps:
+            reached = [each for each in there if step in each.intermediate_values]
+            if len(reached) >= _ENOUGH_AT_RUNG or step == steps[-1]:
+                break
+        ranked = sorted(reached, key=lambda each: (-each.intermediate_values[step], each.number))
+        best = ranked[0].intermediate_values[step]
+        parents = [e for e in ranked if e.intermediate_values[step] >= best - self._noise]
+        chances = 1 / np.arange(1, len(parents) + 1)
+        return parents[self._draw.choice(len(parents), p=chances / chances.sum())]
+
+    def _choose_changes(self, parent: Mapping[str, Any]) -> set[str]:
+        """The parameters to change: a few, at least one."""
+        grouped = {name for group in self._groups for name in group}
+        units = [
+            *(tuple(n for n in group if n in parent) for group in self._groups),
+            *((name,) for name in parent if name not in grouped),
+        ]
+        units = [unit for unit in units if unit]
+        chances = [
+            _CHANGES_CATEGORY if isinstance(parent[unit[0]], str | bool) else _CHANGES_NUMBER
+            for unit in units
+        ]
+        chosen = [
+            u for u, chance in zip(units, chances, strict=True) if self._draw.random() < chance
+        ]
+        if not chosen:
+            chosen = [units[self._draw.choice(len(units), p=np.array(chances) / sum(chances))]]
+        return {name for unit in chosen for name in unit}
+
+    def _neighbour(self, distribution: BaseDistribution, value: Any) -> Any:
+        """Another value of a parameter, close to this one where values have an order."""
+        if isinstance(distribution, CategoricalDistribution):
+            others = [choice for choice in distribution.choices if choice != value]
+            return others[self._draw.integers(len(others))] if others else value
+        assert isinstance(distribution, FloatDistribution | IntDistribution)
+        low, high, log = distribution.low, distribution.high, distribution.log
+        if low == high:
+            return value
+        start, end, at = (math.log(x) if log else float(x) for x in (low, high, value))
+        moved = at + _STEP * (end - start) * self._draw.standard_normal()
+        # A step beyond an end comes back from it.
+        moved = start + abs(moved - start)
+        moved = end - abs(end - moved)
+        moved = min(max(moved, start), end)
+        if isinstance(distribution, FloatDistribution):
+            exact = min(max(math.exp(moved) if log else moved, low), high)
+            if distribution.step is None:
+                return exact
+        else:
+            exact = math.exp(moved) if log else moved
+        step = distribution.step or 1
+        rounded = low + step * round((exact - low) / step)
+        if rounded == value:
+            # A step of its own size at least, so that something changes.
+            rounded += step if exact >= value and value + step <= high else -step
+        if rounded < low:
+            rounded = value + step
+        return int(rounded) if isinstance(distribution, IntDistribution) else float(rounded)
+
+
+def _has_scores(trial: FrozenTrial) -> bool:
+    scores = trial.intermediate_values.values()
+    return bool(scores) and all(map(math.isfinite, scores))
+
+
+def _contains(distribution: BaseDistribution, value: Any) -> bool:
+    try:
+        return bool(distribution._contains(distribution.to_internal_repr(value)))
+    except (ValueError, TypeError):
+        return False
+
+
+def _best_first(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Trials by their score at the first report."""
+    return sorted(
+        trials,
+        key=lambda each: (-each.intermediate_values[min(each.intermediate_values)], each.number),
+    )
