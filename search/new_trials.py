@@ -10,7 +10,7 @@ from search.storage.predictions import DevPredictions
 from search.storage.study import Study
 
 from .plan import FixedTrial, Plan
-from .record import SearchRecord, TrialRecord, field_texts
+from .record import SearchRecord, TrialRecord, short_name
 from .settings import StudySettings
 
 
@@ -83,7 +83,7 @@ class NewTrials:
                 self._record.planned = number
                 self._study.note("planned", number)
                 return None
-            name = " ".join(field_texts(proposal.fields, proposal.config.train_tasks))
+            name = short_name(proposal.fields, proposal.config, self._plan.base)
             trial = TrialRecord(
                 number, name, proposal.fields, proposal.config, origin=proposal.origin
             )

@@ -38,6 +38,13 @@ RetryReason = Literal["retry", "out of memory", "machine lost", "state damaged"]
 # Seconds since the epoch, of a year that calendars know.
 Moment = Annotated[float, Field(ge=0, lt=2.5e11)]
 
+# A name shows at most so many fields; these come first, as they change most what is trained.
+_FIELDS_IN_A_NAME = 3
+_MOST_TELLING = (
+    *("pair_encoding", "para_head", "sts_head", "pooling", "loss_weights", "optimizer", "lr"),
+    *("negatives", "negative_strategy", "sampling", "schedule", "batch_size"),
+)
+
 GREEK: dict[Task, str] = {"sst": "α", "para": "β", "sts": "γ"}
 
 
@@ -245,15 +252,31 @@ class SearchRecord:
 
     def differences(self, trial: TrialRecord) -> dict[str, Any]:
         """The fields whose values differ from the recipe, with their values."""
-        recipe, config = self.trials[0].config.effective(), trial.config.effective()
-        return {
-            name: value
-            for name, value in trial.fields.items()
-            if getattr(recipe, name) != getattr(config, name)
-        }
+        return changed_fields(trial.fields, trial.config, self.trials[0].config)
 
     def count(self, *states: State) -> int:
         return sum(trial.state in states for trial in self.trials)
+
+
+def changed_fields(
+    fields: Mapping[str, Any], config: TrainConfig, recipe: TrainConfig
+) -> dict[str, Any]:
+    """Those fields of a configuration that make it train differently from the recipe."""
+    ours, theirs = config.effective(), recipe.effective()
+    return {n: value for n, value in fields.items() if getattr(ours, n) != getattr(theirs, n)}
+
+
+def short_name(fields: Mapping[str, Any], config: TrainConfig, recipe: TrainConfig) -> str:
+    """A configuration by what differs from the recipe, such as ``sts_head=linear lr=3e-4 +2``.
+
+    The most telling fields come first; ``+2`` says that two more differ.
+    """
+    changed = changed_fields(fields, config, recipe)
+    ranks = {name: rank for rank, name in enumerate(_MOST_TELLING)}
+    first = sorted(changed, key=lambda name: ranks.get(name, len(ranks)))[:_FIELDS_IN_A_NAME]
+    texts = field_texts({name: changed[name] for name in first}, config.train_tasks)
+    more = len(changed) - len(first)
+    return " ".join([*texts, *([f"+{more}"] if more else [])])
 
 
 def field_texts(fields: Mapping[str, Any], tasks: Sequence[Task] = TASK_NAMES) -> list[str]:
