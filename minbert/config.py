@@ -120,10 +120,10 @@ class TrainConfig(Settings):
     loss_weights: TaskWeights = EQUAL_WEIGHTS
     """weights of the sst, para and sts losses, of any scale; normalised to mean 1"""
     selection_weights: Annotated[TaskWeights | None, BeforeValidator(_none_as_text)] = None
-    """weights of the dev scores in --select weighted (default: the loss weights)"""
+    """weights of the dev scores in --select weighted, which they imply (default: loss weights)"""
     objective: TaskWeights = EQUAL_WEIGHTS
     """weights of the dev scores in the one score that compares models; normalised to sum 1"""
-    select: SelectionRule = "weighted"
+    select: SelectionRule = "objective"
     """checkpoint selection: which checkpoint to keep. any_task: replace it when any task improves,
     the paper's rule; weighted: the best by --selection-weights; objective: the best by
     --objective; last: the last one"""
@@ -190,6 +190,15 @@ class TrainConfig(Settings):
                     )
         return self
 
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some fields changed. Selection weights imply ``weighted``, as they would
+        have no effect under ``objective``.
+        """
+        asked = changes.get("selection_weights") not in (None, "none")
+        if asked and self.select == "objective":
+            changes = {"select": "weighted", **changes}
+        return super().replace(**changes)
+
     def effective(self) -> "TrainConfig":
         """The configuration without what has no effect: two that train the same way are equal.
 
@@ -202,8 +211,13 @@ class TrainConfig(Settings):
         if not self.negatives:
             unread.append("negative_strategy")
         changes: dict[str, Any] = {name: usual[name].default for name in unread}
-        by_weight = self.select == "weighted"
-        changes["selection_weights"] = _scaled(self.weights_to_select_by) if by_weight else None
+        changes["selection_weights"] = None
+        if self.select == "weighted":
+            weights = _scaled(self.weights_to_select_by)
+            if weights == _scaled(self.objective):
+                changes["select"] = "objective"
+            else:
+                changes["selection_weights"] = weights
         changes["loss_weights"] = _scaled(self.loss_weights, self.train_tasks)
         return self.replace(**changes)
 

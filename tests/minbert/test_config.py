@@ -106,3 +106,12 @@ def test_a_number_is_told_as_it_would_have_to_be_typed(value: float) -> None:
 
 def test_a_number_is_told_shortly_where_that_is_enough() -> None:
     assert as_text((1.0, 2e-5, 0.333333333)) == "1,2e-05,0.333333333"
+
+
+def test_selection_weights_imply_that_they_are_used() -> None:
+    strong = recipe("strong")
+    assert strong.select == "objective"
+    assert strong.replace(selection_weights=(1, 1, 2)).select == "weighted"
+    assert strong.replace(selection_weights=(1, 1, 2), select="last").select == "last"
+    assert strong.replace(selection_weights="none").select == "objective"
+    assert recipe("paper").replace(selection_weights=(1, 1, 2)).select == "any_task"
