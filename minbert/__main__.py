@@ -18,7 +18,7 @@ from rich.table import Table
 
 from . import training_run
 from .checkpoint import SavedModel, load_model
-from .config import InputSettings
+from .config import InputSettings, TrainConfig
 from .data import load_dataset, tokenize_texts
 from .errors import InputError
 from .evaluate import TaskResult, evaluate, predict, write_predictions
@@ -32,6 +32,7 @@ from .settings import (
     add_options,
     from_options,
     make_parser,
+    option_of,
     path_option,
     run_command,
 )
@@ -62,7 +63,7 @@ class DataSettings(Settings):
 
 
 # Old options of the command line, and what is to be given now.
-_RENAMED = {"--keep": "--select", "--keep-weights": "--selection-weights"}
+_RENAMED = {option_of(old): option_of(new) for old, new in TrainConfig.renamed.items()}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -18,9 +18,6 @@ MINILM_CAVEAT = (
 )
 
 
-_RENAMED = {"keep": "select", "keep_weights": "selection_weights"}
-
-
 class ModelInfo(Settings):
     """What a saved model is and where it comes from."""
 
@@ -41,9 +38,10 @@ class ModelInfo(Settings):
     @model_validator(mode="before")
     @classmethod
     def _rename(cls, given: Any) -> Any:
-        # Models outlive versions: these were saved with the names of earlier ones.
+        # Models outlive versions: this one may have been saved with the names of an earlier one.
         if isinstance(given, dict) and isinstance(config := given.get("config"), dict):
-            return {**given, "config": {_RENAMED.get(k, k): value for k, value in config.items()}}
+            now = TrainConfig.renamed
+            return {**given, "config": {now.get(name, name): v for name, v in config.items()}}
         return given
 
 

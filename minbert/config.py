@@ -1,8 +1,8 @@
 """TrainConfig: every choice of one training run, validated, JSON in and out."""
 
 import math
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -97,6 +97,8 @@ class InputSettings(Settings):
 
 class TrainConfig(Settings):
     """How one model is trained."""
+
+    renamed: ClassVar[Mapping[str, str]] = {"keep": "select", "keep_weights": "selection_weights"}
 
     train_tasks: TaskList = TASK_NAMES
     """tasks to train on"""

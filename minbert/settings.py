@@ -38,6 +38,9 @@ class Settings(pydantic.BaseModel):
         ser_json_inf_nan="constants",
     )
 
+    # Old names of fields, and the names they have now.
+    renamed: typing.ClassVar[Mapping[str, str]] = {}
+
     @classmethod
     def check(cls, values: Mapping[str, Any], *, as_options: bool = False) -> Self:
         """Build from a mapping.
@@ -71,6 +74,8 @@ def _first_problem(
         return f"{option_of(name)}{colon}{rest}" if is_field else message
     name = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
+        if name in settings.renamed:
+            return f"'{name}' is now '{settings.renamed[name]}'"
         return f"unknown setting '{name}'{did_you_mean(name, list(fields))}"
     shown = option_of(name) if as_options else name
     if first["type"] == "missing":

@@ -115,3 +115,10 @@ def test_selection_weights_imply_that_they_are_used() -> None:
     assert strong.replace(selection_weights=(1, 1, 2), select="last").select == "last"
     assert strong.replace(selection_weights="none").select == "objective"
     assert recipe("paper").replace(selection_weights=(1, 1, 2)).select == "any_task"
+
+
+@pytest.mark.parametrize(("old", "new"), TrainConfig.renamed.items())
+def test_an_old_name_ends_with_the_new_one(old: str, new: str) -> None:
+    with pytest.raises(InputError, match=f"^'{old}' is now '{new}'$"):
+        TrainConfig.check({old: "last"})
+    assert new in TrainConfig.model_fields
