@@ -20,7 +20,8 @@ from search.storage.study import Study
 from .branches import Chosen, explore
 from .modelled import Modelled
 from .points import Grid, nearest
-from .samplers import ORIGIN, SAMPLERS, Request
+from .recipe import ORIGIN
+from .samplers import SAMPLERS, Request
 from .space_trial import are_compatible, described
 from .spaces import Fields, Space, checked_fields
 from .view import TrialsForSampler, View

@@ -20,13 +20,11 @@ from optuna.distributions import (
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial
 
-from .samplers import ORIGIN
-
 # recipe, incumbent: a neighbour of it; model: TPE; uniform: a random point.
 Policy = Literal["recipe", "incumbent", "model", "uniform"]
 
-# System attribute of a trial: how it was proposed.
-POLICY = "recipe:policy"
+# System attributes of a trial: how it was proposed, and the same in words for people.
+POLICY, ORIGIN = "recipe:policy", "recipe:origin"
 
 # How often each policy is used while nothing is known of it.
 _SHARES: dict[Policy, float] = {"recipe": 0.5, "incumbent": 0.3, "model": 0.1, "uniform": 0.1}

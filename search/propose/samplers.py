@@ -15,10 +15,6 @@ if TYPE_CHECKING:
     from .points import Grid
 
 
-# System attribute with which a sampler says where a proposal comes from, in place of its own name.
-ORIGIN = "origin"
-
-
 @dataclass(frozen=True)
 class Request:
     """What a sampler may depend on besides the study, so that it is a function of the record.
@@ -134,8 +130,8 @@ def _brute_force(request: Request) -> "BaseSampler":
 
 
 SAMPLERS: Mapping[str, SamplerRow] = {
-    "recipe": SamplerRow("neighbours of the recipe, then of the best trials", _recipe),
     "tpe": SamplerRow("tree-structured Parzen estimator", _tpe, models=True, most_modelled=True),
+    "recipe": SamplerRow("neighbours of the recipe, then of the best trials", _recipe),
     "gp": SamplerRow("Gaussian process", _gp, models=True, needs_full_trials=True),
     "cmaes": SamplerRow(
         "evolution strategy (CMA-ES)", _cmaes, models=True, needs_full_trials=True, unpickles=True

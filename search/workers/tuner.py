@@ -10,7 +10,11 @@ the scheduler, the searcher and the callback (ray/tune/execution/tune_controller
 """
 
 import os
+import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -241,6 +245,20 @@ def _configure_ray_tune() -> None:
         os.environ[f"TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S{name}"] = _SECONDS_TO_RAYS_WARNING
 
 
+@contextmanager
+def _own_signal_handlers() -> Iterator[None]:
+    """Put signal handlers back in the end: Ray Tune would leave its own, which swallow a Ctrl-C."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGUSR1)}
+    try:
+        yield
+    finally:
+        # Ray Tune installs them in the main thread only, and only there they can be set.
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
+
+@_own_signal_handlers()
 def run_trials(
     driver: Driver,
     inputs: LoadedInputs,

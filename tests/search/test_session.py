@@ -1,6 +1,7 @@
 """A search from Python, as the README shows it."""
 
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -143,7 +144,10 @@ class CurveTrainer:
 def test_a_search_runs_any_trainer_that_follows_the_protocol(tmp_path: Path) -> None:
     options: dict[str, Any] = {"space": "lr", "trials": 7, "epochs": 2, "encoder": "tiny"}
     session = Session(trainer=CurveTrainer, out=str(tmp_path), name="a", **options)
+    handler = signal.getsignal(signal.SIGINT)
     record = session.run()
+    # So the next Ctrl-C interrupts the program, and not a search that is over.
+    assert signal.getsignal(signal.SIGINT) is handler
     best = max(record.trials[1:], key=lambda trial: trial.config.lr)
     assert session.winner is best
     # It was paused at its first report, or promoted at once, and trained to its end.

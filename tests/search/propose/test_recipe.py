@@ -31,6 +31,10 @@ from tests.search.simulated import finish, open_driver
 NEIGHBOUR = "neighbour of the recipe"
 
 
+# TPE's multivariate mode, which the sampler uses.
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+
+
 def sampler(seed: int, **changes: Any) -> RecipeSampler:
     given: dict[str, Any] = {"recipe": {}, "groups": [], "start": 10, "noise": 0.0}
     return RecipeSampler(seed, **(given | changes))
