@@ -246,8 +246,13 @@ def _configure_ray_tune() -> None:
 
 
 @contextmanager
-def _own_signal_handlers() -> Iterator[None]:
-    """Put signal handlers back in the end: Ray Tune would leave its own, which swallow a Ctrl-C."""
+def _process_as_before() -> Iterator[None]:
+    """Give the process back as it was, for programs that do more than one search.
+
+    Ray Tune would leave its signal handlers, which swallow a Ctrl-C, and this module its settings
+    of Ray Tune in the environment.
+    """
+    settings = {name: value for name, value in os.environ.items() if name.startswith("TUNE_")}
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGUSR1)}
     try:
         yield
@@ -256,9 +261,12 @@ def _own_signal_handlers() -> Iterator[None]:
         if threading.current_thread() is threading.main_thread():
             for number, handler in handlers.items():
                 signal.signal(number, handler)
+        for name in [name for name in os.environ if name.startswith("TUNE_")]:
+            del os.environ[name]
+        os.environ.update(settings)
 
 
-@_own_signal_handlers()
+@_process_as_before()
 def run_trials(
     driver: Driver,
     inputs: LoadedInputs,
