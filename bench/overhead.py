@@ -17,15 +17,13 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from minbert.config import TrainConfig
-from minbert.report import Report
-from minbert.tasks import TASK_NAMES
 from search.driver import Driver
 from search.review.tensorboard.log import TensorBoardLog
 from search.review.terminal.tables import PlainLines
@@ -35,6 +33,7 @@ from search.storage.predictions import DevPredictions, TaskArrays
 from search.storage.study import Study
 from search.storage.study_file import StudyCopies
 from search.workers.metrics import SearchMetrics
+from testkit.trainer import ScoredTrainer
 
 from .served import ROOT, Process, code_of
 
@@ -119,45 +118,15 @@ def serve(trials: int) -> None:
     print(json.dumps(answer), flush=True)
 
 
-class InstantTrainer:
-    """Reports a function of its learning rate and the step at once, and trains nothing."""
+class InstantTrainer(ScoredTrainer):
+    """Reports a function of its learning rate and the step at once."""
 
     # Takes as many bytes, packed, as the predictions of a real report.
-    predictions: ClassVar[TaskArrays] = {"sst": np.random.default_rng(0).random(3_000, np.float32)}
+    predictions: ClassVar[TaskArrays] = {"sts": np.random.default_rng(0).random(1_500, np.float32)}
 
-    def __init__(self, config: TrainConfig):
-        self._config, self._step = config, 0
-
-    @classmethod
-    def make(cls, config: TrainConfig, *_: Any, **__: Any) -> Self:
-        return cls(config)
-
-    def next_report(self) -> Report:
-        self._step += 1
-        chance = math.sin(self._config.lr * 1e6 * 12.9898) * 43758.5453
-        score = 0.4 + 0.2 * (chance - math.floor(chance)) + 0.02 * self._step
-        return Report(
-            step=self._step,
-            epoch=self._step / self._config.reports_per_epoch,
-            examples=self._step,
-            scores=dict.fromkeys(TASK_NAMES, score),
-            score=score,
-            kept=True,
-            metrics={},
-            losses={},
-            negatives=0,
-            lr=self._config.lr,
-            grad_norm=1.0,
-            tokens=1,
-            train_seconds=1.0,
-            dev_seconds=0.0,
-        )
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"model": {}, "step": self._step}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._step = state["step"]
+    def score(self, config: TrainConfig, step: int) -> float:
+        chance = math.sin(config.lr * 1e6 * 12.9898) * 43758.5453
+        return 0.4 + 0.2 * (chance - math.floor(chance)) + 0.02 * step
 
     @classmethod
     def save(cls, *_: Any) -> None:

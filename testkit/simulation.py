@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from minbert.config import TrainConfig
 from minbert.report import Report
 from minbert.tasks import TASK_NAMES, Task
 from search.driver import Driver, Job
@@ -20,17 +21,24 @@ def report_of(trial: TrialRecord, step: int, scores: dict[Task, float]) -> Repor
     """A report with these scores under equal weights, kept if it is the best of the trial."""
     score = sum(scores.values()) / len(scores)
     before = [report.score for report in trial.reports[: step - 1]]
+    return made_up_report(trial.config, step, scores, kept=not before or score > max(before))
+
+
+def made_up_report(
+    config: TrainConfig, step: int, scores: dict[Task, float], *, kept: bool
+) -> Report:
+    """A report with these scores, under equal weights."""
     return Report(
         step=step,
-        epoch=step / trial.config.reports_per_epoch,
+        epoch=step / config.reports_per_epoch,
         examples=step,
         scores=scores,
-        score=score,
-        kept=not before or score > max(before),
+        score=sum(scores.values()) / len(scores),
+        kept=kept,
         metrics={},
         losses={},
         negatives=0,
-        lr=trial.config.lr,
+        lr=config.lr,
         grad_norm=1.0,
         tokens=1,
         train_seconds=1.0,

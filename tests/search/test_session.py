@@ -4,7 +4,7 @@ import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -12,11 +12,10 @@ import pytest
 from minbert.config import TrainConfig
 from minbert.errors import InputError
 from minbert.report import Report
-from minbert.tasks import TASK_NAMES
 from search import Session
 from search.inputs import LoadedInputs
 from search.storage.directory import Directory
-from search.storage.predictions import TaskArrays
+from testkit.trainer import ScoredTrainer
 from tests.in_process import shared_ray
 
 README = Path(__file__).parents[2] / "README.md"
@@ -80,52 +79,11 @@ def test_an_unknown_option_is_named() -> None:
         Session(trails=3)
 
 
-class CurveTrainer:
-    """As much as a search asks of a trainer: scores rise with the learning rate and the step."""
+class CurveTrainer(ScoredTrainer):
+    """Scores rise with the learning rate and the step."""
 
-    def __init__(self, config: TrainConfig):
-        self._config, self._step = config, 0
-
-    @classmethod
-    def make(
-        cls,
-        config: TrainConfig,
-        inputs: LoadedInputs,  # noqa: ARG003
-        *,
-        micro_batch: int | None,  # noqa: ARG003
-        scratch: Path,  # noqa: ARG003
-    ) -> Self:
-        return cls(config)
-
-    def next_report(self) -> Report:
-        self._step += 1
-        score = self._config.lr * 1000 + 0.01 * self._step
-        return Report(
-            step=self._step,
-            epoch=self._step / self._config.reports_per_epoch,
-            examples=self._step,
-            scores=dict.fromkeys(TASK_NAMES, score),
-            score=score,
-            kept=True,
-            metrics={},
-            losses={},
-            negatives=0,
-            lr=self._config.lr,
-            grad_norm=1.0,
-            tokens=1,
-            train_seconds=1.0,
-            dev_seconds=0.0,
-        )
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"model": {}, "step": self._step}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._step = state["step"]
-
-    @property
-    def predictions(self) -> TaskArrays:
-        return {}
+    def score(self, config: TrainConfig, step: int) -> float:
+        return config.lr * 1000 + 0.01 * step
 
     @classmethod
     def save(

@@ -113,7 +113,7 @@ def test_every_trial_ends(
 
 @every_scheduler
 @given(cut=st.integers(0, 45))
-def test_a_search_that_was_left_goes_on_as_it_would_have(name: str, cut: int) -> None:
+def test_a_search_that_was_left_continues_as_it_would_have(name: str, cut: int) -> None:
     whole = open_driver(InMemoryStorage(), trials=9, scheduler=name)
     finish(whole)
     storage = InMemoryStorage()
