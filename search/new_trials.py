@@ -1,11 +1,13 @@
 """Where trials come from: what the user gave, then what the sampler proposes."""
 
 from collections.abc import Callable
+from typing import Any
 
 from minbert.errors import InputError
 from search.analysis.noise import standard_error
 from search.propose.points import locate
 from search.propose.proposals import Proposer, RefusedError
+from search.propose.recorded import RecordedProposer
 from search.storage.predictions import DevPredictions
 from search.storage.study import Study
 
@@ -34,15 +36,17 @@ class NewTrials:
         predictions: DevPredictions,
     ):
         self._study, self._plan, self._settings, self._record = study, plan, settings, record
-        self.proposer = Proposer(
-            study,
-            plan.space,
-            plan.base,
-            settings.sampler,
-            settings.seed,
-            start=min(10, max(3, plan.trials // 3)),
-            earlier=plan.earlier,
-            noise=lambda: 2 * standard_error(record, predictions),
+        known = plan.noise
+        common: dict[str, Any] = {
+            "start": min(10, max(3, plan.trials // 3)),
+            "earlier": plan.earlier,
+            "noise": lambda: 2 * standard_error(record, predictions) if known is None else known,
+        }
+        arguments = (study, plan.space, plan.base, settings.sampler, settings.seed)
+        self.proposer = (
+            RecordedProposer(plan.recorded, *arguments, **common)
+            if plan.recorded
+            else Proposer(*arguments, **common)
         )
 
     def add_given(self, tell: Callable[[str], None]) -> None:

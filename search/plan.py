@@ -12,6 +12,7 @@ from minbert.output import counted
 from minbert.settings import did_you_mean
 from search.propose.branches import check_space, explore
 from search.propose.points import Grid
+from search.propose.recorded import RecordedPoint
 from search.propose.samplers import SAMPLERS
 from search.propose.spaces import Space, checked_fields
 from search.schedule.table import SCHEDULERS
@@ -43,6 +44,8 @@ class Plan:
         points: number of points of the space if the sampler needs a finite one, otherwise None.
         configs: a configuration from each branch of the space, and all given ones.
         earlier: trials of an earlier search, for the sampler to learn from.
+        recorded: if given, only these configurations are proposed.
+        noise: two standard errors of a score, if known; otherwise the predictions tell.
     """
 
     space: Space
@@ -55,6 +58,8 @@ class Plan:
     configs: tuple[TrainConfig, ...]
     points: int | None = None
     earlier: tuple[FrozenTrial, ...] = ()
+    recorded: tuple[RecordedPoint, ...] = ()
+    noise: float | None = None
 
 
 def make_plan(settings: StudySettings, inputs: InputSettings, space: Space) -> Plan:

@@ -1,16 +1,15 @@
 """Searches without training: scores come from curves, and time is simulated."""
 
-import heapq
-import itertools
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Any
 
 from minbert.config import TrainConfig
 from minbert.report import Report
 from minbert.tasks import TASK_NAMES, Task
-from search.driver import Driver, Job
+from search import simulation
+from search.driver import Driver
 from search.record import TrialRecord
+from search.simulation import Happened
 from search.storage.directory import Directory
 
 # The task scores of a trial at a step.
@@ -25,7 +24,7 @@ def report_of(trial: TrialRecord, step: int, scores: dict[Task, float]) -> Repor
 
 
 def made_up_report(
-    config: TrainConfig, step: int, scores: dict[Task, float], *, kept: bool
+    config: TrainConfig, step: int, scores: dict[Task, float], *, kept: bool, seconds: float = 1.0
 ) -> Report:
     """A report with these scores, under equal weights."""
     return Report(
@@ -41,7 +40,7 @@ def made_up_report(
         lr=config.lr,
         grad_norm=1.0,
         tokens=1,
-        train_seconds=1.0,
+        train_seconds=seconds,
         dev_seconds=0.0,
     )
 
@@ -95,63 +94,10 @@ def save_on_paper(directory: PaperDirectory, number: int, step: int, attempt: in
         (directory / f"{number:04d}/{step:04d}-{attempt}").write(name, b"")
 
 
-@dataclass(frozen=True)
-class Happened:
-    """A report of a simulated search; ``trained`` counts the reports up to it."""
+def simulate(driver: Driver, curve: Curve, slots: int, **more: Any) -> list[Happened]:
+    """``search.simulation.simulate`` with the scores of a curve; a report takes a second."""
 
-    time: float
-    trial: int
-    step: int
-    score: float
-    trained: int
+    def given(trial: TrialRecord, step: int) -> Report:
+        return report_of(trial, step, curve(trial, step))
 
-
-def simulate(
-    driver: Driver,
-    curve: Curve,
-    slots: int,
-    *,
-    seconds: Callable[[TrialRecord], float] = lambda trial: 1.0,  # noqa: ARG005
-    most: int | None = None,
-    until: float = math.inf,
-    predictions: Callable[[TrialRecord, int], bytes] = lambda trial, step: b"",  # noqa: ARG005
-) -> list[Happened]:
-    """Run a driver's search on ``slots`` simulated workers that take their scores from a curve.
-
-    Args:
-        driver: decides.
-        slots: workers.
-        seconds: that a trial takes for a report.
-        most: stop after this many reports.
-        until: stop when a report scores this much.
-        predictions: dev predictions that come with a report.
-    """
-    happened: list[Happened] = []
-    tie = itertools.count()
-    events: list[tuple[float, int, Job, int]] = []
-    running: set[int] = set()
-    now = 0.0
-
-    def begin(job: Job, step: int) -> None:
-        running.add(job.trial.number)
-        heapq.heappush(events, (now + seconds(job.trial), next(tie), job, step))
-
-    while most is None or len(happened) < most:
-        while len(running) < slots:
-            job = driver.next_job(busy=bool(running))
-            if not isinstance(job, Job):
-                break
-            begin(job, len(job.trial.reports) + 1)
-        if not events:
-            break
-        now, _, job, step = heapq.heappop(events)
-        trial = job.trial
-        running.discard(trial.number)
-        report = report_of(trial, step, curve(trial, step))
-        happened.append(Happened(now, trial.number, step, report.score, len(happened) + 1))
-        if report.score >= until:
-            break
-        packed = predictions(trial, step)
-        if driver.reported(trial.number, job.attempt.number, report, packed):
-            begin(job, step + 1)
-    return happened
+    return simulation.simulate(driver, given, slots, **more)

@@ -217,13 +217,7 @@ class Proposer:
             InputError: the proposal cannot be trained.
             optuna.TrialPruned: the space rejects the point.
         """
-        self._optuna.sampler = sampler
-        # A space may read the trial's number, so the view counts the study's trials too.
-        self._view.set_size(self._optuna._study_id, len(self._study.trials))
-        try:
-            trial = self._optuna.ask()
-        except Exception as error:  # samplers raise many kinds of errors
-            raise InputError(f"the sampler {self._name} failed: {reason_of(error)}") from error
+        trial = self._begin(sampler)
         # A copy, because refused and repeated points must not change the known distributions.
         distributions = dict(self._distributions)
         try:
@@ -245,6 +239,16 @@ class Proposer:
             distributions=asked.distributions,
             system_attrs=asked.system_attrs,
         )
+
+    def _begin(self, sampler: BaseSampler) -> optuna.Trial:
+        """A trial that takes its parameters from a sampler, which sees the study's trials."""
+        self._optuna.sampler = sampler
+        # A space may read the trial's number, so the view counts the study's trials too.
+        self._view.set_size(self._optuna._study_id, len(self._study.trials))
+        try:
+            return self._optuna.ask()
+        except Exception as error:  # samplers raise many kinds of errors
+            raise InputError(f"the sampler {self._name} failed: {reason_of(error)}") from error
 
     def _count(self) -> None:
         """Count the trials that were added since the last proposal."""

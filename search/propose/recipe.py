@@ -8,6 +8,7 @@ have ranked, so that the sampler leaves a bad recipe. PriorBand (Mallik et al. 2
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -26,18 +27,39 @@ Policy = Literal["recipe", "incumbent", "model", "uniform"]
 # System attributes of a trial: how it was proposed, and the same in words for people.
 POLICY, ORIGIN = "recipe:policy", "recipe:origin"
 
-# How often each policy is used while nothing is known of it.
-_SHARES: dict[Policy, float] = {"recipe": 0.5, "incumbent": 0.3, "model": 0.1, "uniform": 0.1}
-# The first proposals, one by one: uniform points among them show how good the recipe is.
-_FIRST: tuple[Policy, ...] = ("recipe", "recipe", "uniform", "recipe", "recipe", "uniform")
-# A trial does well if it is in this part of all trials at their first report.
-_TOP = 1 / 3
-# Probabilities that a neighbour changes a number and a category of its parent.
-_CHANGES_NUMBER, _CHANGES_CATEGORY = 0.2, 0.12
-# Standard deviation of a step, in parts of the parameter's range.
-_STEP = 0.15
 # A rung needs so many trials before its best ones become parents.
 _ENOUGH_AT_RUNG = 4
+# A trial does well if it is in this part of all trials at their first report.
+_TOP = 1 / 3
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """How the sampler divides its proposals among the policies, and how far a neighbour is.
+
+    Attributes:
+        shares: how often each policy is used while nothing is known of it.
+        first: the policies of the first proposals, one by one.
+        number_changes: probability that a neighbour changes a number of its parent.
+        category_changes: probability that it changes a category.
+        step: standard deviation of a changed number, in parts of the parameter's range.
+    """
+
+    shares: Mapping[Policy, float]
+    first: tuple[Policy, ...]
+    number_changes: float
+    category_changes: float
+    step: float
+
+
+MIXTURE = Mixture(
+    shares={"recipe": 0.5, "incumbent": 0.3, "model": 0.1, "uniform": 0.1},
+    # Uniform points among the first proposals show how good the recipe is.
+    first=("recipe", "recipe", "uniform", "recipe", "recipe", "uniform"),
+    number_changes=0.2,
+    category_changes=0.12,
+    step=0.15,
+)
 
 
 class RecipeSampler(BaseSampler):
@@ -52,6 +74,7 @@ class RecipeSampler(BaseSampler):
             change together.
         start: trials with a score before TPE models them.
         noise: two standard errors of a score; trials that are within it of the best are parents.
+        mixture: of the policies.
     """
 
     def __init__(
@@ -61,7 +84,9 @@ class RecipeSampler(BaseSampler):
         groups: Sequence[Sequence[str]],
         start: int,
         noise: float,
+        mixture: Mixture = MIXTURE,
     ):
+        self._mixture = mixture
         self._draw = np.random.default_rng(seed)
         self._recipe, self._groups = recipe, groups
         self._start, self._noise = start, noise
@@ -119,13 +144,13 @@ class RecipeSampler(BaseSampler):
         return self._random.sample_independent(study, trial, param_name, param_distribution)
 
     def _choose_policy(self, trials: Sequence[FrozenTrial], proposed: int) -> Policy:
-        if proposed < len(_FIRST):
-            return _FIRST[proposed]
-        shares = dict(_SHARES)
+        if proposed < len(self._mixture.first):
+            return self._mixture.first[proposed]
+        shares = dict(self._mixture.shares)
         if len(trials) < self._start:
-            del shares["model"]
+            shares.pop("model", None)
         if not any(each.params for each in trials):
-            del shares["incumbent"]
+            shares.pop("incumbent", None)
         names, weights = list(shares), []
         doing_well = {each.number for each in _best_first(trials)[: math.ceil(_TOP * len(trials))]}
         for policy, share in shares.items():
@@ -159,8 +184,11 @@ class RecipeSampler(BaseSampler):
             *((name,) for name in parent if name not in grouped),
         ]
         units = [unit for unit in units if unit]
+        mixture = self._mixture
         chances = [
-            _CHANGES_CATEGORY if isinstance(parent[unit[0]], str | bool) else _CHANGES_NUMBER
+            mixture.category_changes
+            if isinstance(parent[unit[0]], str | bool)
+            else mixture.number_changes
             for unit in units
         ]
         chosen = [
@@ -180,7 +208,7 @@ class RecipeSampler(BaseSampler):
         if low == high:
             return value
         start, end, at = (math.log(x) if log else float(x) for x in (low, high, value))
-        moved = at + _STEP * (end - start) * self._draw.standard_normal()
+        moved = at + self._mixture.step * (end - start) * self._draw.standard_normal()
         # A step beyond an end comes back from it.
         moved = start + abs(moved - start)
         moved = end - abs(end - moved)

@@ -79,7 +79,11 @@ class RunFolder:
     @property
     def page_address(self) -> str:
         """Where report.html is, or will be after ``publish``."""
-        return join(str(self), self.page.name)
+        return self.address_of(self.page)
+
+    def address_of(self, file: Path) -> str:
+        """Where a file of the folder is, or will be after ``publish``."""
+        return join(str(self), file.name)
 
     @property
     def arguments(self) -> str:

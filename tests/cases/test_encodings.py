@@ -12,6 +12,7 @@ import pytest
 import cluster.__main__
 import minbert.__main__
 import search.export
+import search.replay
 import search.review.__main__
 import search.run
 from minbert.config import TrainConfig
@@ -28,6 +29,7 @@ COMMANDS: dict[str, Callable[[], int | None]] = {
     "search.run": search.run.main,
     "search.review": search.review.__main__.main,
     "search.export": search.export.main,
+    "search.replay": search.replay.main,
     "minbert": minbert.__main__.main,
     "cluster": cluster.__main__.main,
 }
@@ -42,6 +44,7 @@ ARGUMENTS = {
     ],
     "search.review": [["--help"], ["nirgends/größe"], ["--weights", "α"]],
     "search.export": [["--help"], ["nirgends/größe", "--to", "x"]],
+    "search.replay": [["--help"], ["nirgends/größe"]],
     "minbert": [
         ["--help"],
         ["train", "--help"],

@@ -14,11 +14,12 @@ from search.plan import make_plan
 from search.propose.spaces import load_space
 from search.record import TrialRecord
 from search.settings import StudySettings
+from search.simulation import Happened
 from search.storage.checkpoints import CheckpointStore
 from search.storage.directory import LocalDirectory
 from search.storage.predictions import DevPredictions
 from search.storage.study import Study
-from testkit.simulation import Happened, equal_scores, simulate
+from testkit.simulation import equal_scores, simulate
 
 NOWHERE = LocalDirectory(Path("/nonexistent"))
 

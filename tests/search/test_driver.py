@@ -14,10 +14,11 @@ from minbert.weights import Weights
 from search.driver import Driver, Job
 from search.propose.earlier import trials_to_learn_from
 from search.propose.spaces import load_space
+from search.simulation import Happened
 from search.storage.checkpoints import CheckpointStore
 from search.storage.predictions import DevPredictions
 from search.storage.study import Study
-from testkit.simulation import Happened, equal_scores, report_of, simulate
+from testkit.simulation import equal_scores, report_of, simulate
 
 from .simulated import NOWHERE, by_number, finish, open_driver, rows
 

@@ -57,7 +57,7 @@ MOST_COLUMNS = 12
 _SLICES_A_ROW = 4
 
 
-def _laid_out(figure: go.Figure, height: int, **more: Any) -> go.Figure:
+def laid_out(figure: go.Figure, height: int, **more: Any) -> go.Figure:
     """Apply the layout that all figures share."""
     figure.update_layout(
         template=None,
@@ -118,7 +118,7 @@ def learning_curves(record: SearchRecord) -> go.Figure:
                 marker={"symbol": symbol, "color": colour, "size": 8, "line": {"width": 2}},
                 hoverinfo="skip",
             )
-    return _laid_out(figure, 460, xaxis_title="epochs", yaxis_title="score on dev")
+    return laid_out(figure, 460, xaxis_title="epochs", yaxis_title="score on dev")
 
 
 def _mark(trial: TrialRecord, step: int) -> Verdict:
@@ -240,7 +240,7 @@ def parallel_coordinates(columns: Columns, importances: dict[str, float]) -> go.
         "colorbar": {"title": {"text": "score"}, "thickness": 12},
     }
     figure = go.Figure(go.Parcoords(dimensions=[*axes, score], line=colours))
-    return _laid_out(figure, 420).update_layout(margin={"l": 70, "r": 40, "t": 60, "b": 25})
+    return laid_out(figure, 420).update_layout(margin={"l": 70, "r": 40, "t": 60, "b": 25})
 
 
 def _axis(name: str, values: Sequence[Any], columns: Columns) -> dict[str, Any]:
@@ -277,7 +277,7 @@ def importance_bars(importances: dict[str, float]) -> go.Figure:
         hoverinfo="skip",
     )
     height = 90 + 26 * len(names)
-    return _laid_out(go.Figure(bars), height, xaxis_title="importance for the score")
+    return laid_out(go.Figure(bars), height, xaxis_title="importance for the score")
 
 
 def slices(columns: Columns, importances: dict[str, float]) -> go.Figure:
@@ -316,7 +316,7 @@ def slices(columns: Columns, importances: dict[str, float]) -> go.Figure:
             {"type": "log"} if columns.is_log(name) else {} if is_number else {"type": "category"}
         )
         figure.update_xaxes(title_text=name, row=row + 1, col=column + 1, **scale)
-    return _laid_out(figure, 60 + 240 * down)
+    return laid_out(figure, 60 + 240 * down)
 
 
 def front_views(record: SearchRecord) -> go.Figure | None:
@@ -367,7 +367,7 @@ def front_views(record: SearchRecord) -> go.Figure | None:
             )
             figure.update_xaxes(title_text=x, row=1, col=column)
             figure.update_yaxes(title_text=y, row=1, col=column)
-    return _laid_out(figure, 400)
+    return laid_out(figure, 400)
 
 
 def timeline_bars(timeline: Timeline) -> go.Figure:
@@ -397,4 +397,4 @@ def timeline_bars(timeline: Timeline) -> go.Figure:
         figure.add_vline(x=moment / 60, line={"color": INK, "dash": "dot"})
     figure.update_yaxes(title_text="slot", dtick=1, autorange="reversed")
     height = 130 + 26 * max(timeline.slots, 2)
-    return _laid_out(figure, height, barmode="overlay", xaxis_title="minutes of searching")
+    return laid_out(figure, height, barmode="overlay", xaxis_title="minutes of searching")
