@@ -1,273 +1,149 @@
-"""How many epochs a search spends until it is as good as random search: no training, curves only.
+"""What ways of searching find, and what they spend: no training, known learning curves only.
 
-    python -m bench.efficiency [--seeds 20] [--pruner median]
+    python -m bench.efficiency [--worlds synthetic,strong,paper,bad] [--seeds 50] [--methods …]
 
-Random search trains 64 configurations to their end, 27 epochs each; its best report is the target
-of its seed. Each method runs on four slots until a report of its own reaches that target, and the
-epochs that all of its trials were trained by then are counted, at most twice what random search
-has in all.
+Worlds:
 
-The curves are noisy power laws, score(t) = a − b·t^(−c) + noise, whose a, b, c depend on the
-configuration. A larger learning rate rises sooner, wherever the best one lies, so that curves
-cross: early scores mislead, as they do in training.
+    synthetic  curves that are made up, without a recipe; the target is the best report of 64 random
+               configurations that are trained to their end
+    strong     the bank's surrogate; the recipe is strong, and the target is 1 point above it
+    paper      the recipe is paper, and the target is strong's score
+    bad        the recipe is the bank's median uniform trial, and the target is strong's score
 
-    random       64 configurations, all to their end
-    stock Ray    OptunaSearch and ASHAScheduler as they come (η 3, first rung at 1)
-    Optuna       TPESampler and MedianPruner as they come
-    asha, asha-stop, none
-                 our driver with each --scheduler, otherwise as it comes
+In the synthetic world a method has found the target when a report of its own reaches it. In the
+others its best report so far must have a true score, without noise, of that much. Trainings are in
+units of one full training.
 """
 
 import argparse
-import heapq
 import itertools
+import json
 import math
 import multiprocessing
 import os
-import tempfile
 import warnings
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import optuna
-from optuna.storages import InMemoryStorage
 from rich.console import Console
 from rich.table import Table
 
-from minbert.config import InputSettings, TrainConfig
-from minbert.tasks import Task
-from search.driver import Driver
-from search.plan import make_plan
-from search.propose.spaces import load_space
-from search.record import TrialRecord
-from search.settings import DEFAULT_PRUNER, StudySettings
-from search.storage.checkpoints import CheckpointStore
-from search.storage.directory import LocalDirectory
-from search.storage.predictions import DevPredictions
-from search.storage.study import Study
-from testkit.simulation import equal_scores, simulate
+from bench.methods import METHODS, Seen
+from bench.worlds import Bank, Synthetic, World
 
-EPOCHS, RANDOM_TRIALS, SLOTS = 27, 64, 4
-MOST = 2 * EPOCHS * RANDOM_TRIALS
-NOISE = 0.004
-METHODS = ("random", "stock Ray", "Optuna", "asha", "asha-stop", "none")
-
-SPACE = '''"""Five choices of a training run."""
+RANDOM_TRIALS = 64
+AFTER = (4, 8, 16)
+# Trainings, by world: twice what random search has in the synthetic one.
+BUDGETS = {"synthetic": 2.0 * RANDOM_TRIALS, "strong": 32.0, "paper": 32.0, "bad": 32.0}
 
 
-def space(trial):
-    return {
-        "lr": trial.suggest_float("lr", 1e-6, 1e-2, log=True),
-        "dropout": trial.suggest_float("dropout", 0.0, 0.6),
-        "warmup": trial.suggest_float("warmup", 0.0, 0.5),
-        "layer_decay": trial.suggest_float("layer_decay", 0.5, 1.0),
-        "pooling": trial.suggest_categorical("pooling", ["cls", "mean"]),
-    }
-'''
+def world_of(name: str, seed: int) -> World:
+    return Synthetic(seed, RANDOM_TRIALS) if name == "synthetic" else Bank(name, seed)
 
 
-def score_at(fields: dict[str, Any], step: int, seed: int, chance: np.random.Generator) -> float:
-    """A report's score, with an optimum that the seed moves about."""
-    moved = np.random.default_rng([seed, 1]).uniform(-1, 1, 4)
-    lr = (math.log10(fields["lr"]) + 4 + 0.5 * moved[0]) / 2  # -1 to 1, about
-    dropout = (fields["dropout"] - 0.3 + 0.15 * moved[1]) / 0.3
-    warmup = (fields["warmup"] - 0.25 + 0.12 * moved[2]) / 0.25
-    decay = (fields["layer_decay"] - 0.8 + 0.1 * moved[3]) / 0.3
-    bowl = 0.25 * lr**2 + 0.05 * dropout**2 + 0.03 * warmup**2 + 0.03 * decay**2
-    end = 0.85 - bowl - (0.03 if fields["pooling"] == "cls" else 0.0)
-    speed = 0.9 + 0.5 * max(-1.0, min(1.0, lr + 0.3 * dropout))
-    height = 0.35 - 0.08 * warmup * lr
-    return float(end - height * step**-speed + NOISE * chance.standard_normal())
+def until_found(world: World, seen: Sequence[Seen]) -> float:
+    """Trainings until the target; infinite if it was not reached."""
+    if not world.has_recipe:
+        return next((s.trainings for s in seen if s.score >= world.target), math.inf)
+    return next((s.trainings for s in best_so_far(seen) if s.true >= world.target), math.inf)
 
 
-def random_search(seed: int) -> list[float]:
-    """Best score so far after each epoch of random search."""
-    chance = np.random.default_rng([seed, 2])
-    scores = []
-    for _ in range(RANDOM_TRIALS):
-        fields = {
-            "lr": 10 ** chance.uniform(-6, -2),
-            "dropout": chance.uniform(0, 0.6),
-            "warmup": chance.uniform(0, 0.5),
-            "layer_decay": chance.uniform(0.5, 1.0),
-            "pooling": str(chance.choice(["cls", "mean"])),
-        }
-        scores += [score_at(fields, step, seed, chance) for step in range(1, EPOCHS + 1)]
-    return list(itertools.accumulate(scores, max))
+def best_so_far(seen: Sequence[Seen]) -> list[Seen]:
+    """After each report, the one that would be handed over, at the trainings spent."""
+    best = itertools.accumulate(seen, _better)
+    return [Seen(now.trainings, b.score, b.true) for now, b in zip(seen, best, strict=True)]
 
 
-def run_asynchronously(
-    propose: Callable[[int], dict[str, Any]],
-    goes_on: Callable[[int, int, float], bool],
-    seed: int,
-    target: float,
-) -> int:
-    """Epochs until the target on four slots, for methods that only propose and stop."""
-    chance = np.random.default_rng([seed, 3])
-    numbers, spent = itertools.count(), 0
-    events: list[tuple[int, int, int]] = []
-    running: dict[int, dict[str, Any]] = {}
-
-    def begin(now: int) -> None:
-        number = next(numbers)
-        running[number] = propose(number)
-        heapq.heappush(events, (now + 1, number, 1))
-
-    for _ in range(SLOTS):
-        begin(0)
-    while spent < MOST:
-        now, number, step = heapq.heappop(events)
-        score = score_at(running[number], step, seed, chance)
-        spent += 1
-        if score >= target:
-            break
-        if goes_on(number, step, score):
-            heapq.heappush(events, (now + 1, number, step + 1))
-        else:
-            del running[number]
-            begin(now)
-    return spent
+def _better(one: Seen, other: Seen) -> Seen:
+    return other if other.score > one.score else one
 
 
-def suggest(trial: optuna.Trial) -> dict[str, Any]:
-    namespace: dict[str, Any] = {}
-    exec(SPACE, namespace)
-    fields: dict[str, Any] = namespace["space"](trial)
-    return fields
-
-
-def stock_ray(seed: int, target: float) -> int:
-    from ray.tune.schedulers import ASHAScheduler
-    from ray.tune.search.optuna import OptunaSearch
-
-    def space(trial: optuna.Trial) -> None:
-        suggest(trial)
-
-    search = OptunaSearch(space=space, metric="score", mode="max", seed=seed)
-    np.random.seed(seed)  # ASHA draws from it
-    halving = ASHAScheduler(
-        metric="score", mode="max", max_t=EPOCHS, grace_period=1, reduction_factor=3
-    )
-    trials: dict[int, Any] = {}
-
-    def propose(number: int) -> dict[str, Any]:
-        config: dict[str, Any] = search.suggest(str(number))
-        trials[number] = SimpleNamespace(trial_id=str(number), config=config)
-        halving.on_trial_add(None, trials[number])
-        return config
-
-    def goes_on(number: int, step: int, score: float) -> bool:
-        result = {"training_iteration": step, "score": score}
-        verdict = halving.on_trial_result(None, trials[number], result)
-        if verdict == "CONTINUE":
-            search.on_trial_result(str(number), result)
-            return True
-        halving.on_trial_complete(None, trials[number], result)
-        search.on_trial_complete(str(number), result)
-        return False
-
-    return run_asynchronously(propose, goes_on, seed, target)
-
-
-def optuna_alone(seed: int, target: float) -> int:
-    study = optuna.create_study(
-        direction="maximize",
-        sampler=optuna.samplers.TPESampler(seed=seed),
-        pruner=optuna.pruners.MedianPruner(),
-    )
-    trials: dict[int, optuna.Trial] = {}
-
-    def propose(number: int) -> dict[str, Any]:
-        trials[number] = study.ask()
-        return suggest(trials[number])
-
-    def goes_on(number: int, step: int, score: float) -> bool:
-        trials[number].report(score, step)
-        if step == EPOCHS:
-            study.tell(trials[number], score)
-            return False
-        if trials[number].should_prune():
-            study.tell(trials[number], state=optuna.trial.TrialState.PRUNED)
-            return False
-        return True
-
-    return run_asynchronously(propose, goes_on, seed, target)
-
-
-def ours(scheduler: str, seed: int, target: float, pruner: str) -> int:
-    chance = np.random.default_rng([seed, 3])
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "curves.py"
-        path.write_text(SPACE)
-        settings = StudySettings.check(
-            {"space": str(path), "scheduler": scheduler, "seed": seed, "trials": 600}
-            | {"epochs": EPOCHS, "reports_per_epoch": 1, "pruner": pruner}
-        )
-        plan = make_plan(settings, InputSettings(), load_space(settings.space))
-    # The other methods have no baseline, so ours has none here either.
-    plan = replace(plan, fixed=())
-    nowhere = LocalDirectory(path.parent)
-    study = Study.create(InMemoryStorage(), "bench", {})
-    driver = Driver(study, plan, settings, CheckpointStore(nowhere), DevPredictions(nowhere)).open()
-
-    def curve(trial: TrialRecord, step: int) -> dict[Task, float]:
-        config: TrainConfig = trial.config
-        return equal_scores(score_at(config.model_dump(), step, seed, chance))
-
-    return len(simulate(driver, curve, SLOTS, most=MOST, until=target))
-
-
-def epochs_spent(task: tuple[str, int, str]) -> int:
-    method, seed, pruner = task
+def run_one(task: tuple[str, str, int]) -> dict[str, Any]:
+    """One method, in one world, with one seed."""
+    world_name, method, seed = task
     warnings.simplefilter("ignore")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    best = random_search(seed)
-    target = best[-1]
-    if method == "random":
-        return best.index(target) + 1
-    if method == "stock Ray":
-        return stock_ray(seed, target)
-    if method == "Optuna":
-        return optuna_alone(seed, target)
-    return ours(method, seed, target, pruner)
+    world = world_of(world_name, seed)
+    seen = METHODS[method](world, seed, BUDGETS[world_name])
+    handed_over = best_so_far(seen)
+    after = [
+        next((s.true for s in reversed(handed_over) if s.trainings <= spent + 1e-9), math.nan)
+        for spent in AFTER
+    ]
+    return {
+        "world": world_name,
+        "method": method,
+        "seed": seed,
+        "found": until_found(world, seen),
+        "after": after,
+        "recipe": float(world.truth(world.base).max()),
+        "target": world.target,
+    }
+
+
+def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+    """Quartiles that are themselves values, as some may be infinite."""
+    ordered = sorted(values)
+    low, middle, high = (ordered[math.ceil(q * len(ordered)) - 1] for q in (0.25, 0.5, 0.75))
+    return low, middle, high
+
+
+def table_of(world: str, rows: Sequence[dict[str, Any]]) -> Table:
+    recipes = [row["recipe"] for row in rows]
+    goals = [row["target"] for row in rows]
+    table = Table(
+        title=f"{world}: trainings until {np.mean(goals):.3f} (the recipe: {np.mean(recipes):.3f})"
+    )
+    table.add_column("method", no_wrap=True)
+    for heading in ("lower quartile", "median", "upper quartile", "found"):
+        table.add_column(heading, justify="right")
+    for spent in AFTER:
+        table.add_column(f"true score after {spent}", justify="right")
+    for method in dict.fromkeys(row["method"] for row in rows):
+        own = [row for row in rows if row["method"] == method]
+        found = [row["found"] for row in own]
+        cells = [f"{v:.1f}" if math.isfinite(v) else "never" for v in quartiles(found)]
+        share = f"{np.isfinite(found).sum()} of {len(found)}"
+        after = np.array([row["after"] for row in own])
+        scores = [
+            "{1:.3f} ({0:.3f}–{2:.3f})".format(*np.quantile(column, [0.25, 0.5, 0.75]))
+            for column in after.T
+        ]
+        table.add_row(method, *cells, share, *scores)
+    return table
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--pruner", default=DEFAULT_PRUNER, help="for our own rows")
-    parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--seeds", type=int, default=50)
+    parser.add_argument("--worlds", default=",".join(BUDGETS))
+    parser.add_argument("--methods", help="names, with ; between them (default: all)")
+    parser.add_argument("--out", type=Path, help="save results here, and continue from them")
     arguments = parser.parse_args()
-    methods = arguments.methods.split(",")
-    tasks = [
-        (method, seed, arguments.pruner) for method in methods for seed in range(arguments.seeds)
-    ]
+    worlds = arguments.worlds.split(",")
+    methods = arguments.methods.split(";") if arguments.methods else list(METHODS)
+    tasks = [(w, m, s) for w in worlds for s in range(arguments.seeds) for m in methods]
+    done = _read(arguments.out)
+    left = [task for task in tasks if task not in done]
     with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
-        spent = np.array(pool.map(epochs_spent, tasks, chunksize=1)).reshape(len(methods), -1)
-    table = Table(title=f"Epochs until random search's best of {RANDOM_TRIALS} full trials")
-    for heading in ("method", "lower quartile", "median", "upper quartile", "never", "of random"):
-        table.add_column(heading, justify="left" if heading == "method" else "right")
-    full = EPOCHS * RANDOM_TRIALS
-    of_random = np.median(spent[methods.index("random")]) if "random" in methods else full
-    for method, row in zip(methods, spent, strict=True):
-        low, middle, high = np.quantile(row, [0.25, 0.5, 0.75])
-        never = int((row >= MOST).sum())
-        table.add_row(
-            method,
-            *(f"{value:.0f}" for value in (low, middle, high)),
-            str(never),
-            f"{middle / of_random:.2f}",
-        )
-    Console(width=100).print(table)
-    Console(width=100).print(
-        f"Random search spends {full} epochs on its {RANDOM_TRIALS} trials; its own row says when "
-        f"its best report came, and 'of random' is a share of that. Counting ended at {MOST} "
-        "('never')."
-    )
+        for row in pool.imap_unordered(run_one, left):
+            done[row["world"], row["method"], row["seed"]] = row
+            if arguments.out:
+                with arguments.out.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+    console = Console(width=150)
+    for world in worlds:
+        console.print(table_of(world, [done[task] for task in tasks if task[0] == world]))
+
+
+def _read(path: Path | None) -> dict[tuple[str, str, int], dict[str, Any]]:
+    if path is None or not path.exists():
+        return {}
+    rows = map(json.loads, path.read_text().splitlines())
+    return {(row["world"], row["method"], row["seed"]): row for row in rows}
 
 
 if __name__ == "__main__":
