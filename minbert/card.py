@@ -40,8 +40,7 @@ class ModelInfo(Settings):
     def _rename(cls, given: Any) -> Any:
         # Models outlive versions: this one may have been saved with the names of an earlier one.
         if isinstance(given, dict) and isinstance(config := given.get("config"), dict):
-            now = TrainConfig.renamed
-            return {**given, "config": {now.get(name, name): v for name, v in config.items()}}
+            return {**given, "config": TrainConfig.with_new_names(config)}
         return given
 
 

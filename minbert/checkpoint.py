@@ -31,7 +31,7 @@ from .hub import load_pretrained
 from .model import MultitaskModel
 from .tokenizer import special_names
 
-_ENCODER, _HEADS, _INFO = "model.safetensors", "heads.safetensors", "minbert.json"
+_ENCODER, _HEADS, INFO = "model.safetensors", "heads.safetensors", "minbert.json"
 
 
 def save_model(folder: Path, model: MultitaskModel, tokenizer: Tokenizer, info: ModelInfo) -> None:
@@ -59,7 +59,7 @@ def save_model(folder: Path, model: MultitaskModel, tokenizer: Tokenizer, info: 
         "tokenizer.json": tokenizer.to_str().encode(),
         "tokenizer_config.json": _json(tokenizer_config),
         "README.md": model_card(info).encode(),
-        _INFO: info.model_dump_json(indent=2).encode(),
+        INFO: info.model_dump_json(indent=2).encode(),
     }
     for name, content in files.items():
         write_whole(folder / name, content)
@@ -99,9 +99,9 @@ def load_model(folder: Path) -> SavedModel:
 
 def read_info(folder: Path) -> ModelInfo:
     """The ModelInfo of a saved model; InputError if there is none."""
-    path = folder / _INFO
+    path = folder / INFO
     if not path.is_file():
-        raise InputError(f"{folder} holds no saved model (there is no {_INFO} in it)")
+        raise InputError(f"{folder} holds no saved model (there is no {INFO} in it)")
     try:
         return ModelInfo.model_validate_json(path.read_bytes())
     except ValidationError as error:

@@ -192,7 +192,12 @@ class TrainConfig(Settings):
                     )
         return self
 
-    def replace(self, **changes: Any) -> Self:
+    @classmethod
+    def with_new_names(cls, saved: Mapping[str, Any]) -> dict[str, Any]:
+        """Fields that an earlier version may have saved, by the names that they have now."""
+        return {cls.renamed.get(name, name): value for name, value in saved.items()}
+
+    def replace(self, /, **changes: Any) -> Self:
         """A copy with some fields changed. Selection weights imply ``weighted``, as they would
         have no effect under ``objective``.
         """

@@ -57,7 +57,7 @@ class Settings(pydantic.BaseModel):
         except pydantic.ValidationError as error:
             raise InputError(_first_problem(error, cls, as_options=as_options)) from None
 
-    def replace(self, **changes: Any) -> Self:
+    def replace(self, /, **changes: Any) -> Self:
         """A checked copy with some fields changed; raises InputError as ``check`` does."""
         return self.check({**self.model_dump(), **changes})
 

@@ -24,7 +24,7 @@ from rich.table import Table
 
 from .card import ModelInfo
 from .checkpoint import load_state, save_model, save_state
-from .config import InputSettings, TrainConfig, recipe
+from .config import InputSettings, TrainConfig
 from .data import load_dataset
 from .errors import InputError
 from .evaluate import evaluate_command
@@ -33,9 +33,11 @@ from .files import write_whole
 from .hub import Pretrained, load_pretrained
 from .output import counted
 from .positions import check_positions
+from .recipes import find_recipe
 from .report import Report
 from .settings import (
     FolderPath,
+    PathText,
     Settings,
     add_options,
     as_text,
@@ -63,9 +65,9 @@ class TrainOptions(Settings):
 
     out: FolderPath
     """folder for the run and its model (required)"""
-    recipe: str = "strong"
-    """configuration to start from: strong, paper or paper-weighted. Defaults in this help are those
-    of strong"""
+    recipe: PathText = "strong"
+    """configuration to start from: strong, paper, paper-weighted, a JSON file of your own or the
+    folder of a saved model. Defaults in this help are those of strong"""
     resume: bool = False
     """resume the interrupted run in --out; options that are not given are those of the run"""
     device: str | None = None
@@ -138,11 +140,12 @@ def _settle(options: TrainOptions, arguments: argparse.Namespace) -> RunSettings
         if path.exists():
             raise InputError(f"{options.out} holds a run; add --resume or give another --out")
         inputs = InputSettings.check(asked_inputs, as_options=True)
-        base = recipe(options.recipe)
+        start = find_recipe(options.recipe)
+        base = start.config
         trained = tuple(task for task in base.train_tasks if task in inputs.tasks)
         changed = {**base.model_dump(), "train_tasks": trained, **asked_config}
         config = TrainConfig.check(changed, as_options=True)
-        return RunSettings(recipe=options.recipe, inputs=inputs, config=config)
+        return RunSettings(recipe=start.name, inputs=inputs, config=config)
     if not path.is_file():
         raise InputError(f"{options.out} holds no run to resume (there is no {_RUN} in it)")
     if (options.out / _REPORTS).is_file() and not (options.out / _STATE).exists():

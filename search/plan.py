@@ -9,6 +9,7 @@ from optuna.trial import FrozenTrial
 from minbert.config import InputSettings, TrainConfig, recipe
 from minbert.errors import InputError
 from minbert.output import counted
+from minbert.recipes import Recipe
 from minbert.settings import did_you_mean
 from search.propose.branches import check_space, explore
 from search.propose.points import Grid
@@ -17,6 +18,7 @@ from search.propose.samplers import SAMPLERS
 from search.propose.spaces import Space, checked_fields
 from search.schedule.table import SCHEDULERS
 
+from .recipes import find_recipe
 from .record import field_texts
 from .settings import DEFAULT_REPORTS_PER_EPOCH, DEFAULT_TRIALS, StudySettings
 
@@ -35,7 +37,7 @@ class Plan:
     """What a search will run.
 
     Attributes:
-        recipe: name of the recipe.
+        recipe: name of the recipe, for people.
         base: the recipe under the study's objective, epochs, reports and seed.
         fixed: configurations to run first, and to their end; the first is the recipe itself.
         tries: configurations to run next, scheduled like any other.
@@ -62,8 +64,16 @@ class Plan:
     noise: float | None = None
 
 
-def make_plan(settings: StudySettings, inputs: InputSettings, space: Space) -> Plan:
+def make_plan(
+    settings: StudySettings, inputs: InputSettings, space: Space, own: Recipe | None = None
+) -> Plan:
     """Determine what to run.
+
+    Args:
+        settings: of the search.
+        inputs: the data and the encoder.
+        space: what to vary.
+        own: the user's own recipe of a study that is resumed; otherwise the settings name one.
 
     Raises:
         InputError: settings, data and space do not fit together.
@@ -71,25 +81,15 @@ def make_plan(settings: StudySettings, inputs: InputSettings, space: Space) -> P
     if sum(map(settings.objective.of, inputs.tasks)) == 0:
         tasks = ", ".join(inputs.tasks)
         raise InputError(f"--objective {settings.objective} gives no weight to any of: {tasks}")
-    name = settings.recipe or space.recipe or "strong"
-    if space.recipe not in (None, name):
+    start = own or _recipe_of(settings, space)
+    if space.recipe not in (None, start.name):
         raise InputError(f"--space {space.name} works only with --recipe {space.recipe}")
     is_list = bool(space.experiments)
     for option, value in (("trials", settings.trials), ("epochs", settings.epochs)):
         if is_list and value is not None:
             raise InputError(f"--space {space.name} is a fixed list; leave --{option} out")
 
-    start = recipe(name)
-    changes: dict[str, Any] = {
-        "objective": settings.objective,
-        "seed": settings.seed,
-        "train_tasks": tuple(task for task in start.train_tasks if task in inputs.tasks),
-        "reports_per_epoch": settings.reports_per_epoch
-        or (start.reports_per_epoch if is_list else DEFAULT_REPORTS_PER_EPOCH),
-    }
-    if settings.epochs is not None:
-        changes["epochs"] = settings.epochs
-    base = start.replace(**changes)
+    base = _base(start, settings, inputs, is_list=is_list)
     configs = check_space(space, base)
     fixed = _fixed_trials(space, base, configs if is_list else [])
     if is_list and settings.try_:
@@ -112,7 +112,7 @@ def make_plan(settings: StudySettings, inputs: InputSettings, space: Space) -> P
         )
     return Plan(
         space=space,
-        recipe=name,
+        recipe=start.name,
         base=base,
         fixed=fixed,
         tries=tries,
@@ -122,6 +122,43 @@ def make_plan(settings: StudySettings, inputs: InputSettings, space: Space) -> P
         points=Grid(space, settings.sampler).size if needs_grid else None,
         configs=(base, *configs, *(trial.config for trial in (*fixed, *tries))),
     )
+
+
+def _recipe_of(settings: StudySettings, space: Space) -> Recipe:
+    """The recipe of ``--recipe``; by default that of the space, or strong."""
+    if settings.recipe is not None:
+        return find_recipe(settings.recipe, settings.storage)
+    name = space.recipe or "strong"
+    return Recipe(name, recipe(name))
+
+
+def _base(
+    start: Recipe, settings: StudySettings, inputs: InputSettings, *, is_list: bool
+) -> TrainConfig:
+    """The recipe under the study's objective, epochs, reports, seed and tasks.
+
+    Raises:
+        InputError: the recipe trains none of the tasks.
+    """
+    trained = tuple(task for task in start.config.train_tasks if task in inputs.tasks)
+    if not trained:
+        raise InputError(
+            f"--recipe {start.name} trains only {', '.join(start.config.train_tasks)}, which "
+            f"--tasks {','.join(inputs.tasks)} leaves out"
+        )
+    changes: dict[str, Any] = {
+        "objective": settings.objective,
+        "seed": settings.seed,
+        "train_tasks": trained,
+        "reports_per_epoch": settings.reports_per_epoch
+        or (start.config.reports_per_epoch if is_list else DEFAULT_REPORTS_PER_EPOCH),
+    }
+    if settings.epochs is not None:
+        changes["epochs"] = settings.epochs
+    try:
+        return start.config.replace(**changes)
+    except InputError as error:
+        raise InputError(f"--recipe {start.name}: {error}") from None
 
 
 def _parse_tries(texts: Sequence[str], space: Space, base: TrainConfig) -> tuple[FixedTrial, ...]:

@@ -88,7 +88,7 @@ class Session:
             name: options.pop(name) for name in InputSettings.model_fields & options.keys()
         }
         with as_input_errors():
-            self.settings, self.inputs = settle(options, for_inputs)
+            self.settings, self.inputs, self._own_recipe = settle(options, for_inputs)
         self._console = console or Console(quiet=True)
         self._tell = partial(self._console.print, markup=False, highlight=False, soft_wrap=True)
         self._trainer = trainer
@@ -125,7 +125,7 @@ class Session:
                 and nothing recorded is.
         """
         with as_input_errors():
-            self.plan = plan_search(self.settings, self.inputs)
+            self.plan = plan_search(self.settings, self.inputs, self._own_recipe)
             # Made first, so that a folder that cannot be written is refused before data are read.
             new = None if self.settings.resume else self._new_folder()
             study: Study | None = None

@@ -125,8 +125,9 @@ class StudySettings(Settings):
 
     space: PathText = "weights"
     """what to vary: a name (see --list-spaces) or a Python file of your own"""
-    recipe: str | None = None
-    """configuration to start from: strong, paper or paper-weighted (default: strong)"""
+    recipe: PathText | None = None
+    """configuration to start from: strong, paper, paper-weighted, a JSON file of your own, or the
+    folder of an earlier run, for its winner, or of a saved model (default: strong)"""
     objective: TaskWeights = EQUAL_WEIGHTS
     """weights of the sst, para and sts scores in the one score that compares trials"""
     trials: Annotated[int, Field(ge=1)] | None = None

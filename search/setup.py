@@ -10,34 +10,38 @@ from typing import Any
 from minbert.config import InputSettings, recipe
 from minbert.errors import InputError
 from minbert.hub import Pretrained
+from minbert.recipes import Recipe
 from minbert.settings import as_text, option_of
 from search.propose.earlier import trials_to_learn_from
 from search.propose.samplers import SAMPLERS
 from search.propose.spaces import built_in_spaces, load_space
 from search.schedule.table import SCHEDULERS
-from search.storage.addresses import is_server
 from search.storage.directory import join, open_directory
 from search.storage.folder import RunFolder
 from search.storage.study import NoStudyError, Study
 
 from .inputs import LoadedInputs
 from .plan import Plan, make_plan
+from .recipes import check_recipe, earlier_study, stored_recipe
 from .settings import StudySettings
 
 # The options of all schedulers.
 _OPTIONS = tuple(dict.fromkeys(name for row in SCHEDULERS.values() for name in row.options))
 
 
-def plan_search(settings: StudySettings, inputs: InputSettings) -> Plan:
+def plan_search(settings: StudySettings, inputs: InputSettings, own: Recipe | None) -> Plan:
     """Plan a search, with the trials of ``--start-from`` for the sampler to learn from.
+
+    Args:
+        own: the user's own recipe of a study that is resumed.
 
     Raises:
         InputError: settings, data and space do not fit together, or no earlier trial fits.
     """
-    plan = make_plan(settings, inputs, load_space(settings.space))
+    plan = make_plan(settings, inputs, load_space(settings.space), own)
     if settings.start_from is None:
         return plan
-    earlier = _earlier_study(settings.start_from, settings.storage)
+    earlier = earlier_study(settings.start_from, settings.storage)
     learnt = trials_to_learn_from(earlier, plan.space, settings.objective, inputs.tasks)
     if not learnt:
         raise InputError(
@@ -45,17 +49,6 @@ def plan_search(settings: StudySettings, inputs: InputSettings) -> Plan:
             f"{plan.space.name}"
         )
     return replace(plan, earlier=tuple(learnt))
-
-
-def _earlier_study(where: str, storage: str | None) -> Study:
-    """The study of an earlier run, which may be in the database of this one."""
-    try:
-        return RunFolder(where).load_study()
-    except InputError:
-        # A database is never opened just because a folder names it.
-        if storage is None or not is_server(storage):
-            raise
-        return RunFolder(where, storage).load_study()
 
 
 def make_setup(settings: StudySettings, plan: Plan, loaded: LoadedInputs) -> dict[str, Any]:
@@ -145,7 +138,8 @@ def stored_options(study: Study) -> tuple[dict[str, Any], dict[str, Any]]:
     """What a study was made with, as fields of StudySettings and of InputSettings, unchecked.
 
     A space that is not built in is left out, because only its name is known. So is a sampler that
-    unpickles data from the study, which must not happen just because a folder names it.
+    unpickles data from the study, which must not happen just because a folder names it. The user's
+    own recipe, with its epochs, is in ``stored_recipe``.
     """
     setup = study.setup
     if not setup:
@@ -157,8 +151,11 @@ def stored_options(study: Study) -> tuple[dict[str, Any], dict[str, Any]]:
         del stored["sampler"]
     for name in ("seed", "epochs", "reports_per_epoch"):
         stored[name] = setup.get(f"recipe's {name}")
+    if stored_recipe(setup) is not None:
+        for name in ("recipe", "epochs"):
+            stored.pop(name, None)
     # A fixed list only accepts the epochs of its recipe.
-    if stored["epochs"] == recipe(str(setup.get("recipe"))).epochs:
+    elif stored["epochs"] == recipe(setup["recipe"]).epochs:
         del stored["epochs"]
     if setup.get("space") in built_in_spaces():
         stored["space"] = setup["space"]
@@ -172,11 +169,14 @@ def _sha256_of_file(path: Path) -> str:
 
 def settle(
     given_settings: dict[str, Any], given_inputs: dict[str, Any]
-) -> tuple[StudySettings, InputSettings]:
+) -> tuple[StudySettings, InputSettings, Recipe | None]:
     """Make the settings from the given options.
 
     With ``--resume`` and ``--name``, the study provides the settings that it was made with.
     Settings that may change when a study is resumed have their defaults.
+
+    Returns:
+        The settings, and the study's recipe if that is the user's own.
 
     Raises:
         InputError: an option is refused, or the study's space or sampler must be given.
@@ -185,14 +185,16 @@ def settle(
         return (
             StudySettings.check(given_settings, as_options=True),
             InputSettings.check(given_inputs, as_options=True),
+            None,
         )
     # First find the study, which holds the settings that are not given.
-    where = {"resume", "name", "out", "storage"} & given_settings.keys()
+    where = {"resume", "name", "out", "storage", "recipe"} & given_settings.keys()
     found = StudySettings.check({name: given_settings[name] for name in where}, as_options=True)
     assert found.name is not None
     folder = RunFolder(join(found.out, found.name), found.storage)
     stored: dict[str, Any] = {}
     stored_inputs: dict[str, Any] = {}
+    own: Recipe | None = None
     # A missing run is reported later, and a missing study is created later.
     if folder.exists:
         with (
@@ -200,6 +202,10 @@ def settle(
             contextlib.closing(folder.load_study()) as study,
         ):
             stored, stored_inputs = stored_options(study)
+            own = stored_recipe(study.setup) if stored else None
+            if own is not None and found.recipe is not None:
+                tasks = InputSettings.check(stored_inputs).tasks
+                check_recipe(found.recipe, own, tasks, found.storage)
             if stored and "space" not in (stored | given_settings):
                 raise InputError(
                     "--space is required: the study was made with the file "
@@ -214,6 +220,7 @@ def settle(
     return (
         StudySettings.check(stored | given_settings, as_options=True),
         InputSettings.check(stored_inputs | given_inputs, as_options=True),
+        own,
     )
 
 

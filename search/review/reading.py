@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from minbert.config import InputSettings, TaskWeights, recipe
+from minbert.config import InputSettings, TaskWeights
 from minbert.errors import InputError, reason_of
 from minbert.settings import path_option
 from minbert.weights import Weights
@@ -190,7 +190,6 @@ def _noted(folder: RunFolder, study: Study) -> tuple[_Noted, list[DriverRun]]:
             dropped=study.noted("dropped_from_pareto_front") or [],
             ended_because=study.noted("ended_because"),
         )
-        recipe(noted.setup.recipe)
         driver_runs = runs_of(study)
         scored = {frozenset(report.scores) for trial in study.trials for report in trial.reports}
         if scored - {frozenset(noted.setup.inputs.tasks)}:

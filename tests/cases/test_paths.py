@@ -120,6 +120,8 @@ OPTIONS: dict[str, Callable[[str], object]] = {
     "train --out": lambda path: TrainOptions.check({"out": path}).out,
     "search --out": lambda path: StudySettings.check({"out": path}).out,
     "--space": lambda path: StudySettings.check({"space": path}).space,
+    "--recipe": lambda path: StudySettings.check({"recipe": path}).recipe,
+    "train --recipe": lambda path: TrainOptions.check({"out": "x", "recipe": path}).recipe,
     "--start-from": lambda path: StudySettings.check({"start_from": path}).start_from,
     "--storage": lambda path: StudySettings.check({"storage": path}).storage,
     "of argparse": path_option,

@@ -220,7 +220,9 @@ def test_hostile_texts_are_shown_as_texts(run: Path, told: Told) -> None:
     change(run, "report:0001", decided, trial=1)
     change(run, "attempt:1", lambda attempt: attempt | {"reason": HOSTILE}, trial=1)
     change(run, "ended_because", lambda _: HOSTILE)
-    change(run, "setup", lambda setup: setup | {"sampler": HOSTILE, HOSTILE: [HOSTILE]})
+    change(run, "setup", lambda setup: setup | {
+        "recipe": HOSTILE, "sampler": HOSTILE, HOSTILE: [HOSTILE]
+    })  # fmt: skip
     change(run, "runs", lambda runs: [runs[0] | {
         "command": HOSTILE, "versions": {HOSTILE: HOSTILE},
         "data": runs[0]["data"] | {"notes": [HOSTILE]},
@@ -246,6 +248,7 @@ def test_a_model_card_escapes_what_it_names(
     data = tmp_path / "<script>alert(1)<|script>[a](javascript:b)`\x1b[2J\u202e"
     shutil.copytree(course_folder, data)
     change(run, "setup", lambda setup: setup | {
+        "recipe": data.name,
         "inputs": {"data": str(data), "encoder": "tiny"}, "data files": dataset.files,
     })  # fmt: skip
     assert "Saved report" in told.all(run)[-1]

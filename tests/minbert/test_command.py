@@ -14,8 +14,9 @@ import pytest
 
 import minbert
 from minbert.__main__ import main
-from minbert.checkpoint import load_model
+from minbert.checkpoint import load_model, read_info
 from minbert.errors import InputError
+from minbert.recipes import Recipe, find_recipe
 from minbert.report import Report
 from minbert.train import Trainer
 
@@ -177,10 +178,27 @@ def test_killed_run_goes_on_from_its_last_report(
     assert_ends_as(model, tmp_path / "run")
 
 
+def test_a_recipe_of_the_user(course_folder: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "my.json"
+    recipe.write_text('{"lr": 0.001, "dropout": 0.2, "seed": 5}')
+    words = ["--data", str(course_folder), *SMALL, "--epochs", "1", "--train-limit", "4"]
+    words += ["--tasks", "sst", "--dropout", "0.3"]
+    out = tmp_path / "runs" / "a" / "best"
+    assert main(["train", *words, "--recipe", str(recipe), "--out", str(out)]) == 0
+    info = read_info(out)
+    assert (info.config.lr, info.config.dropout, info.config.seed) == (0.001, 0.3, 5)
+    assert "- Recipe: my.json, seed 5\n" in (out / "README.md").read_text()
+    # The model's own configuration is a recipe again.
+    assert find_recipe(str(out)) == Recipe("a/best", info.config)
+    with pytest.raises(InputError, match=f"holds no saved model .*; give {out}$"):
+        find_recipe(str(out.parent))
+
+
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        ("train --out OUT --recipe best", "unknown recipe 'best'; there are: strong"),
+        ("train --out OUT --recipe best", "unknown recipe 'best'; there are: strong, paper, "),
+        ("train --out OUT --recipe no.json", "--recipe no.json: cannot be read (No such file or"),
         ("train --out OUT --batch-size 0", "--batch-size: must be greater than or equal to 1"),
         ("train --out OUT --loss-weights 0,0,0", "--loss-weights: weights must not all be zero"),
         ("train --out OUT --data nowhere", "nowhere"),

@@ -1,6 +1,8 @@
 """A search from Python, as the README shows it."""
 
+import json
 import re
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ from minbert.errors import InputError
 from minbert.report import Report
 from search import Session
 from search.inputs import LoadedInputs
+from search.setup import plan_search, settle
 from search.storage.directory import Directory
 from testkit.trainer import ScoredTrainer
 from tests.in_process import shared_ray
@@ -113,3 +116,40 @@ def test_a_search_runs_any_trainer_that_follows_the_protocol(tmp_path: Path) -> 
     assert {trial.state for trial in record.trials} == {"finished", "stopped"}
     saved = (tmp_path / "a" / "best" / "saved").read_text()
     assert saved == f"['checkpoint.json', 'weights.safetensors'] {best.config.lr} 4 strong"
+
+
+def test_searches_build_on_one_another(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"trainer": CurveTrainer, "out": str(tmp_path)}
+    made = {**options, "space": "lr", "epochs": 1, "encoder": "tiny", "trials": 1}
+    file, folder = tmp_path / "my.json", tmp_path / "second"
+    file.write_text('{"dropout": 0.2, "epochs": 7, "seed": 5}')
+    first = Session(name="first", recipe=str(file), **made)
+    first.run()
+    assert first.winner is not None
+    assert first.winner.config.dropout == 0.2
+
+    second = Session(name="second", recipe=str(tmp_path / "first"), seed=3, **made)
+    start = second.run().trials[0].config
+    assert start == first.winner.config.replace(seed=3)
+    name = f"winner of {tmp_path.name}/first"
+    assert (folder / "best" / "saved").read_text().endswith(name)
+    assert json.loads((folder / "summary.json").read_text())["recipe"] == name
+    assert f"recipe {name};" in (folder / "report.html").read_text()
+
+    again = {**options, "name": "first", "resume": True}
+    file.write_text('{"dropout": 0.3}')
+    with pytest.raises(InputError, match=r"my.json: dropout is 0.3, but the study was made with 0"):
+        Session(recipe=str(file), **again)
+    with pytest.raises(InputError, match=r"^--recipe paper: pooling is cls, but the study was mad"):
+        Session(recipe="paper", **again)
+    # The study holds the configuration, so neither the file nor the run is needed any more.
+    # The study holds the configuration, so neither the file nor the run is needed any more.
+    file.unlink()
+    record = Session(trials=2, recipe=str(file), **again).run()
+    assert [trial.config.dropout for trial in record.trials] == [0.2] * 2
+    assert [trial.config.epochs for trial in record.trials] == [1] * 2
+    shutil.rmtree(tmp_path / "first")
+    named = {"resume": True, "out": str(tmp_path), "name": "second"}
+    for recipe in ({}, {"recipe": str(tmp_path / "first")}):
+        plan = plan_search(*settle({**named, **recipe}, {}))
+        assert (plan.recipe, plan.base) == (name, start)

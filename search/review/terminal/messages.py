@@ -10,6 +10,7 @@ from rich.console import Console
 
 from minbert.card import caveat_of
 from minbert.config import InputSettings
+from minbert.errors import plain
 from minbert.evaluate import evaluate_command
 from minbert.output import counted
 from minbert.settings import command_of, this_python
@@ -60,7 +61,8 @@ def introduction(
     epochs, reports = plan.base.epochs, plan.base.reports_per_epoch
     ends = f"; ends after {settings.time_budget:g} s" if settings.time_budget else ""
     yield (
-        f"Trials    {plan.trials}, recipe {plan.recipe} first "
+        # On --resume its name is from the study, which anyone may have made.
+        f"Trials    {plan.trials}, recipe {plain(plan.recipe)} first "
         f"(epochs: {epochs}, dev evaluations an epoch: {reports}){ends}"
     )
     for number, experiment in enumerate(plan.space.experiments, start=1):
