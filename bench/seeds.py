@@ -10,7 +10,6 @@ file; runs of other code, data or settings in it are left as they are.
 
 import argparse
 import contextlib
-import hashlib
 import itertools
 import json
 import sys
@@ -29,6 +28,7 @@ from minbert.hub import load_pretrained
 from minbert.settings import run_command
 from minbert.train import Trainer
 
+from .runs import Runs, sha256_of
 from .served import ROOT, Process, code_of, count
 
 TASKS = ("sst", "para", "sts")
@@ -63,59 +63,6 @@ def serve(options: dict[str, Any]) -> None:
 
 
 # What runs in the command's own process.
-
-
-class Runs:
-    """The finished runs in a file of JSON lines.
-
-    Raises:
-        InputError: the file holds anything else, or cannot be read.
-    """
-
-    def __init__(self, path: Path):
-        self._path = path
-        self._scores: dict[str, dict[str, float]] = {}
-        try:
-            lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-        except OSError as error:
-            raise InputError(f"--save {path}: cannot be read: {error.strerror}") from None
-        # A last line that an interruption left incomplete is overwritten.
-        self._whole = sum(len(line) for line in lines if line.endswith(b"\n"))
-        for number, line in enumerate(lines, 1):
-            if line.endswith(b"\n"):
-                try:
-                    run = json.loads(line)
-                    self._scores[_key(run["run"])] = run["scores"]
-                except (ValueError, KeyError, TypeError):
-                    raise InputError(
-                        f"--save {path}:{number}: no run of this command; give another file"
-                    ) from None
-
-    def scores(self, run: dict[str, Any]) -> dict[str, float] | None:
-        return self._scores.get(_key(run))
-
-    def add(self, run: dict[str, Any], answer: dict[str, Any]) -> None:
-        line = json.dumps({"run": run, **answer}).encode() + b"\n"
-        try:
-            with self._path.open("ab") as file:
-                file.truncate(self._whole)
-                file.write(line)
-        except OSError as error:
-            raise InputError(f"--save {self._path}: cannot be written: {error.strerror}") from None
-        self._whole += len(line)
-        self._scores[_key(run)] = answer["scores"]
-
-
-def _key(run: dict[str, Any]) -> str:
-    return json.dumps(run, sort_keys=True)
-
-
-def _sha256_of(code: Path) -> str:
-    """Hash of the files of minbert in a checkout: it identifies the trainer, committed or not."""
-    digest = hashlib.sha256()
-    for path in sorted((code / "minbert").glob("*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()
 
 
 def _rows(scores: dict[str, float]) -> list[float]:
@@ -183,21 +130,25 @@ def train(trainers: Trainers, seeds: list[int], runs: Runs) -> dict[str, list[li
             stack.callback(processes[name].end)
         # Seed by seed, so that an interrupted comparison has the same seeds of all trainers.
         for seed, (name, (code, served)) in itertools.product(seeds, trainers.items()):
-            about = {"code": _sha256_of(code), **served, **processes[name].about, "seed": seed}
-            found = runs.scores(about)
+            about = {
+                "code": sha256_of(code, ["minbert"]),
+                **served,
+                **processes[name].about,
+                "seed": seed,
+            }
+            found = runs.find(about)
             if found is None:
-                answer = processes[name].ask(seed)
-                runs.add(about, answer)
-                found = answer["scores"]
-                mean = _rows(found)[-1]
+                found = processes[name].ask(seed)
+                runs.add(about, found)
+                mean = _rows(found["scores"])[-1]
                 print(f"seed {seed}, {name}: mean {mean:.3f}", file=sys.stderr)
-            scores[name].append(_rows(found))
+            scores[name].append(_rows(found["scores"]))
     return scores
 
 
 def main() -> None:
     options = parse_options()
-    runs = Runs(options.save)
+    runs = Runs(options.save, "--save", needs=["scores"])
     data = options.data if options.data == "toy" else str(Path(options.data).resolve())
     settings = {
         "data": data,

@@ -1,13 +1,15 @@
 """Bench commands that compare trainers, on very little: that they work, not how fast it is."""
 
+import json
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from bench import losses, memory, roofline, seeds, served, trainer
+from bench import first_run, losses, memory, roofline, seeds, served, trainer
 from bench.served import ROOT, Process, code_of
 from minbert.config import TrainConfig
 from minbert.examples import Dataset
@@ -142,6 +144,38 @@ def test_file_that_holds_no_scores_is_left_alone(tmp_path: Path) -> None:
     assert (code, out) == (2, "")
     assert err == f"error: --save {path}:1: no run of this command; give another file\n"
     assert path.read_text() == "mine\n"
+
+
+def test_first_runs_are_counted_by_their_test_scores() -> None:
+    def row(winner: float, recipe: float) -> dict[str, Any]:
+        scores = {"winner": winner, "recipe": recipe}
+        # On dev data, the winner is never below.
+        both = {
+            name: {"trial": 1, "dev": {"score": 0.7}, "test": {"score": score}}
+            for name, score in scores.items()
+        }
+        return {**both, "seconds": 150.0}
+
+    rows = {0: row(0.66, 0.64), 1: row(0.65, 0.65), 2: row(0.61, 0.64), 3: row(0.67, 0.66)}
+    assert "seeds: 2 above, 1 equal, 1 below." in first_run.conclusion(rows)
+    assert "+0.0000 on dev data, +0.0000 on test data" in first_run.conclusion(rows)
+    assert list(first_run.show(rows).columns[7].cells) == ["+0.020", "+0.000", "-0.030", "+0.010"]
+
+
+@pytest.mark.slow
+def test_first_runs_continue_after_an_interruption(tmp_path: Path) -> None:
+    options = ["--encoder", "tiny", "--trials", 2, "--out", tmp_path]
+    code, _, err = run_in_process(first_run.main, *options, "--seeds", 1)
+    assert (code, len(err.splitlines())) == (0, 1)
+    code, text, err = run_in_process(first_run.main, *options, "--seeds", 2)
+    assert code == 0
+    assert [line.partition(":")[0] for line in err.splitlines()] == ["seed 1"]
+    assert len(re.findall(r"^│ [01] ", text, re.MULTILINE)) == 2
+    for line in (tmp_path / "rows.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        assert row["recipe"]["trial"] == 0
+        assert row["winner"]["dev"]["score"] >= row["recipe"]["dev"]["score"]
+        assert set(row["winner"]["test"]) == {"sst", "para", "sts", "score"}
 
 
 @pytest.mark.skipif(not memory.MAPS.exists(), reason="needs Linux's /proc")
