@@ -105,7 +105,7 @@ class Driver:
         self.record = LiveRecord(plan.trials, study)
         self.ended_because: str | None = None
         self.lost = False
-        self._new_trials = NewTrials(study, plan, settings, self.record, predictions)
+        self._new_trials = NewTrials(study, plan, settings, self.record, predictions, tell)
         self._pruning = Pruning(study, settings.pruner)
         self._retention = Retention(study, store, settings.keep_models, settings.pareto_models)
 
@@ -132,7 +132,7 @@ class Driver:
             StorageLostError: storage is full or unreachable.
         """
         self.study.repair()
-        self._new_trials.add_given(self.tell)
+        self._new_trials.add_given()
         self._scheduler = make_scheduler(
             self.settings,
             self.settings.scheduler,

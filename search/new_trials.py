@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from minbert.errors import InputError
+from minbert.output import counted
 from search.analysis.noise import standard_error
 from search.propose.points import locate
 from search.propose.proposals import Proposer, RefusedError
@@ -25,6 +26,7 @@ class NewTrials:
         settings: of the search.
         record: its number of planned trials is kept up to date.
         predictions: of the study; they tell how uncertain a score is.
+        tell: is given a line for the user.
     """
 
     def __init__(
@@ -34,8 +36,10 @@ class NewTrials:
         settings: StudySettings,
         record: SearchRecord,
         predictions: DevPredictions,
+        tell: Callable[[str], None],
     ):
         self._study, self._plan, self._settings, self._record = study, plan, settings, record
+        self._tell = tell
         known = plan.noise
         common: dict[str, Any] = {
             "start": min(10, max(3, plan.trials // 3)),
@@ -49,12 +53,8 @@ class NewTrials:
             else Proposer(*arguments, **common)
         )
 
-    def add_given(self, tell: Callable[[str], None]) -> None:
-        """Add the recipe, a fixed list and ``--try``, as far as the study lacks them.
-
-        Args:
-            tell: is given a line if a ``--try`` is another trial already.
-        """
+    def add_given(self) -> None:
+        """Add the recipe, a fixed list and ``--try``, as far as the study lacks them."""
         trials = self._study.trials
         for given in self._plan.fixed[sum(trial.fixed for trial in trials) :]:
             self._add(given, fixed=True)
@@ -64,7 +64,7 @@ class NewTrials:
             if same is None:
                 self._add(given, fixed=False)
             elif same.origin != "--try":
-                tell(f"--try {given.name} is trial {same.number} already")
+                self._tell(f"--try {given.name} is trial {same.number} already")
         self._record.planned = max(self._record.planned, len(trials))
 
     def propose(self, refused: Callable[[TrialRecord], None]) -> TrialRecord | None:
@@ -84,6 +84,11 @@ class NewTrials:
                 refused(self._add_refused(number, error))
                 continue
             if proposal is None:
+                self._tell(
+                    f"space {self._plan.space.name} has no other configuration than those of the "
+                    f"{counted(number, 'trial')} so far; the other {self._record.planned - number} "
+                    "do not run"
+                )
                 self._record.planned = number
                 self._study.note("planned", number)
                 return None

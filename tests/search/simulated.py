@@ -24,7 +24,9 @@ from testkit.simulation import equal_scores, simulate
 NOWHERE = LocalDirectory(Path("/nonexistent"))
 
 
-def open_driver(storage: BaseStorage, **settings: Any) -> Driver:
+def open_driver(
+    storage: BaseStorage, *, tell: Callable[[str], None] = lambda _: None, **settings: Any
+) -> Driver:
     """A driver of the study in ``storage``, which is made where it is not there yet."""
     checked = StudySettings.check({"space": "lr", "epochs": 9, "reports_per_epoch": 1, **settings})
     plan = make_plan(checked, InputSettings(), load_space(checked.space))
@@ -38,6 +40,7 @@ def open_driver(storage: BaseStorage, **settings: Any) -> Driver:
         checked,
         CheckpointStore(NOWHERE),
         DevPredictions(NOWHERE),
+        tell=tell,
     ).open()
 
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -148,3 +149,31 @@ def test_it_stays_with_a_good_recipe(seed: int) -> None:
     found = origins(driver, slice(11, 40))
     assert found["random"] <= 5
     assert found[NEIGHBOUR] + found["neighbour of a trial"] >= 20
+
+
+FORTY_POINTS = '''"""Forty points."""
+
+
+def space(trial):
+    return {
+        "lr": trial.suggest_categorical("lr", [1e-5, 3e-5, 1e-4, 2e-4, 1e-3]),
+        "dropout": trial.suggest_float("dropout", 0.0, 0.3, step=0.1),
+        "pooling": trial.suggest_categorical("pooling", ["cls", "mean"]),
+    }
+'''
+
+
+def test_200_trials_of_a_space_of_40_points_are_40_and_the_search_says_so(tmp_path: Path) -> None:
+    path, said = tmp_path / "forty.py", list[str]()
+    path.write_text(FORTY_POINTS)
+    driver = open_driver(
+        InMemoryStorage(), space=str(path), sampler="recipe", trials=200, tell=said.append
+    )
+    finish(driver, slots=3)
+    # The recipe, with a learning rate of 2e-4 and a dropout of .1, is one of them.
+    assert len({trial.config.effective() for trial in driver.study.trials}) == 40
+    assert (len(driver.study.trials), driver.record.planned) == (40, 40)
+    assert said == [
+        "space forty has no other configuration than those of the 40 trials so far; the other 160 "
+        "do not run"
+    ]
