@@ -133,7 +133,8 @@ def by_distance(sign: int) -> Callable[[TrialRecord, int], dict[Task, float]]:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_it_leaves_a_bad_recipe_within_ten_trials(seed: int) -> None:
-    settings = {"space": "full", "sampler": "recipe", "trials": 40, "epochs": 3, "seed": seed}
+    settings: dict[str, Any] = {"space": "full", "sampler": "recipe", "trials": 40}
+    settings |= {"epochs": 3, "seed": seed}
     driver = open_driver(InMemoryStorage(), **settings)
     finish(driver, by_distance(+1), slots=2)
     assert origins(driver, slice(11, 40))[NEIGHBOUR] <= 9
@@ -143,7 +144,8 @@ def test_it_leaves_a_bad_recipe_within_ten_trials(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_it_stays_with_a_good_recipe(seed: int) -> None:
-    settings = {"space": "full", "sampler": "recipe", "trials": 40, "epochs": 3, "seed": seed}
+    settings: dict[str, Any] = {"space": "full", "sampler": "recipe", "trials": 40}
+    settings |= {"epochs": 3, "seed": seed}
     driver = open_driver(InMemoryStorage(), **settings)
     finish(driver, by_distance(-1), slots=2)
     found = origins(driver, slice(11, 40))
