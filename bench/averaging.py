@@ -23,8 +23,8 @@ from bench.bank import load_run
 from bench.runs import Runs
 from minbert.config import InputSettings, TrainConfig
 from minbert.data import load_dataset
-from minbert.examples import Dataset
 from minbert.evaluate import evaluate
+from minbert.examples import Dataset
 from minbert.hub import Pretrained, load_pretrained
 from minbert.settings import run_command
 from minbert.train import Trainer
