@@ -1,6 +1,7 @@
 """What ways of searching find, and what they spend: no training, known learning curves only.
 
     python -m bench.efficiency [--worlds synthetic,strong,paper,bad] [--seeds 50] [--methods …]
+                               [--others PYTHON]
 
 Worlds:
 
@@ -13,6 +14,12 @@ Worlds:
 In the synthetic world a method has found the target when a report of its own reaches it. In the
 others its best report so far must have a true score, without noise, of that much. Trainings are in
 units of one full training.
+
+"NePS PriorBand" and "Syne Tune ASHA" are compared too with the Python of an environment that has
+these packages, which do not install beside ours; PriorBand only in worlds with a recipe:
+
+    python -m venv others && others/bin/pip install syne-tune neural-pipeline-search
+    python -m bench.efficiency --others others/bin/python
 """
 
 import argparse
@@ -21,6 +28,8 @@ import json
 import math
 import multiprocessing
 import os
+import shutil
+import subprocess
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,13 +40,16 @@ import optuna
 from rich.console import Console
 from rich.table import Table
 
-from bench.methods import METHODS, Seen
+from bench.methods import AROUND_A_RECIPE, METHODS, OF_OTHERS, OTHERS, Seen
 from bench.worlds import Bank, Synthetic, World
+from minbert.errors import InputError
+from minbert.settings import run_command
 
 RANDOM_TRIALS = 64
 AFTER = (4, 8, 16)
 # Trainings, by world: twice what random search has in the synthetic one.
 BUDGETS = {"synthetic": 2.0 * RANDOM_TRIALS, "strong": 32.0, "paper": 32.0, "bad": 32.0}
+SET_UP = "python -m venv others && others/bin/pip install syne-tune neural-pipeline-search"
 
 
 def world_of(name: str, seed: int) -> World:
@@ -122,10 +134,23 @@ def main() -> None:
     parser.add_argument("--worlds", default=",".join(BUDGETS))
     parser.add_argument("--methods", help="names, with ; between them (default: all)")
     parser.add_argument("--out", type=Path, help="save results here, and continue from them")
+    parser.add_argument(
+        "--others",
+        metavar="PYTHON",
+        help=f"compare {' and '.join(OF_OTHERS)} too, by a Python that has them: {SET_UP}",
+    )
     arguments = parser.parse_args()
     worlds = arguments.worlds.split(",")
-    methods = arguments.methods.split(";") if arguments.methods else list(METHODS)
-    tasks = [(w, m, s) for w in worlds for s in range(arguments.seeds) for m in methods]
+    methods = methods_of(arguments.methods, arguments.others)
+    tasks = [
+        (world, method, seed)
+        for world in worlds
+        for seed in range(arguments.seeds)
+        for method in methods
+        if method not in AROUND_A_RECIPE or world != "synthetic"
+    ]
+    if not tasks:
+        raise InputError(f"--methods {arguments.methods}: it needs a world with a recipe")
     done = _read(arguments.out)
     left = [task for task in tasks if task not in done]
     with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
@@ -135,8 +160,33 @@ def main() -> None:
                 with arguments.out.open("a") as file:
                     file.write(json.dumps(row) + "\n")
     console = Console(width=150)
-    for world in worlds:
+    for world in dict.fromkeys(world for world, _, _ in tasks):
         console.print(table_of(world, [done[task] for task in tasks if task[0] == world]))
+
+
+def methods_of(names: str | None, others: str | None) -> list[str]:
+    """Methods to compare; worker processes find the Python of others in their environment.
+
+    Args:
+        names: with ; between them; None for all that can run.
+        others: a Python that has the packages of others; None for none.
+
+    Raises:
+        InputError: a method needs that Python, or it lacks the packages.
+    """
+    if others is None:
+        named = names.split(";") if names else [name for name in METHODS if name not in OF_OTHERS]
+        needed = [name for name in named if name in OF_OTHERS]
+        if needed:
+            raise InputError(f"--methods: {needed[0]} needs --others PYTHON; make one by {SET_UP}")
+        return named
+    has_them = "import importlib.util as i; assert i.find_spec('neps') and i.find_spec('syne_tune')"
+    python = shutil.which(others)
+    check = [python or "", "-I", "-c", has_them]
+    if python is None or subprocess.run(check, stderr=subprocess.DEVNULL).returncode:
+        raise InputError(f"--others {others}: no Python with the packages; make one by {SET_UP}")
+    os.environ[OTHERS] = python
+    return names.split(";") if names else list(METHODS)
 
 
 def _read(path: Path | None) -> dict[tuple[str, str, int], dict[str, Any]]:
@@ -147,4 +197,4 @@ def _read(path: Path | None) -> dict[tuple[str, str, int], dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -6,6 +6,9 @@ trials run at a time, and each report takes the same time.
 
 import heapq
 import itertools
+import json
+import os
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -16,6 +19,12 @@ from typing import Any
 
 import numpy as np
 import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 from optuna.storages import InMemoryStorage
 
 from bench.worlds import World
@@ -23,7 +32,8 @@ from minbert.config import InputSettings, TrainConfig
 from minbert.report import Report
 from search.driver import Driver
 from search.plan import FixedTrial, Plan, make_plan
-from search.propose.points import nearest
+from search.propose.branches import Chosen, explore
+from search.propose.points import closest, nearest
 from search.propose.proposals import groups_of
 from search.propose.recipe import MIXTURE, RecipeSampler
 from search.record import TrialRecord
@@ -36,6 +46,12 @@ from search.storage.study import Study
 from testkit.simulation import equal_scores, report_of
 
 SLOTS = 4
+# The environment variable that names the Python of the environment with packages of others.
+OTHERS = "MINBERT_BENCH_OTHERS"
+# Methods that need it, and those that need a recipe.
+OF_OTHERS = ("Syne Tune ASHA", "NePS PriorBand")
+AROUND_A_RECIPE = ("NePS PriorBand",)
+_SERVER = Path(__file__).parent / "others.py"
 # No search of ours ends because it has no trials left.
 _TRIALS = 600
 # Trials of one epoch in a round of "one epoch, then three".
@@ -60,13 +76,15 @@ def run_asynchronously(
     propose: Callable[[int], TrainConfig],
     goes_on: Callable[[int, int, float], bool],
     budget: float,
+    trained: Callable[[int], int] = lambda _: 0,
 ) -> list[Seen]:
     """Run trials that are proposed, and that go on or stop after each report.
 
     Args:
         propose: the configuration of a trial.
-        goes_on: whether a trial goes on after a step with a score; it is not asked at the last.
+        goes_on: whether a trial goes on after a step with a score; asked at the last too, in vain.
         budget: trainings.
+        trained: reports of a trial that are trained already, as it continues another one.
     """
     seen: list[Seen] = []
     numbers = itertools.count()
@@ -77,7 +95,7 @@ def run_asynchronously(
         number = next(numbers)
         config = propose(number)
         running[number] = world.observed(config), world.truth(config)
-        heapq.heappush(events, (now + 1, number, 1))
+        heapq.heappush(events, (now + 1, number, trained(number) + 1))
 
     for _ in range(SLOTS):
         begin(0)
@@ -260,6 +278,65 @@ def our_methods() -> dict[str, Method]:
     }
 
 
+def asked(
+    world: World, seed: int, budget: float, *, method: str, server: Path = _SERVER
+) -> list[Seen]:
+    """A search of another package, which runs in an environment of its own."""
+    distributions = explore(world.space).parameters
+    setup = {
+        "method": method,
+        "seed": seed,
+        "total": world.total,
+        "parameters": {name: _as_json(each) for name, each in distributions.items()},
+        "recipe": nearest(world.space, world.base) if world.has_recipe else None,
+    }
+    trained: dict[int, int] = {}
+    with subprocess.Popen(
+        [os.environ[OTHERS], "-I", server],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        to, answers = process.stdin, process.stdout
+        print(json.dumps(setup), file=to)
+
+        def answer(**message: Any) -> dict[str, Any]:
+            print(json.dumps(message), file=to)
+            line = answers.readline()
+            if not line:
+                raise RuntimeError(f"{method} ended; its own error is above")
+            answered: dict[str, Any] = json.loads(line)
+            return answered
+
+        def propose(number: int) -> TrainConfig:
+            proposed = answer(ask=number)
+            trained[number] = proposed["trained"]
+            # Other packages know no steps, and may be off the end of a range by rounding.
+            values = {
+                name: value if isinstance(each, CategoricalDistribution) else closest(each, value)
+                for name, each in distributions.items()
+                for value in [proposed["config"][name]]
+            }
+            trial = optuna.create_study(sampler=Chosen(values)).ask()
+            return world.space.configure(world.space.propose(trial), world.base)
+
+        def goes_on(number: int, step: int, score: float) -> bool:
+            return bool(answer(tell=number, step=step, score=score)["goes_on"])
+
+        return run_asynchronously(world, propose, goes_on, budget, trained.__getitem__)
+
+
+def _as_json(distribution: BaseDistribution) -> dict[str, Any]:
+    if isinstance(distribution, CategoricalDistribution):
+        return {"kind": "categorical", "choices": distribution.choices}
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    kind = "int" if isinstance(distribution, IntDistribution) else "float"
+    return {"kind": kind} | {name: getattr(distribution, name) for name in ("low", "high", "log")}
+
+
 METHODS: dict[str, Method] = {
     "random": random_search,
     "one epoch, then three": one_then_three,
@@ -267,5 +344,6 @@ METHODS: dict[str, Method] = {
     "stock Ray": stock_ray,
     "Optuna": partial(optuna_alone, prunes=True),
     "Optuna, no pruner": partial(optuna_alone, prunes=False),
+    **{name: partial(asked, method=name) for name in OF_OTHERS},
     **our_methods(),
 }

@@ -1,16 +1,20 @@
 """Bench commands that compare trainers, on very little: that they work, not how fast it is."""
 
 import json
+import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from bench import first_run, losses, memory, roofline, seeds, served, trainer
+from bench import efficiency, first_run, losses, memory, roofline, seeds, served, trainer
+from bench.methods import OF_OTHERS, OTHERS, asked
 from bench.served import ROOT, Process, code_of
+from bench.worlds import Synthetic
 from minbert.config import TrainConfig
 from minbert.examples import Dataset
 from minbert.hub import Pretrained, load_pretrained
@@ -203,3 +207,61 @@ def test_a_roofline_is_products_and_bytes_at_their_rates() -> None:
     # as much backward.
     products = 4 * config.hidden_size**2 + 2 * config.hidden_size * config.intermediate_size
     assert roofline.operations_per_token(config) == 3 * 2 * config.layers * products
+
+
+# Trials train up to report 9, and trial 4 continues trial 0 up to the end.
+SEARCH_OF_OTHERS = """
+import json, sys
+assert "lr" in json.loads(sys.stdin.readline())["parameters"]
+for line in sys.stdin:
+    asked = json.loads(line)
+    number = asked.get("ask", asked.get("tell"))
+    lr = 1e-4 * (1 + (0 if number == 4 else number) / 100)
+    config = {"lr": lr, "dropout": 0.6000001, "warmup": 0.1, "layer_decay": 1, "pooling": "mean"}
+    if "ask" in asked:
+        answer = {"config": config, "trained": 9 if number == 4 else 0}
+    else:
+        answer = {"goes_on": asked["step"] != 9}
+    print(json.dumps(answer), flush=True)
+"""
+
+
+def test_a_continued_trial_of_another_package_spends_only_what_it_adds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(OTHERS, sys.executable)
+    server = tmp_path / "server.py"
+    server.write_text(SEARCH_OF_OTHERS)
+    world = Synthetic(seed=0, random_trials=1)
+    seen = asked(world, 0, 4.0, method="x", server=server)
+    assert [s.trainings * world.total for s in seen] == pytest.approx(range(1, 4 * 27 + 1))
+    choices = {"lr": 1e-4, "dropout": 0.6, "warmup": 0.1, "layer_decay": 1.0, "pooling": "mean"}
+    curve = list(world.observed(world.base.replace(**choices)))
+    assert [s.score for s in seen if s.score in curve] == curve
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(OTHERS not in os.environ, reason=f"{OTHERS} names no Python with the packages")
+@pytest.mark.parametrize("method", OF_OTHERS)
+def test_other_packages_search_the_same_from_the_same_seed(method: str) -> None:
+    world = Synthetic(seed=0, random_trials=1)
+    world.has_recipe = True
+    one, same, other = (asked(world, seed, 3.0, method=method) for seed in (0, 0, 1))
+    assert len(one) == 3 * 27
+    assert one == same
+    assert one != other
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        (["--methods", "random;Syne Tune ASHA"], "--methods: Syne Tune ASHA needs --others PYTHON"),
+        (["--others", "no-such"], "--others no-such: no Python with the packages"),
+        (["--others", sys.executable], f"--others {sys.executable}: no Python with the packages"),
+    ],
+)
+def test_other_packages_need_a_python_that_has_them(options: list[str], error: str) -> None:
+    code, out, err = run_in_process(efficiency.main, *options, "--seeds", 1)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {error}; make one by python -m venv")
+    assert len(err.splitlines()) == 1
