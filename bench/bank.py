@@ -2,6 +2,7 @@
 
     python -m bench.bank record --data DIR [--runs DIR] [NAME ...]   record the runs, by search.run
     python -m bench.bank collect [--runs DIR]                        write bench/bank/NAME.json.gz
+    python -m bench.bank show                                        what the bank holds
 
 A run is recorded with one layer of MiniLM, 800 training and dev examples of each task, three epochs
 and six reports; every trial is trained to its end. Recording continues where it was interrupted.
@@ -14,12 +15,17 @@ import json
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
+from rich.console import Console
+from rich.table import Table
+from scipy.stats import spearmanr
 
 from minbert.config import TrainConfig, recipe
 from minbert.report import Report
@@ -148,10 +154,10 @@ def is_complete(folder: Path) -> bool:
 
 
 def collect(runs: Path) -> None:
-    """Write the recorded runs into the bank, one compressed file each."""
+    """Write the complete runs into the bank, one compressed file each."""
     FOLDER.mkdir(exist_ok=True)
     for name in RUNS:
-        if not (runs / name / "run.json").exists():
+        if not (runs / name / "run.json").exists() or not is_complete(runs / name):
             continue
         study = RunFolder(runs / name).load_study()
         trials = [
@@ -205,17 +211,64 @@ def _trial(entry: dict[str, Any], base: TrainConfig) -> BankTrial:
     return BankTrial(entry["fields"], config, reports)
 
 
+def show() -> list[Table]:
+    """How large the runs are, and how well each report predicts the final ranks."""
+    files = Table(title="The bank")
+    for heading in ("run", "trials", "bytes", "recipe", "best", "median"):
+        files.add_column(heading, justify="left" if heading == "run" else "right")
+    for path in sorted(FOLDER.glob("*.json.gz")):
+        name = path.name.removesuffix(".json.gz")
+        best = [max(trial.scores) for trial in load_run(name).trials]
+        scores = (f"{value:.3f}" for value in (best[0], max(best), np.median(best)))
+        files.add_row(name, str(len(best)), f"{path.stat().st_size:,}", *scores)
+    ranks = Table(title="Prediction of the best score by each report's score")
+    for heading in ("run", "trials", "report", "Spearman", "regret of the top third"):
+        ranks.add_column(heading, justify="left" if heading == "run" else "right")
+    named = {
+        recipe: [name for name in RUNS if name.startswith(f"full-{recipe}") and "seed" not in name]
+        for recipe in ("strong", "paper")
+    }
+    for recipe_name, names in named.items():
+        trials = [t for name in names if is_there(name) for t in load_run(name).trials]
+        _add_ranks(ranks, f"full, {recipe_name}", trials)
+        lowest = max(load_run(names[0]).trials[0].scores) - 0.02
+        _add_ranks(
+            ranks, "  near the recipe or above", [t for t in trials if max(t.scores) > lowest]
+        )
+    return [files, ranks]
+
+
+def is_there(name: str) -> bool:
+    return (FOLDER / f"{name}.json.gz").exists()
+
+
+def _add_ranks(table: Table, name: str, trials: Sequence[BankTrial]) -> None:
+    scores = np.array([trial.scores for trial in trials])
+    best = scores.max(axis=1)
+    for step in range(scores.shape[1]):
+        third = np.argsort(-scores[:, step], kind="stable")[: len(trials) // 3]
+        table.add_row(
+            *((name, str(len(trials))) if step == 0 else ("", "")),
+            str(step + 1),
+            f"{spearmanr(scores[:, step], best).statistic:.2f}",
+            f"{best.max() - best[third].max():.4f}",
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("action", choices=["record", "collect"])
+    parser.add_argument("action", choices=["record", "collect", "show"])
     parser.add_argument("names", nargs="*", default=list(RUNS), help="runs to record")
     parser.add_argument("--data", default="glue", help="as for search.run")
     parser.add_argument("--runs", type=Path, default=DEFAULT_RUNS, help="folder of the runs")
     arguments = parser.parse_args()
     if arguments.action == "record":
         record(arguments.names, arguments.data, arguments.runs)
-    else:
+    elif arguments.action == "collect":
         collect(arguments.runs)
+    else:
+        for table in show():
+            Console().print(table)
 
 
 if __name__ == "__main__":

@@ -69,7 +69,10 @@ class SyneTuneAsha:
 
 
 class NepsPriorBand:
-    """NePS's PriorBand as it comes, around the recipe: each of its trials trains up to a rung."""
+    """NePS's PriorBand around the recipe, which it tries first as our own searches do.
+
+    Each of its trials trains up to a rung; otherwise it is as it comes.
+    """
 
     def __init__(self, setup: dict[str, Any]):
         import neps
@@ -85,7 +88,9 @@ class NepsPriorBand:
             for name, each in setup["parameters"].items()
         }
         self._search = neps.AskAndTell(
-            neps.algorithms.priorband(neps.SearchSpace({**space, "reports": reports}))
+            neps.algorithms.priorband(
+                neps.SearchSpace({**space, "reports": reports}), sample_prior_first=True
+            )
         )
         self._trials: dict[int, Any] = {}
 
