@@ -103,7 +103,7 @@ class _Reader:
         if content or name != "test":
             check_content(path)
         self.files[path.name] = hashlib.sha256(content).hexdigest()
-        whole, of_sentences, facts = _load_split(
+        whole, is_cut, facts = _load_split(
             content, path.name, task, name, self.pieces, self._cache, self.notes
         )
         if name == "test" and not facts["rows"]:
@@ -116,7 +116,7 @@ class _Reader:
             path.name,
             whole,
             _sample(whole, name, self._inputs, self._seed),
-            **of_sentences,
+            is_cut=is_cut,
             first_lines={int(label): line for label, line in facts["first_lines"]},
         )
 
@@ -265,8 +265,8 @@ def _load_split(
     tokenizer: _Tokenizer,
     cache: Path | None,
     notes: list[str],
-) -> tuple[Split, dict[str, np.ndarray], dict[str, Any]]:
-    """The split, arrays over its sentences (see ``_tokenize``), and facts.
+) -> tuple[Split, np.ndarray, dict[str, Any]]:
+    """The split, which sentences are cut (see ``_tokenize``), and facts.
 
     The facts are the number of ``rows``, the ``bad`` ones, the lines with ``stray`` quotation marks
     and, for classes, the ``first_lines`` of the labels.
@@ -277,13 +277,12 @@ def _load_split(
     stored = array_cache.load(entry) if entry else None
     if stored:
         arrays, facts = stored
-        of_sentences = {name: arrays.pop(name) for name in ("texts", "is_cut")}
-        return _split_of(task, arrays), of_sentences, facts
+        return _split_of(task, arrays), arrays["is_cut"], facts
     table = read_table(content, file, task, name)
     rows = len(table.ids) + len(table.bad)
     # Checked before the work of tokenising; the caller checks again if it is strict.
     check_bad_rows(file, rows, table.bad, strict=False)
-    split, of_sentences = _tokenize(task, table, tokenizer)
+    split, is_cut = _tokenize(task, table, tokenizer)
     first_lines = list(table.first_lines.items()) if TASKS[task].whole_labels else []
     facts = {
         "rows": rows,
@@ -296,23 +295,22 @@ def _load_split(
             name: value for name, value in vars(split).items() if isinstance(value, np.ndarray)
         }
         try:
-            array_cache.store(entry, {**arrays, **of_sentences}, facts)
+            array_cache.store(entry, {**arrays, "is_cut": is_cut}, facts)
         except OSError as error:
             notes.append(
                 f"the cache {cache} cannot be written ({error.strerror}); continuing without it"
             )
-    return split, of_sentences, facts
+    return split, is_cut, facts
 
 
 def _split_of(task: Task, arrays: dict[str, np.ndarray]) -> Split:
     absent: dict[str, Any] = {"second": None, "labels": None}
-    return Split(task=task, **{**absent, **arrays})
+    own = {name: array for name, array in arrays.items() if name != "is_cut"}
+    return Split(task=task, **{**absent, **own})
 
 
-def _tokenize(
-    task: Task, table: Table, tokenizer: _Tokenizer
-) -> tuple[Split, dict[str, np.ndarray]]:
-    """The split; for each sentence a hash of its text (``texts``) and whether it ``is_cut``."""
+def _tokenize(task: Task, table: Table, tokenizer: _Tokenizer) -> tuple[Split, np.ndarray]:
+    """The split, and for each sentence whether it is longer than the maximum length."""
     numbers: dict[str, int] = {}
     for row in table.texts:
         for text in row:
@@ -329,12 +327,12 @@ def _tokenize(
         ids=np.array(table.ids, np.str_),
         tokens=np.concatenate([np.empty(0, np.int32), *kept]),
         offsets=np.cumsum([0, *(len(sentence) for sentence in kept)], dtype=np.int64),
+        texts=np.frombuffer(b"".join(map(tokenizer.hash_text, numbers)), np.uint64),
         first=columns[0],
         second=columns[1] if TASKS[task].is_pair else None,
         labels=None if table.labels is None else np.array(table.labels, np.float32),
     )
-    texts = np.frombuffer(b"".join(map(tokenizer.hash_text, numbers)), np.uint64)
-    return split, {"texts": texts, "is_cut": is_cut}
+    return split, is_cut
 
 
 def _sample(split: Split, name: SplitName, inputs: InputSettings, seed: int) -> Split:

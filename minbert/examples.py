@@ -16,6 +16,7 @@ class Split:
         tokens: (tokens,) int32, all distinct sentences end to end, without [CLS] and [SEP], each
             cut to the maximum length.
         offsets: (sentences + 1,) int64; sentence ``s`` is ``tokens[offsets[s] : offsets[s + 1]]``.
+        texts: (sentences,) uint64, a hash of each sentence's text as the tokenizer normalises it.
         first: (examples,) int32, number of the sentence.
         second: (examples,) int32, number of the pair's other sentence; None for single sentences.
         labels: (examples,) float32; None for a test split.
@@ -27,6 +28,7 @@ class Split:
     ids: np.ndarray
     tokens: np.ndarray
     offsets: np.ndarray
+    texts: np.ndarray
     first: np.ndarray
     second: np.ndarray | None
     labels: np.ndarray | None

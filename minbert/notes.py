@@ -29,7 +29,6 @@ class ReadFile:
         name: the file's name.
         whole: all its examples.
         used: those that are trained on, scored or predicted.
-        texts: (sentences,) uint64, a hash of each sentence's text.
         is_cut: (sentences,) bool, whether the sentence is longer than the maximum length.
         first_lines: for each class, the line of the first row that has it.
     """
@@ -37,7 +36,6 @@ class ReadFile:
     name: str
     whole: Split
     used: Split
-    texts: np.ndarray
     is_cut: np.ndarray
     first_lines: Mapping[int, int]
 
@@ -232,8 +230,8 @@ def _examples(file: ReadFile) -> list[tuple[int, ...]]:
 
     Not by word pieces: where most are [UNK], different sentences look the same.
     """
-    first = file.texts[file.used.first].tolist()
+    first = file.whole.texts[file.used.first].tolist()
     if file.used.second is None:
         return [(text,) for text in first]
-    second = file.texts[file.used.second].tolist()
+    second = file.whole.texts[file.used.second].tolist()
     return [(min(pair), max(pair)) for pair in zip(first, second, strict=True)]

@@ -62,6 +62,7 @@ def test_pack_takes_rows_of_a_split() -> None:
         ids=np.array(["a", "b", "c"]),
         tokens=TOKENS,
         offsets=OFFSETS,
+        texts=np.arange(3, dtype=np.uint64),
         first=np.array([0, 1, 2], dtype=np.int32),
         second=np.array([2, 0, 1], dtype=np.int32),
         labels=None,

@@ -21,6 +21,7 @@ def pairs(first: list[int], second: list[int], sentences: int) -> Split:
         ids=np.array([str(row) for row in range(len(first))]),
         tokens=np.zeros(sentences, dtype=np.int32),
         offsets=np.arange(sentences + 1),
+        texts=np.arange(sentences, dtype=np.uint64),
         first=np.array(first, dtype=np.int32),
         second=np.array(second, dtype=np.int32),
         labels=np.zeros(len(first), dtype=np.float32),

@@ -132,6 +132,7 @@ def written_split(
         ids=np.arange(len(rows)).astype(str),
         tokens=np.concatenate([np.array(ids, np.int32) for ids in sentences]),
         offsets=np.cumsum([0, *map(len, sentences)]),
+        texts=np.arange(len(sentences), dtype=np.uint64),
         first=numbers[:, 0],
         second=numbers[:, 1] if numbers.shape[1] == 2 else None,
         labels=np.array(labels, np.float32),
