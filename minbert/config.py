@@ -198,13 +198,16 @@ class TrainConfig(Settings):
         return {cls.renamed.get(name, name): value for name, value in saved.items()}
 
     def replace(self, /, **changes: Any) -> Self:
-        """A copy with some fields changed. Selection weights imply ``weighted``, as they would
-        have no effect under ``objective``.
+        """A copy with some fields changed, and with what the changes imply."""
+        return super().replace(**self.implied(changes))
+
+    def implied(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """Changes and what they imply: selection weights imply ``weighted``, as they would have no
+        effect under ``objective``.
         """
         asked = changes.get("selection_weights") not in (None, "none")
-        if asked and self.select == "objective":
-            changes = {"select": "weighted", **changes}
-        return super().replace(**changes)
+        implies = asked and self.select == "objective"
+        return {**({"select": "weighted"} if implies else {}), **changes}
 
     def effective(self) -> "TrainConfig":
         """The configuration without what has no effect: two that train the same way are equal.

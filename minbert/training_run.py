@@ -143,7 +143,7 @@ def _settle(options: TrainOptions, arguments: argparse.Namespace) -> RunSettings
         start = find_recipe(options.recipe)
         base = start.config
         trained = tuple(task for task in base.train_tasks if task in inputs.tasks)
-        changed = {**base.model_dump(), "train_tasks": trained, **asked_config}
+        changed = {**base.model_dump(), "train_tasks": trained, **base.implied(asked_config)}
         config = TrainConfig.check(changed, as_options=True)
         return RunSettings(recipe=start.name, inputs=inputs, config=config)
     if not path.is_file():

@@ -73,6 +73,14 @@ def test_the_suggested_command_gives_the_recorded_scores(
     assert {task: found[task] for task in ("sst", "para", "sts")} == recorded.scores
 
 
+def test_selection_weights_imply_their_rule(course_folder: Path, tmp_path: Path) -> None:
+    words = ["--data", str(course_folder), *SMALL, "--train-limit", "16", "--epochs", "1"]
+    given = ["--selection-weights", "1,1,2"]
+    assert main(["train", *words, *given, "--out", str(tmp_path / "model")]) == 0
+    config = json.loads((tmp_path / "model" / "run.json").read_bytes())["config"]
+    assert (config["select"], config["selection_weights"]) == ("weighted", [1.0, 1.0, 2.0])
+
+
 def test_predictions_of_both_splits(model: Path, tmp_path: Path) -> None:
     for split, rows in (("dev", 24), ("test", 8)):
         assert (
