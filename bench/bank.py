@@ -214,13 +214,17 @@ def _trial(entry: dict[str, Any], base: TrainConfig) -> BankTrial:
 def show() -> list[Table]:
     """How large the runs are, and how well each report predicts the final ranks."""
     files = Table(title="The bank")
-    for heading in ("run", "trials", "bytes", "recipe", "best", "median"):
-        files.add_column(heading, justify="left" if heading == "run" else "right")
+    headings = ("run", "trials", "bytes", "recipe", "best", "median", "at or above the recipe")
+    for heading in headings:
+        files.add_column(heading, justify="left" if heading == "run" else "right", no_wrap=True)
     for path in sorted(FOLDER.glob("*.json.gz")):
         name = path.name.removesuffix(".json.gz")
-        best = [max(trial.scores) for trial in load_run(name).trials]
-        scores = (f"{value:.3f}" for value in (best[0], max(best), np.median(best)))
-        files.add_row(name, str(len(best)), f"{path.stat().st_size:,}", *scores)
+        # The recipe itself is the first trial.
+        recipe_score, *scores = (max(trial.scores) for trial in load_run(name).trials)
+        as_good = sum(score >= recipe_score for score in scores)
+        shown = (f"{value:.3f}" for value in (recipe_score, max(scores), np.median(scores)))
+        counts = str(1 + len(scores)), f"{path.stat().st_size:,}"
+        files.add_row(name, *counts, *shown, f"{as_good} of {len(scores)}")
     ranks = Table(title="Prediction of the best score by each report's score")
     for heading in ("run", "trials", "report", "Spearman", "regret of the top third"):
         ranks.add_column(heading, justify="left" if heading == "run" else "right")
@@ -268,7 +272,7 @@ def main() -> None:
         collect(arguments.runs)
     else:
         for table in show():
-            Console().print(table)
+            Console(width=110).print(table)
 
 
 if __name__ == "__main__":

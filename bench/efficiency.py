@@ -43,7 +43,7 @@ from rich.table import Table
 from bench.methods import AROUND_A_RECIPE, METHODS, OF_OTHERS, OTHERS, Seen
 from bench.worlds import Bank, Synthetic, World
 from minbert.errors import InputError
-from minbert.settings import run_command
+from minbert.settings import choose, run_command
 
 RANDOM_TRIALS = 64
 AFTER = (4, 8, 16)
@@ -141,6 +141,8 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     worlds = arguments.worlds.split(",")
+    for name in worlds:
+        choose("world", name, BUDGETS)
     methods = methods_of(arguments.methods, arguments.others)
     tasks = [
         (world, method, seed)
@@ -172,8 +174,10 @@ def methods_of(names: str | None, others: str | None) -> list[str]:
         others: a Python that has the packages of others; None for none.
 
     Raises:
-        InputError: a method needs that Python, or it lacks the packages.
+        InputError: there is no such method, or it needs that Python, or that lacks the packages.
     """
+    for name in names.split(";") if names else ():
+        choose("method", name, METHODS)
     if others is None:
         named = names.split(";") if names else [name for name in METHODS if name not in OF_OTHERS]
         needed = [name for name in named if name in OF_OTHERS]

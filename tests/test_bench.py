@@ -255,6 +255,20 @@ def test_other_packages_search_the_same_from_the_same_seed(method: str) -> None:
 @pytest.mark.parametrize(
     ("options", "error"),
     [
+        (["--worlds", "strnog"], "unknown world 'strnog'; did you mean 'strong'?"),
+        (["--methods", "random;tpr"], "unknown method 'tpr'"),
+    ],
+)
+def test_unknown_worlds_and_methods_are_one_line(options: list[str], error: str) -> None:
+    code, out, err = run_in_process(efficiency.main, *options)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {error}")
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
         (["--methods", "random;Syne Tune ASHA"], "--methods: Syne Tune ASHA needs --others PYTHON"),
         (["--others", "no-such"], "--others no-such: no Python with the packages"),
         (["--others", sys.executable], f"--others {sys.executable}: no Python with the packages"),
