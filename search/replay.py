@@ -244,7 +244,7 @@ def notes_on(recorded: Recorded, rows: Sequence[Replayed]) -> list[str]:
     """What the table means, and how far the record carries."""
     lines = [
         f"The best recorded trial scores {recorded.best:.3f}, the recipe "
-        f"{_recipe_score(recorded):.3f}. A training is one trial trained to its end; scores are "
+        f"{recorded.recipe_score:.3f}. A training is one trial trained to its end; scores are "
         "those of the model that the search would hand over after so many trainings, on the "
         "dev data that chose it."
     ]
@@ -266,11 +266,6 @@ def notes_on(recorded: Recorded, rows: Sequence[Replayed]) -> list[str]:
     return lines
 
 
-def _recipe_score(recorded: Recorded) -> float:
-    curve = recorded.curves(recorded.base)[0]
-    return next((report.score for report in reversed(curve) if report.kept), math.nan)
-
-
 def as_json(
     recorded: Recorded, rows: Sequence[Replayed], arguments: argparse.Namespace
 ) -> dict[str, Any]:
@@ -282,7 +277,7 @@ def as_json(
         "slots": arguments.slots,
         "seeds": arguments.seeds,
         "best_score": recorded.best,
-        "recipe_score": _recipe_score(recorded),
+        "recipe_score": recorded.recipe_score,
         "ways": [
             {
                 "name": row.name,
@@ -313,7 +308,7 @@ def _write_plot(run: Run, recorded: Recorded, rows: Sequence[Replayed]) -> str:
         bands.append(Band(row.name, grid[reached], quartiles[reached]))
     page = run.folder.path / "replay.html"
     try:
-        write_replay_page(page, run.folder.name, bands, _recipe_score(recorded), recorded.best)
+        write_replay_page(page, run.folder.name, bands, recorded.recipe_score, recorded.best)
         run.folder.publish()
     except OSError as error:
         raise InputError(f"{page} cannot be written: {reason_of(error)}") from None

@@ -72,6 +72,11 @@ class Recorded:
         return max(_selected(curve) for curve in curves)
 
     @property
+    def recipe_score(self) -> float:
+        """The score that the recipe's trial has selected; of several, the first run's."""
+        return _selected(self.curves(self.base)[0])
+
+    @property
     def stopped(self) -> int:
         """Number of configurations whose record ends before their training would."""
         return sum(
