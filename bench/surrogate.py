@@ -106,6 +106,8 @@ class Surrogate:
         self._model = ExtraTreesRegressor(
             n_estimators=200, max_features=1.0, min_samples_leaf=1, random_state=0
         ).fit(np.array(inputs), np.array(outputs))
+        # A search asks for the same curves report by report.
+        self._known: dict[TrainConfig, np.ndarray] = {}
 
     def curves(self, configs: Sequence[TrainConfig]) -> np.ndarray:
         """Expected scores under equal weights, (configurations, reports)."""
@@ -115,8 +117,10 @@ class Surrogate:
 
     def curve(self, config: TrainConfig) -> np.ndarray:
         """Expected scores under equal weights, (reports,)."""
-        curve: np.ndarray = self.curves([config])[0]
-        return curve
+        key = without_seed(config)
+        if key not in self._known:
+            self._known[key] = self.curves([config])[0]
+        return self._known[key]
 
 
 def without_seed(config: TrainConfig) -> TrainConfig:
