@@ -111,7 +111,9 @@ class Surrogate:
 
     def curves(self, configs: Sequence[TrainConfig]) -> np.ndarray:
         """Expected scores under equal weights, (configurations, reports)."""
-        predicted = self._model.predict(np.array([features(config) for config in configs]))
+        inputs = np.array([features(config) for config in configs], dtype=np.float32)
+        # The forest's own method takes ten times as long for a single configuration.
+        predicted = np.mean([each.tree_.predict(inputs) for each in self._model], axis=0)
         curves: np.ndarray = np.reshape(predicted, (len(configs), -1, len(TASK_NAMES))).mean(axis=2)
         return curves
 
