@@ -176,6 +176,7 @@ class Proposer:
         return None
 
     def _sampler(self, place: int, seed: int) -> BaseSampler | None:
+        recipe_reports = self._study.trials[0].reports if self._study.trials else []
         request = Request(
             seed=seed,
             search_seed=self._seed,
@@ -186,6 +187,7 @@ class Proposer:
             recipe=self._recipe,
             groups=self._groups,
             noise=self._noise,
+            recipe_score=recipe_reports[0].score if recipe_reports else None,
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

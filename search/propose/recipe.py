@@ -31,6 +31,8 @@ POLICY, ORIGIN = "recipe:policy", "recipe:origin"
 _ENOUGH_AT_RUNG = 4
 # A trial does well if it is in this part of all trials at their first report.
 _TOP = 1 / 3
+# The larger, the sooner uniform points that score above the recipe end proposals near it.
+_DISTRUST = 4
 
 
 @dataclass(frozen=True)
@@ -53,9 +55,9 @@ class Mixture:
 
 
 MIXTURE = Mixture(
-    shares={"recipe": 0.5, "incumbent": 0.3, "model": 0.1, "uniform": 0.1},
-    # Uniform points among the first proposals show how good the recipe is.
-    first=("recipe", "recipe", "uniform", "recipe", "recipe", "uniform"),
+    shares={"recipe": 0.35, "incumbent": 0.25, "model": 0.2, "uniform": 0.2},
+    # Uniform points show how good the recipe is.
+    first=("uniform", "uniform", "uniform"),
     number_changes=0.2,
     category_changes=0.12,
     step=0.15,
@@ -74,6 +76,7 @@ class RecipeSampler(BaseSampler):
             change together.
         start: trials with a score before TPE models them.
         noise: two standard errors of a score; trials that are within it of the best are parents.
+        recipe_score: the recipe's first score; None if it has none yet.
         mixture: of the policies.
     """
 
@@ -84,12 +87,13 @@ class RecipeSampler(BaseSampler):
         groups: Sequence[Sequence[str]],
         start: int,
         noise: float,
+        recipe_score: float | None = None,
         mixture: Mixture = MIXTURE,
     ):
         self._mixture = mixture
         self._draw = np.random.default_rng(seed)
         self._recipe, self._groups = recipe, groups
-        self._start, self._noise = start, noise
+        self._start, self._noise, self._recipe_score = start, noise, recipe_score
         self._random = RandomSampler(seed=seed)
         self._model = TPESampler(
             seed=seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=0
@@ -151,16 +155,24 @@ class RecipeSampler(BaseSampler):
             shares.pop("model", None)
         if not any(each.params for each in trials):
             shares.pop("incumbent", None)
-        names, weights = list(shares), []
         doing_well = {each.number for each in _best_first(trials)[: math.ceil(_TOP * len(trials))]}
-        for policy, share in shares.items():
-            of_it = [each for each in trials if each.system_attrs.get(POLICY) == policy]
+        for policy in shares:
+            of_it = _of_policy(trials, policy)
             good = sum(each.number in doing_well for each in of_it)
             # The mean of a Beta distribution that is 1/3 before any trial. Squared, it decides
             # after few trials.
-            weights.append(share * ((1 + good) / (3 + len(of_it))) ** 2)
-        chances = np.array(weights) / sum(weights)
-        return names[self._draw.choice(len(names), p=chances)]
+            shares[policy] *= ((1 + good) / (3 + len(of_it))) ** 2
+        if "recipe" in shares:
+            shares["recipe"] *= self._trust(_of_policy(trials, "uniform")) ** _DISTRUST
+        names, weights = list(shares), np.array(list(shares.values()))
+        return names[self._draw.choice(len(names), p=weights / weights.sum())]
+
+    def _trust(self, uniform: Sequence[FrozenTrial]) -> float:
+        """How likely a uniform point scores below the recipe: the mean of a Beta distribution."""
+        if self._recipe_score is None:
+            return 1.0
+        below = sum(_first_score(trial) < self._recipe_score for trial in uniform)
+        return (2 + below) / (3 + len(uniform))
 
     def _choose_parent(self, trials: Sequence[FrozenTrial]) -> FrozenTrial:
         """One of the best trials at the highest rung that enough of them have reached."""
@@ -241,9 +253,15 @@ def _contains(distribution: BaseDistribution, value: Any) -> bool:
         return False
 
 
+def _of_policy(trials: Sequence[FrozenTrial], policy: Policy) -> list[FrozenTrial]:
+    return [trial for trial in trials if trial.system_attrs.get(POLICY) == policy]
+
+
 def _best_first(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """Trials by their score at the first report."""
-    return sorted(
-        trials,
-        key=lambda each: (-each.intermediate_values[min(each.intermediate_values)], each.number),
-    )
+    return sorted(trials, key=lambda each: (-_first_score(each), each.number))
+
+
+def _first_score(trial: FrozenTrial) -> float:
+    score: float = trial.intermediate_values[min(trial.intermediate_values)]
+    return score

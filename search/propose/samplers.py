@@ -30,6 +30,7 @@ class Request:
         recipe: the point of the space that is closest to the recipe.
         groups: parameters that stand for one choice, such as those of the loss weights.
         noise: gives two standard errors of a score; 0 while they are unknown.
+        recipe_score: the recipe's score at its first report; None while it has none.
     """
 
     seed: int
@@ -41,6 +42,7 @@ class Request:
     recipe: Mapping[str, Any]
     groups: Sequence[Sequence[str]]
     noise: Callable[[], float]
+    recipe_score: float | None
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,12 @@ def _recipe(request: Request) -> "BaseSampler":
     from .recipe import RecipeSampler
 
     return RecipeSampler(
-        request.seed, request.recipe, request.groups, request.start, request.noise()
+        request.seed,
+        request.recipe,
+        request.groups,
+        request.start,
+        request.noise(),
+        request.recipe_score,
     )
 
 

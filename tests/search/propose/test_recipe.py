@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +18,21 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.storages import InMemoryStorage
+from optuna.trial import FrozenTrial, create_trial
 
 from minbert.config import recipe
 from minbert.tasks import Task
 from search.driver import Driver
 from search.propose.branches import explore
 from search.propose.points import nearest
-from search.propose.recipe import RecipeSampler
+from search.propose.recipe import MIXTURE, POLICY, RecipeSampler
 from search.propose.spaces import load_space
 from search.record import TrialRecord
 from testkit.simulation import equal_scores
 from tests.search.simulated import finish, open_driver
 
 NEIGHBOUR = "neighbour of the recipe"
+NEIGHBOUR_FIRST = replace(MIXTURE, first=("recipe",))
 
 
 # TPE's multivariate mode, which the sampler uses.
@@ -42,12 +45,12 @@ def sampler(seed: int, **changes: Any) -> RecipeSampler:
 
 
 def proposals(space: str, count: int, recipe_name: str = "strong") -> list[dict[str, Any]]:
-    """First proposals with as many seeds, each as the parameters that differ from the recipe."""
+    """Neighbours with as many seeds, each as the parameters that differ from the recipe."""
     loaded, config = load_space(space), recipe(recipe_name)
     known = nearest(loaded, config)
     changed = []
     for seed in range(count):
-        asked = sampler(seed, recipe=known, groups=[["u", "v"]])
+        asked = sampler(seed, recipe=known, groups=[["u", "v"]], mixture=NEIGHBOUR_FIRST)
         trial = optuna.create_study(sampler=asked).ask()
         loaded.propose(trial)
         changed.append({n: v for n, v in trial.params.items() if known.get(n) != v})
@@ -129,6 +132,25 @@ def by_distance(sign: int) -> Callable[[TrialRecord, int], dict[Task, float]]:
         return equal_scores(0.5 + sign * 0.01 * changed + 0.001 * step)
 
     return curve
+
+
+def test_uniform_points_that_score_above_the_recipe_end_proposals_near_it() -> None:
+    def trial(score: float) -> FrozenTrial:
+        return create_trial(
+            value=score, intermediate_values={1: score}, system_attrs={POLICY: "uniform"}
+        )
+
+    good, bad = [trial(0.3), trial(0.4), trial(0.5)], [trial(0.3), trial(0.6), trial(0.7)]
+    for number, each in enumerate(good + bad):
+        each.number = number
+    asked = sampler(0, recipe_score=0.55)
+    shares = [
+        sum(asked._choose_policy(trials, proposed=3) == "recipe" for _ in range(4000)) / 4000
+        for trials in (good, bad)
+    ]
+    # Weights .35·(1/3)²·(5/6)⁴ of the recipe or .35·(1/3)²·(3/6)⁴, and .2·(2/6)² of uniform points:
+    # without parameters no trial can be a parent, and the model has too few trials.
+    assert shares == pytest.approx([0.458, 0.099], abs=0.03)
 
 
 @pytest.mark.parametrize("seed", range(3))
