@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from .settings import PathText, Settings, choose
 from .tasks import TASK_NAMES, Task
-from .weights import EQUAL_WEIGHTS, SelectionRule, Weights
+from .weights import EQUAL_WEIGHTS, SelectionRule, Weights, selected_index
 
 Head = Literal["linear", "linear_cosine", "cosine", "difference"]
 Precision = Literal["auto", "fp32", "bf16"]
@@ -230,6 +230,20 @@ class TrainConfig(Settings):
                 changes["selection_weights"] = weights
         changes["loss_weights"] = _scaled(self.loss_weights, self.train_tasks)
         return self.replace(**changes)
+
+    def selects_last(self, history: Sequence[Mapping[Task, float]]) -> bool:
+        """Whether a run selects the checkpoint of its last report so far.
+
+        Args:
+            history: task scores of all reports so far.
+        """
+        selected = selected_index(
+            history,
+            self.select,
+            selection_weights=self.weights_to_select_by,
+            objective=self.objective,
+        )
+        return selected == len(history) - 1
 
     @property
     def weights_to_select_by(self) -> Weights:

@@ -6,13 +6,13 @@ that was trained on its sentences.
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from .examples import Split
+from .examples import Dataset, Split
 from .tasks import TASK_NAMES, Task
 
 
@@ -39,6 +39,22 @@ class Folds:
         for task, folds in self.of.items():
             digest.update(task.encode() + folds.tobytes())
         return digest.hexdigest()
+
+
+def leave_out(dataset: Dataset, folds: Folds, fold: int) -> tuple[Dataset, dict[Task, Split]]:
+    """A dataset whose training examples lack a fold, and the examples of that fold.
+
+    Args:
+        dataset: the data.
+        folds: a division of its training examples.
+        fold: the number of the fold to leave out, from 0.
+    """
+    splits, left_out = dict(dataset.splits), {}
+    for task, of in folds.of.items():
+        train = dataset.splits[task]["train"]
+        splits[task] = {**dataset.splits[task], "train": train.select(np.flatnonzero(of != fold))}
+        left_out[task] = train.select(np.flatnonzero(of == fold))
+    return replace(dataset, splits=splits), left_out
 
 
 def divide(train: Mapping[Task, Split], count: int) -> Folds:

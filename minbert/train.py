@@ -28,7 +28,7 @@ from .random_state import RandomState
 from .report import Report
 from .sampling import batch_rows, generator, steps_per_epoch, task_order
 from .tasks import TASKS, Task
-from .weights import selected_index, weighted_score
+from .weights import weighted_score
 
 
 class DivergedError(Exception):
@@ -348,19 +348,13 @@ class Trainer:
         if not all(map(math.isfinite, scores.values())):
             raise DivergedError(f"the dev scores became {scores} {where}")
         history = [*(report.scores for report in self.reports), scores]
-        kept = selected_index(
-            history,
-            self.config.select,
-            selection_weights=self.config.weights_to_select_by,
-            objective=self.config.objective,
-        )
         return Report(
             step=len(history),
             epoch=self.step / self.steps_per_epoch,
             examples=self._examples,
             scores=scores,
             score=weighted_score(scores, self.config.objective),
-            kept=kept == len(history) - 1,
+            kept=self.config.selects_last(history),
             metrics={task: result.metrics for task, result in results.items()},
             losses=losses,
             negatives=self._negatives_seen,

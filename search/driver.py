@@ -23,8 +23,9 @@ from search.storage.provenance import note_growth
 from search.storage.study import Study
 
 from .failures import FailureKind, plan_retry
+from .inputs import Fold
 from .live_record import LiveRecord
-from .new_trials import NewTrials
+from .new_trials import NewTrials, Source
 from .plan import Plan
 from .record import Attempt, Decision, TrialRecord, Verdict, at_once
 from .retention import Retention, selects
@@ -40,12 +41,16 @@ class Job:
     Attributes:
         state: checkpoint to continue from; None to start from the beginning.
         rungs: steps after which the trial may be paused, so its state is saved there.
+        fold: training examples to leave out, and to judge the selected model by at the end.
+        selected: checkpoint of the report that the trial has selected so far.
     """
 
     trial: TrialRecord
     attempt: Attempt
     state: Directory | None
     rungs: tuple[int, ...]
+    fold: Fold | None = None
+    selected: Directory | None = None
 
 
 _Arguments = ParamSpec("_Arguments")
@@ -80,6 +85,7 @@ class Driver:
         store: the checkpoints of the study.
         predictions: the dev predictions of each report.
         tell: is given a line about machines or storage for the user.
+        source: where trials come from; by default what the user gave, then the sampler.
 
     Attributes:
         record: the study's trials, and how many there will be.
@@ -96,6 +102,7 @@ class Driver:
         predictions: DevPredictions,
         watchers: Sequence[Watcher] = (),
         tell: Callable[[str], None] = lambda _: None,
+        source: Callable[[LiveRecord], Source] | None = None,
     ):
         self.study, self.plan, self.settings = study, plan, settings
         self._store, self._predictions = store, predictions
@@ -105,7 +112,11 @@ class Driver:
         self.record = LiveRecord(plan.trials, study)
         self.ended_because: str | None = None
         self.lost = False
-        self._new_trials = NewTrials(study, plan, settings, self.record, predictions, tell)
+        self._source: Source = (
+            NewTrials(study, plan, settings, self.record, predictions, tell)
+            if source is None
+            else source(self.record)
+        )
         self._pruning = Pruning(study, settings.pruner)
         self._retention = Retention(study, store, settings.keep_models, settings.pareto_models)
 
@@ -132,7 +143,7 @@ class Driver:
             StorageLostError: storage is full or unreachable.
         """
         self.study.repair()
-        self._new_trials.add_given()
+        self._source.add_given()
         self._scheduler = make_scheduler(
             self.settings,
             self.settings.scheduler,
@@ -183,7 +194,7 @@ class Driver:
             promoted = self._promote()
             if promoted is not None:
                 return promoted
-            if (trial := self._new_trials.propose(self._tell_ended)) is not None:
+            if (trial := self._source.propose(self._tell_ended)) is not None:
                 return self._job(trial, trial.attempts[-1])
         if busy:
             return "wait"
@@ -223,7 +234,15 @@ class Driver:
 
     def _job(self, trial: TrialRecord, attempt: Attempt) -> Job:
         state = self._store.latest_state(trial.number)
-        return Job(trial, attempt, state, self._scheduler.pause_steps(trial))
+        kept = trial.kept
+        return Job(
+            trial,
+            attempt,
+            state,
+            self._scheduler.pause_steps(trial),
+            self._source.fold_of(trial),
+            None if kept is None else self._store.model(trial.number, kept.step),
+        )
 
     @property
     def backlog(self) -> int:
@@ -262,7 +281,13 @@ class Driver:
 
     @_or_gives_up(False)
     def reported(
-        self, number: int, attempt: int, report: Report, predictions: bytes, machine: str = ""
+        self,
+        number: int,
+        attempt: int,
+        report: Report,
+        predictions: bytes,
+        machine: str = "",
+        judged: bytes = b"",
     ) -> bool:
         """Record a report and decide; returns whether the attempt continues.
 
@@ -285,6 +310,11 @@ class Driver:
             self.study.patience(
                 "the dev predictions cannot be written",
                 lambda: self._predictions.write(number, report.step, predictions),
+            )
+        if judged:
+            self.study.patience(
+                "the predictions cannot be written",
+                lambda: self._predictions.write_judged(number, judged),
             )
         verdict, reason = self._decide(trial, report)
         decision = Decision(

@@ -1,11 +1,26 @@
 """What all trials of a search share in memory: the data as arrays, and the encoder."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from minbert.config import InputSettings
 from minbert.data import load_dataset
-from minbert.examples import Dataset
+from minbert.examples import Dataset, Split
+from minbert.folds import Folds, divide, leave_out
 from minbert.hub import Pretrained, load_pretrained
+from minbert.tasks import Task
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A part of the training examples that a training leaves out, and is judged by afterwards.
+
+    Attributes:
+        number: from 0.
+        of: the number of folds.
+    """
+
+    number: int
+    of: int
 
 
 @dataclass(frozen=True)
@@ -19,6 +34,16 @@ class LoadedInputs:
     settings: InputSettings
     dataset: Dataset
     pretrained: Pretrained
+
+    def folds(self, count: int) -> Folds:
+        """The training examples of all tasks, divided into as many folds."""
+        splits = self.dataset.splits
+        return divide({task: splits[task]["train"] for task in self.dataset.tasks}, count)
+
+    def without(self, fold: "Fold") -> tuple["LoadedInputs", dict[Task, Split]]:
+        """The inputs of a training that leaves out a fold, and the examples of that fold."""
+        dataset, left_out = leave_out(self.dataset, self.folds(fold.of), fold.number)
+        return replace(self, dataset=dataset), left_out
 
 
 def load_inputs(settings: InputSettings) -> LoadedInputs:

@@ -1,7 +1,7 @@
 """Where trials come from: what the user gave, then what the sampler proposes."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from minbert.errors import InputError
 from minbert.output import counted
@@ -12,9 +12,27 @@ from search.propose.recorded import RecordedProposer
 from search.storage.predictions import DevPredictions
 from search.storage.study import Study
 
+from .inputs import Fold
 from .plan import FixedTrial, Plan
 from .record import SearchRecord, TrialRecord, short_name
 from .settings import StudySettings
+
+
+class Source(Protocol):
+    """Where the driver gets trials from. Both methods are functions of the record."""
+
+    def add_given(self) -> None:
+        """Add to the queue what is known from the start, as far as the study lacks it."""
+
+    def propose(self, refused: Callable[[TrialRecord], None]) -> TrialRecord | None:
+        """Add a trial, whose first attempt starts at once; None if there is none now.
+
+        Args:
+            refused: is given each trial that has failed, because it cannot be trained.
+        """
+
+    def fold_of(self, trial: TrialRecord) -> Fold | None:
+        """The training examples that a trial leaves out; None for a trial on all of them."""
 
 
 class NewTrials:
@@ -103,6 +121,9 @@ class NewTrials:
                 proposal.system_attrs,
                 begins=True,
             )
+        return None
+
+    def fold_of(self, trial: TrialRecord) -> Fold | None:  # noqa: ARG002
         return None
 
     def _add(self, given: FixedTrial, *, fixed: bool) -> None:

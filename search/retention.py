@@ -8,7 +8,6 @@ import math
 from bisect import bisect_left, insort
 
 from minbert.report import Report
-from minbert.weights import selected_index
 from search.analysis.pareto import ParetoFront, Point
 from search.storage.checkpoints import CheckpointStore
 from search.storage.study import Study
@@ -20,14 +19,7 @@ from .record import TrialRecord, reports_in_order
 def selects(trial: TrialRecord, report: Report) -> bool:
     """Whether a trial selects the checkpoint of its next report, by its configuration's rule."""
     history = [*(before.scores for before in trial.reports), report.scores]
-    config = trial.config
-    kept = selected_index(
-        history,
-        config.select,
-        selection_weights=config.weights_to_select_by,
-        objective=config.objective,
-    )
-    return kept == len(history) - 1
+    return trial.config.selects_last(history)
 
 
 class Retention:

@@ -1,17 +1,21 @@
 """The trainer protocol of a search, and its implementation by minBERT's trainer."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, Self
+
+import torch
 
 from minbert.card import ModelInfo
 from minbert.checkpoint import save_model
 from minbert.config import TrainConfig
 from minbert.encoder import Encoder
 from minbert.errors import InputError, first_line
-from minbert.evaluate import predict, write_predictions
+from minbert.evaluate import predict, predict_split, write_predictions
+from minbert.examples import Split
 from minbert.model import MultitaskModel
 from minbert.report import Report
-from minbert.tasks import SplitName
+from minbert.tasks import SplitName, Task
 from minbert.train import Trainer
 from search.storage.checkpoints import WEIGHTS, load_weights
 from search.storage.directory import Directory
@@ -56,6 +60,16 @@ class TrialTrainer(Protocol):
     def predictions(self) -> TaskArrays:
         """The dev predictions (examples,) of the last report, by task."""
 
+    def judge(
+        self, weights: Mapping[str, torch.Tensor], examples: Mapping[Task, Split]
+    ) -> TaskArrays:
+        """A model's predictions (examples,) by task, after the last report.
+
+        Args:
+            weights: of a checkpoint of this training.
+            examples: that the training left out.
+        """
+
     @classmethod
     def save(
         cls,
@@ -90,6 +104,14 @@ class MinbertTrainer(Trainer):
         cls, config: TrainConfig, inputs: LoadedInputs, *, micro_batch: int | None, scratch: Path
     ) -> Self:
         return cls(config, inputs.dataset, inputs.pretrained, micro_batch=micro_batch, kept=scratch)
+
+    def judge(
+        self, weights: Mapping[str, torch.Tensor], examples: Mapping[Task, Split]
+    ) -> TaskArrays:
+        self.model.load_state_dict(weights)
+        return {
+            task: predict_split(self.model, self.dataset, split) for task, split in examples.items()
+        }
 
     @classmethod
     def save(

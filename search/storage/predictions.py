@@ -1,7 +1,9 @@
 """The dev predictions of every report, and the labels to grade them by.
 
 predictions/0007/0003.npz are those of trial 7's third report, predictions/labels.npz the labels.
-With both in the run's folder, questions about chance are answered without the data.
+With both in the run's folder, questions about chance are answered without the data. A confirmation
+has predictions/0007/judged.npz too, of the model that trial 7 selected, for the training examples
+that it left out, whose labels are predictions/fold-2.npz.
 """
 
 import io
@@ -55,6 +57,22 @@ class DevPredictions:
             labels[task] = given
         self.directory.write("labels.npz", _packed(labels))
 
+    def write_fold(self, fold: int, labels: TaskArrays) -> None:
+        """Write the labels of a fold of the training examples."""
+        self.directory.write(f"fold-{fold}.npz", _packed(labels))
+
+    def fold(self, fold: int) -> TaskArrays | None:
+        """The labels of a fold (examples,) per task; None if they are missing or damaged."""
+        return self._read(f"fold-{fold}.npz")
+
+    def write_judged(self, number: int, content: bytes) -> None:
+        """Write a trial's predictions for its fold, as packed by ``pack_predictions``."""
+        self.directory.write(_judged_name(number), content)
+
+    def judged(self, number: int) -> TaskArrays | None:
+        """A trial's predictions (examples,) per task for its fold; None if missing or damaged."""
+        return self._read(_judged_name(number))
+
     def labels(self) -> TaskArrays | None:
         """Dev labels (examples,) per task; None if they were not written or are damaged."""
         labels = self._read("labels.npz")
@@ -101,6 +119,10 @@ def _is_sound(array: Any) -> bool:
 
 def _name(number: int, step: int) -> str:
     return f"{number:04d}/{step:04d}.npz"
+
+
+def _judged_name(number: int) -> str:
+    return f"{number:04d}/judged.npz"
 
 
 def pack_predictions(predictions: Mapping[Task, np.ndarray]) -> bytes:

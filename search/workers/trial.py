@@ -16,12 +16,14 @@ import torch
 from ray import tune
 
 from minbert.errors import DamagedError, InputError, reason_of
+from minbert.examples import Split
 from minbert.process import release_freed_memory
 from minbert.report import Report
+from minbert.tasks import Task
 from minbert.train import DivergedError
 from search.failures import FailureKind
 from search.inputs import LoadedInputs
-from search.storage.checkpoints import load_checkpoint, save_checkpoint
+from search.storage.checkpoints import load_checkpoint, load_weights, save_checkpoint
 from search.storage.directory import open_directory
 from search.storage.predictions import pack_predictions
 from search.trainer import TrialTrainer
@@ -67,6 +69,9 @@ class MinbertTrial(tune.Trainable):
         self._trainer: TrialTrainer | None = None
         self._unsaved: Report | None = None
         self._waits_since: float | None = None
+        self._history = list(self._job.history)
+        self._selected = self._job.selected
+        self._left_out: dict[Task, Split] = {}
         self._last_state = time.monotonic()
         if torch.cuda.max_memory_allocated():  # by an earlier attempt
             torch.cuda.reset_peak_memory_stats()
@@ -120,13 +125,14 @@ class MinbertTrial(tune.Trainable):
         total = job.config.epochs * job.config.reports_per_epoch
         with_state = report.step < total and (is_due or report.step in job.pauses)
         with _storage_errors():
-            save_checkpoint(
+            saved = save_checkpoint(
                 self._directory,
                 (job.trial, report.step),
                 job.attempt,
                 trainer.state_dict(),
                 with_state=with_state,
             )
+        judged = b"" if job.fold is None else self._judged(report, saved.address, total)
         release_freed_memory()
         self._unsaved = self._waits_since = None
         if with_state:
@@ -136,15 +142,40 @@ class MinbertTrial(tune.Trainable):
         return self._reply_with(
             report=report,
             predictions=pack_predictions(trainer.predictions),
+            judged=judged,
             machine=self._machine,
             resident_memory=_resident_memory(),
             cuda_memory=torch.cuda.max_memory_allocated(),
         )
 
+    def _judged(self, report: Report, saved: str, total: int) -> bytes:
+        """After the last report, the selected model's predictions for the fold that is left out.
+
+        Args:
+            report: the last one.
+            saved: address of its checkpoint.
+            total: number of reports of the whole training.
+        """
+        # A report that is recorded already is repeated, and the recorded one counts.
+        if report.step > len(self._history):
+            self._history.append(report.scores)
+            if self._job.config.selects_last(self._history):
+                self._selected = saved
+        if report.step < total:
+            return b""
+        assert self._trainer is not None
+        assert self._selected is not None
+        with _storage_errors():
+            weights = load_weights(open_directory(self._selected))
+        return pack_predictions(self._trainer.judge(weights, self._left_out))
+
     def _make_trainer(self) -> TrialTrainer:
+        inputs = self._inputs
+        if self._job.fold is not None:
+            inputs, self._left_out = inputs.without(self._job.fold)
         trainer = self._trainer_class.make(
             self._job.config,
-            self._inputs,
+            inputs,
             micro_batch=self._job.micro_batch,
             # In Ray's folder of this search on this machine.
             scratch=Path(self.logdir).parent / "kept",

@@ -83,6 +83,9 @@ class JobSearcher(_NotPickled, Searcher):
             state=None if job.state is None else job.state.address,
             pauses=job.rungs,
             micro_batch=job.attempt.micro_batch,
+            fold=job.fold,
+            history=tuple(report.scores for report in job.trial.reports),
+            selected=None if job.selected is None else job.selected.address,
         )
         return {"assignment": assignment}
 
@@ -133,7 +136,7 @@ class VerdictScheduler(_NotPickled, FIFOScheduler):
         assert reply.report is not None
         self._metrics.used(number, reply.resident_memory, reply.cuda_memory)
         return self._driver.reported(
-            number, attempt, reply.report, reply.predictions, reply.machine
+            number, attempt, reply.report, reply.predictions, reply.machine, reply.judged
         )
 
 

@@ -1,10 +1,13 @@
 """The messages between the driver and a worker, which travel through Ray Tune."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from minbert.config import TrainConfig
 from minbert.report import Report
+from minbert.tasks import Task
 from search.failures import FailureKind
+from search.inputs import Fold
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,9 @@ class Assignment:
         state: address of the checkpoint to continue from; None to start from the beginning.
         pauses: steps after which the trial may be paused, so a state is saved there.
         micro_batch: most examples at once, if a whole batch does not fit in memory.
+        fold: training examples to leave out, and to judge the selected model by at the end.
+        history: task scores of the reports that are recorded.
+        selected: address of the checkpoint that is selected of these.
     """
 
     study: str
@@ -30,6 +36,9 @@ class Assignment:
     state: str | None = None
     pauses: tuple[int, ...] = ()
     micro_batch: int | None = None
+    fold: Fold | None = None
+    history: tuple[Mapping[Task, float], ...] = ()
+    selected: str | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,8 @@ class Reply:
         attempt: number of the attempt.
         report: the next report; its checkpoint is written. None if there is none.
         predictions: packed dev predictions of the report.
+        judged: packed predictions of the selected model for the fold that was left out, with the
+            last report.
         machine: name of the worker's machine, and Ray's id of the node.
         resident_memory: bytes of the worker's process in memory.
         cuda_memory: most bytes that the attempt has used on the GPU.
@@ -53,6 +64,7 @@ class Reply:
     attempt: int
     report: Report | None = None
     predictions: bytes = b""
+    judged: bytes = b""
     machine: str = ""
     resident_memory: int = 0
     cuda_memory: int = 0

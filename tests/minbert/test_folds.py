@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minbert.examples import Split
-from minbert.folds import divide
+from minbert.examples import Dataset, Split
+from minbert.folds import divide, leave_out
 from minbert.tasks import Task
 
 # Sentences are numbers here, and their hashes are the numbers times an odd constant.
@@ -96,3 +96,21 @@ def test_no_fold_is_much_larger_than_another(count: int) -> None:
     sizes = np.bincount(folds.of["sts"], minlength=count)
     # Each of the six labels may be uneven by one.
     assert sizes.max() - sizes.min() <= 6
+
+
+def test_what_is_left_out_and_what_stays_are_the_training_examples() -> None:
+    labels = [float(number % 2) for number in range(12)]
+    train = split("para", [(2 * s, 2 * s + 1) for s in range(12)], labels)
+    dev = split("para", [(0, 1)], [1.0])
+    whole = Dataset("d", {"para": {"train": train, "dev": dev}}, 0, 1, 2, {}, ())
+    folds = divide({"para": train}, 3)
+    judged = []
+    for fold in range(3):
+        rest, left_out = leave_out(whole, folds, fold)
+        kept = rest.splits["para"]["train"]
+        assert len(left_out["para"]) == 4
+        assert sorted([*kept.ids, *left_out["para"].ids]) == sorted(train.ids)
+        assert rest.splits["para"]["dev"] is dev
+        judged += left_out["para"].ids.tolist()
+    assert sorted(judged) == sorted(train.ids)
+    assert len(whole.splits["para"]["train"]) == 12
