@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-import cluster
 from minbert.config import InputSettings
 from minbert.errors import InputError
 from minbert.positions import check_positions
@@ -34,7 +33,7 @@ from .inputs import LoadedInputs, load_inputs
 from .plan import Plan
 from .record import SearchRecord, TrialRecord
 from .results import table_of, write_summary, write_table
-from .settings import StudySettings
+from .running import place_to_run, run_there
 from .setup import check_setup, extend, find_run, make_setup, plan_search, settle
 from .trainer import MinbertTrainer, TrialTrainer
 from .watchers import Watcher
@@ -200,53 +199,27 @@ class Session:
             "the dev labels cannot be written",
             lambda: self.folder.predictions.write_labels(self._loaded.dataset),
         )
-        if not settings.quiet and settings.address is None:
-            self._console.print("Starting Ray on this machine: some seconds.", highlight=False)
-        address = settings.address and cluster.prepare_to_join(settings.address)
-        # Not before: Ray takes seconds to import, and reads its environment then.
-        from cluster.local import ray_cluster, temporary_folder
-        from search.workers.tuner import WorkerOptions, run_trials
-
         start = time.monotonic()
-        # Not in the run's folder, whose disk may be full.
-        scratch = temporary_folder()
         with contextlib.ExitStack() as stack:
-            stack.callback(shutil.rmtree, scratch, ignore_errors=True)
             log, tensorboard = self._tensorboard(stack)
-            machines = stack.enter_context(
-                ray_cluster(address, dashboard=settings.dashboard, metadata=self._metadata())
-            )
-            gpus = _gpus_per_trial(settings, machines)
-            machines.check_room(settings.cpus_per_trial, gpus)
-            driver.record.slots = machines.slots(settings.cpus_per_trial, gpus)
-            begin_run(study, self._loaded.dataset, machines, driver.record.slots)
+            place = stack.enter_context(place_to_run(settings, self._metadata(), self._console))
+            driver.record.slots = place.slots
+            begin_run(study, self._loaded.dataset, place.machines, place.slots)
             # Of an earlier run, by which this one would be judged if it were killed.
             study.note("ended_because", None)
             if not settings.quiet:
-                self._introduce(stack, machines, tensorboard)
+                self._introduce(stack, place.machines, tensorboard)
             page = stack.enter_context(LivePage(self.folder))
             driver.watchers += [log, page, *self.folder.copies()]
-            began = time.monotonic()
-            options = WorkerOptions(
-                study=self.folder.name,
-                checkpoints=self.folder.checkpoints,
-                scratch=scratch,
-                cpus=settings.cpus_per_trial,
-                gpus=gpus,
-                state_every=settings.state_every,
-                report_timeout=settings.report_timeout,
-            )
-            run_trials(
+            searched = run_there(
+                place,
                 driver,
                 self._loaded,
-                machines,
-                options,
-                time_budget=settings.time_budget,
-                trainer=self._trainer,
+                settings,
+                self.folder.name,
+                self.folder.checkpoints,
+                self._trainer,
             )
-            searched = time.monotonic() - began
-        if driver.lost:
-            raise StorageLostError(driver.ended_because)
         self.seconds = time.monotonic() - start
         budget = settings.time_budget
         end_run(study, out_of_time=budget is not None and searched >= budget)
@@ -379,16 +352,3 @@ def _lost(reason: str, name: str | None) -> InputError:
     return InputError(
         f"{reason}; nothing recorded is lost: give the same command with {named}--resume"
     )
-
-
-def _gpus_per_trial(settings: StudySettings, machines: "Cluster") -> float:
-    """What is asked for; if nothing is, a share of a GPU where there are any."""
-    if settings.gpus_per_trial is not None:
-        return settings.gpus_per_trial
-    there = machines.machines()
-    if not there:
-        raise InputError(
-            "the cluster has no machine for trials yet, so say whether they are to have GPUs: "
-            "--gpus-per-trial 0.25, or 0"
-        )
-    return 0.25 if any(machine.gpus for machine in there) else 0.0
