@@ -32,6 +32,8 @@ class ModelInfo(Settings):
     """sha256 of each data file, by name"""
     report: Report
     """dev evaluation of this checkpoint"""
+    confirmation: str | None = None
+    """what trainings with new seeds, judged on unseen examples, showed of its configuration"""
     sha256: dict[str, str] = Field(default_factory=dict)
     """sha256 of each file of weights, by name; filled in when the model is saved"""
 
@@ -65,6 +67,7 @@ def model_card(info: ModelInfo) -> str:
     config = info.config.model_dump_json(indent=2)
     kept = info.inputs.encoder_layers
     layers = "all layers" if kept is None else f"the first {counted(kept, 'layer')}"
+    confirmed = "" if info.confirmation is None else f"\n{_escaped(info.confirmation)}\n"
     caveat = f"\n{MINILM_CAVEAT}\n" if "minilm" in info.inputs.encoder.lower() else ""
     return f"""---
 library_name: transformers
@@ -85,7 +88,7 @@ data, so its scores are optimistic.
 | task | metric | dev score |
 |---|---|---|
 {scores}
-{caveat}
+{confirmed}{caveat}
 ## How it was made
 
 - Data: {_escaped(Path(info.inputs.data).name)}

@@ -13,6 +13,7 @@ with our heads beside it:
 import hashlib
 import io
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,27 @@ def read_info(folder: Path) -> ModelInfo:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "its content"
         raise InputError(f"{path} is damaged at {where}: {first['msg']}") from None
+
+
+def with_confirmation(read: Callable[[str], bytes], words: str) -> dict[str, bytes]:
+    """The files of a saved model that say what a confirmation showed, with these words in them.
+
+    Args:
+        read: reads a file of the model by its name.
+        words: of the confirmation.
+
+    Returns:
+        The new contents by name.
+
+    Raises:
+        OSError: a file cannot be read.
+        ValidationError: the model's file is damaged.
+    """
+    info = ModelInfo.model_validate_json(read(INFO)).replace(confirmation=words)
+    return {
+        "README.md": model_card(info).encode(),
+        INFO: info.model_dump_json(indent=2).encode(),
+    }
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:

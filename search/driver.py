@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeAlias, TypeVar
+from typing import Any, Concatenate, Literal, ParamSpec, Protocol, Self, TypeAlias, TypeVar
 
 from minbert.report import Report
 from search.analysis.pareto import ParetoFront
@@ -51,6 +51,18 @@ class Job:
     rungs: tuple[int, ...]
     fold: Fold | None = None
     selected: Directory | None = None
+
+
+class Planned(Protocol):
+    """What the driver must know of a plan."""
+
+    @property
+    def trials(self) -> int:
+        """Number of trials."""
+
+    @property
+    def most_reports(self) -> int:
+        """The most reports of any trial."""
 
 
 _Arguments = ParamSpec("_Arguments")
@@ -96,7 +108,7 @@ class Driver:
     def __init__(
         self,
         study: Study,
-        plan: Plan,
+        plan: Planned,
         settings: StudySettings,
         store: CheckpointStore,
         predictions: DevPredictions,
@@ -112,11 +124,11 @@ class Driver:
         self.record = LiveRecord(plan.trials, study)
         self.ended_because: str | None = None
         self.lost = False
-        self._source: Source = (
-            NewTrials(study, plan, settings, self.record, predictions, tell)
-            if source is None
-            else source(self.record)
-        )
+        if source is None:
+            assert isinstance(plan, Plan)
+            self._source: Source = NewTrials(study, plan, settings, self.record, predictions, tell)
+        else:
+            self._source = source(self.record)
         self._pruning = Pruning(study, settings.pruner)
         self._retention = Retention(study, store, settings.keep_models, settings.pareto_models)
 

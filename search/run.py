@@ -1,6 +1,5 @@
 """python -m search.run: train many configurations under Ray Tune, and report the results."""
 
-import signal
 import sys
 
 from rich.console import Console
@@ -11,8 +10,11 @@ from search.propose.branches import describe
 from search.propose.spaces import built_in_spaces, load_space
 from search.review.terminal.messages import INTERRUPTED, finish
 
+from .confirm import FOR_CONFIRMATION, confirm
+from .confirmation.session import Confirmation
 from .session import Session
 from .settings import HELP_GROUPS, RENAMED, StudySettings
+from .signals import heed_signals
 
 _DESCRIPTION = """\
 Train many configurations, stop the hopeless ones early, and keep the model that scores highest.
@@ -35,13 +37,7 @@ def main() -> int:
     if arguments.list_spaces:
         list_spaces(console)
         return 0
-    # Scripts start background processes with SIGINT ignored. A search needs it: at SIGINT it saves
-    # its trials and writes its results.
-    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    # SIGTERM, as `timeout` and `kill` send it, acts as Ctrl-C. Ray Tune installs its own handler of
-    # SIGINT while trials run.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    heed_signals()
     try:
         session = Session(
             console=console,
@@ -49,10 +45,14 @@ def main() -> int:
             **given(arguments, InputSettings),
         )
         session.run()
-        return finish(session.inputs, session.plan, session.result, console, session.seconds)
+        status = finish(session.inputs, session.plan, session.result, console, session.seconds)
     except KeyboardInterrupt:
         print("interrupted; --resume continues from what was recorded, if any", file=sys.stderr)
         return INTERRUPTED
+    if status or not session.settings.confirm:
+        return status
+    options = session.settings.model_dump(exclude_none=True, include=FOR_CONFIRMATION)
+    return confirm(Confirmation(session.folder, options, console))
 
 
 def list_spaces(console: Console) -> None:

@@ -47,6 +47,7 @@ HELP_GROUPS = {
     ),
     "Proposals": ("sampler", "try_", "start_from"),
     "Early stopping": ("scheduler", "grace_period", "reduction_factor", "pruner"),
+    "Confirmation": ("confirm", "finalists", "confirm_seeds"),
     "Faults": ("retries", "state_every", "report_timeout", "storage_patience"),
     "Storage": ("out", "storage", "keep_models", "pareto_models"),
     "Cluster": ("address", "dashboard"),
@@ -173,6 +174,14 @@ class StudySettings(Settings):
     )
     """Optuna pruner to use beside the scheduler, with options as in
     percentile:percentile=50,n_min_trials=8"""
+
+    confirm: bool = False
+    """confirm the winner after the search: train it and the recipe again with new seeds, and judge
+    them on training examples that were left out"""
+    finalists: Annotated[int, Field(ge=1, le=20)] = 3
+    """trials that race for the confirmation, besides the recipe"""
+    confirm_seeds: Annotated[int, Field(ge=3, le=50)] = 5
+    """pairs of trainings that judge the rival beside the recipe, each with a new seed"""
 
     retries: Annotated[int, Field(ge=0)] = 2
     """times to retry a crashed trial, from its last saved state"""

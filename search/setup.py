@@ -57,7 +57,7 @@ def make_setup(settings: StudySettings, plan: Plan, loaded: LoadedInputs) -> dic
     Settings that may change when a study is resumed (trials, budgets, what is kept, hardware) are
     not included.
     """
-    base, pretrained = plan.base.model_dump(mode="json"), loaded.pretrained
+    base = plan.base.model_dump(mode="json")
     return {
         "space": plan.space.name,
         "file of the space": _sha256_of_file(plan.space.path),
@@ -65,16 +65,24 @@ def make_setup(settings: StudySettings, plan: Plan, loaded: LoadedInputs) -> dic
         "objective": base.pop("objective"),
         **{f"recipe's {name}": value for name, value in base.items()},
         "inputs": loaded.settings.model_dump(mode="json", exclude={"strict"}),
+        **setup_of_inputs(loaded),
+        "scheduler": settings.scheduler,
+        **SCHEDULERS[settings.scheduler].options_of(settings),
+        "sampler": settings.sampler,
+        "pruner": settings.pruner,
+    }
+
+
+def setup_of_inputs(loaded: LoadedInputs) -> dict[str, Any]:
+    """The part of a setup that says which data and which encoder were read."""
+    pretrained = loaded.pretrained
+    return {
         "data files": loaded.dataset.files,
         "encoder": {
             "name": pretrained.name,
             "layers": pretrained.config.layers,
             "sha256": _sha256_of(pretrained),
         },
-        "scheduler": settings.scheduler,
-        **SCHEDULERS[settings.scheduler].options_of(settings),
-        "sampler": settings.sampler,
-        "pruner": settings.pruner,
     }
 
 

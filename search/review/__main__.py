@@ -115,7 +115,7 @@ def _parts(
     if weights is not None:
         parts += under_weights(run, weights)
     else:
-        parts += [trials_table(run.record), *outcome(run.record, run.noise)]
+        parts += [trials_table(run.record), *outcome(run.record, run.noise, run.confirmation)]
     if arguments.selection_rules:
         parts.append(selection_rules_table(run.record))
     return parts

@@ -1,6 +1,7 @@
 """Reads a run for reviews, finished or still running."""
 
 import argparse
+import contextlib
 import sys
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,13 +14,15 @@ from minbert.errors import InputError, reason_of
 from minbert.settings import path_option
 from minbert.weights import Weights
 from search.analysis.noise import Noise, noise_of
+from search.confirmation.conclusion import Conclusion
+from search.confirmation.ledger import Ledger
 from search.record import OVER, SearchRecord, TrialRecord
 from search.storage.addresses import storage_option
 from search.storage.checkpoints import CheckpointStore
 from search.storage.folder import RunFolder
 from search.storage.predictions import DevPredictions
 from search.storage.provenance import DriverRun, resume_command, runs_of
-from search.storage.study import Study
+from search.storage.study import NoStudyError, Study
 
 _OUT_OF_TIME, _INTERRUPTED = "the time was up", "it was interrupted"
 
@@ -61,6 +64,7 @@ class Run:
         dropped: trial and step of the models removed from the Pareto front because it was full.
         ended_because: why the run ended before all trials ran; None if it did not.
         is_running: a driver works on the run.
+        confirmation: what a confirmation showed; None without a finished one.
     """
 
     folder: RunFolder
@@ -72,6 +76,7 @@ class Run:
     predictions: DevPredictions
     ended_because: str | None
     is_running: bool
+    confirmation: Conclusion | None
 
     @property
     def inputs(self) -> InputSettings:
@@ -174,11 +179,30 @@ def read_run(
         predictions=folder.predictions,
         ended_because=noted.ended_because,
         is_running=is_running,
+        confirmation=_confirmation(folder),
     )
     for trial in study.trials:
         if trial.state == "interrupted" and trial.failure is None:
             trial.ended = run.left_because
     return run
+
+
+def _confirmation(folder: RunFolder) -> Conclusion | None:
+    """What the run's confirmation showed, as its ledger says; None without one.
+
+    Raises:
+        InputError: the ledger is damaged, or was changed after it was written.
+    """
+    try:
+        study = folder.load_confirmation()
+    except NoStudyError:
+        return None
+    with contextlib.closing(study):
+        noted = Ledger(study).content("verdict")
+    try:
+        return None if noted is None else Conclusion.model_validate(noted)
+    except ValidationError:
+        raise InputError(f"{folder}: the verdict of the confirmation is damaged") from None
 
 
 def _noted(folder: RunFolder, study: Study) -> tuple[_Noted, list[DriverRun]]:

@@ -9,6 +9,7 @@ tensorboard/      curves
 best/             the winner's model, with predictions
 report.html       the results, for people
 trials.csv, summary.json
+confirmation/     checkpoints/ and predictions/ of a confirmation
 """
 
 import contextlib
@@ -34,6 +35,8 @@ from .study import NoStudyError, Study
 from .study_file import StudyCopies, StudyFile, study_file
 
 _ABOUT = "run.json"
+# Added to the name of a study, it names that of its confirmation, in the same storage.
+_CONFIRMATION = ".confirmation"
 
 
 class RunFolder:
@@ -67,6 +70,9 @@ class RunFolder:
         self.tensorboard = self.path / "tensorboard"
         self.best = self.path / "best"
         self.page = self.path / "report.html"
+        confirmation = self.directory / "confirmation"
+        self.confirmation_checkpoints = confirmation / "checkpoints"
+        self.confirmation_predictions = DevPredictions(confirmation / "predictions")
 
     def __str__(self) -> str:
         return self.directory.where
@@ -198,12 +204,33 @@ class RunFolder:
         study.complete(setup)
         return study
 
+    def open_confirmation(self, setup: dict[str, object], **driver: Any) -> Study:
+        """The study of the run's confirmation, for its driver; created if there is none.
+
+        Args:
+            setup: of the run's own study.
+            driver: as for ``Study.load``.
+        """
+        try:
+            return self.load_confirmation(**driver)
+        except NoStudyError:
+            name = self.name + _CONFIRMATION
+            Study.create(open_storage(self.storage_address()), name, setup).close()
+        return self.load_confirmation(**driver)
+
+    def load_confirmation(self, **driver: Any) -> Study:
+        """The study of the run's confirmation; NoStudyError if there is none."""
+        return self._load(self.name + _CONFIRMATION, **driver)
+
     def load_study(self, **driver: Any) -> Study:
         """The study of the run; NoStudyError if there is none.
 
         Args:
             driver: as for ``Study.load``.
         """
+        return self._load(self.name, **driver)
+
+    def _load(self, name: str, **driver: Any) -> Study:
         where, file = self.storage_address(), self._study_file()
         if file is not None:
             if not file.path.is_file():
@@ -214,7 +241,7 @@ class RunFolder:
             if good is not file:
                 where = good.storage
             good.check_kind()
-        return Study.load(open_storage(where), self.name, **driver)
+        return Study.load(open_storage(where), name, **driver)
 
     def _study_file(self) -> StudyFile | None:
         """The study's file, checked; None for a database server.

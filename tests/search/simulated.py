@@ -10,7 +10,7 @@ from optuna.storages import BaseStorage
 from minbert.config import InputSettings
 from minbert.tasks import Task
 from search.driver import Driver
-from search.plan import make_plan
+from search.plan import Plan, make_plan
 from search.propose.spaces import load_space
 from search.record import TrialRecord
 from search.settings import StudySettings
@@ -42,6 +42,11 @@ def open_driver(
         DevPredictions(NOWHERE),
         tell=tell,
     ).open()
+
+
+def plan_of(driver: Driver) -> Plan:
+    assert isinstance(driver.plan, Plan)
+    return driver.plan
 
 
 def by_number(*scores: float, rise: float = 0.0) -> Callable[[TrialRecord, int], dict[Task, float]]:

@@ -20,7 +20,7 @@ from search.storage.predictions import DevPredictions
 from search.storage.study import Study
 from testkit.simulation import equal_scores, report_of, simulate
 
-from .simulated import NOWHERE, by_number, finish, open_driver, rows
+from .simulated import NOWHERE, by_number, finish, open_driver, plan_of, rows
 
 
 def log(driver: Driver, happened: list[Happened]) -> list[str]:
@@ -109,7 +109,7 @@ def test_an_earlier_search_is_learnt_from() -> None:
     assert trials_to_learn_from(earlier.study, others, Weights(1, 0, 0), TASK_NAMES) == []
     assert trials_to_learn_from(earlier.study, space, Weights(1, 0, 0), ["sst"]) == []
     driver = open_driver(InMemoryStorage(), trials=5)
-    plan = replace(driver.plan, earlier=tuple(learnt))
+    plan = replace(plan_of(driver), earlier=tuple(learnt))
     study = Study.create(InMemoryStorage(), "s", {})
     later = Driver(
         study,

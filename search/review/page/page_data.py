@@ -14,6 +14,7 @@ from search.review.reading import Run
 from search.review.varied import value_of, varied_columns
 
 from . import figures
+from .confirmation_figure import differences
 from .timeline import Timeline
 from .triangle import Region
 
@@ -24,11 +25,25 @@ _REGION_COLOURS = (
 )
 
 
-def page_figures(record: SearchRecord, timeline: Timeline | None) -> list[dict[str, Any]]:
+def page_figures(run: Run, timeline: Timeline | None) -> list[dict[str, Any]]:
     """The figures for which there is data, each with title, text, height and width (pixels)."""
+    record, confirmation = run.record, run.confirmation
     if not any(trial.reports for trial in record.trials):
         return []
-    drawn = [
+    drawn = []
+    if confirmation is not None and confirmation.interval is not None:
+        drawn.append(
+            _drawn(
+                "confirmation",
+                "What the confirmation measured",
+                f"Each grey dot is a pair of trainings: trial {confirmation.rival} and the recipe, "
+                "with the same new seed, both without the same fold of the training examples, "
+                "which judged them. Right of the dotted line, the trial scored higher. Blue: the "
+                "mean with its 95 % interval.",
+                differences(confirmation),
+            )
+        )
+    drawn += [
         _drawn(
             "curves",
             "Learning curves",

@@ -20,6 +20,7 @@ from minbert.settings import command_of
 from minbert.tasks import TASK_NAMES, TASKS
 from search.analysis.noise import noise_in_words
 from search.analysis.weighting import SELECTION_RULES, replays
+from search.confirmation.words import LIMITS, lines_of
 from search.propose.spaces import built_in_spaces, load_space
 from search.record import GREEK, SearchRecord, TrialRecord, field_texts
 from search.rerun import train_command, train_options
@@ -51,7 +52,7 @@ def page(run: Run) -> str:
     winner = record.winner
     timeline = make_timeline(record, run.driver_runs, now)
     divided = regions(record.trials)
-    drawn = page_figures(record, timeline)
+    drawn = page_figures(run, timeline)
     recipe = str(run.setup["recipe"])
     command = train_command(run.inputs, recipe)
     data = {
@@ -79,6 +80,7 @@ def page(run: Run) -> str:
         is_running=run.is_running,
         resume=run.resume_command,
         **_answer(record, winner, command, recipe),
+        confirmation=_confirmation(run),
         noise=_noise(run, winner),
         caveat=caveat_of(run.inputs),
         spent=_spent(record, timeline),
@@ -180,6 +182,13 @@ def _answer(
         ],
         "winner_command": f"{command} {train_options(winner.config, recipe)} --out winner",
     }
+
+
+def _confirmation(run: Run) -> list[str]:
+    """What a confirmation showed, in sentences; empty without one."""
+    if run.confirmation is None:
+        return []
+    return [*lines_of(run.confirmation, run.record), LIMITS]
 
 
 def _decimals(value: float | None) -> str:

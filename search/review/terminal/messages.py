@@ -103,7 +103,7 @@ def finish(
         console.print(experiments_table(rows))
     else:
         console.print(trials_table(record))
-    for part in outcome(record, run.noise):
+    for part in outcome(record, run.noise, run.confirmation):
         console.print(part, highlight=False)
     if (caveat := caveat_of(inputs)) is not None:
         console.print(caveat, style="italic", highlight=False)

@@ -16,6 +16,8 @@ from minbert.output import counted
 from minbert.report import Report
 from minbert.tasks import TASK_NAMES, TASKS, Task
 from search.analysis.noise import Noise, noise_in_words
+from search.confirmation.conclusion import Conclusion
+from search.confirmation.words import lines_of
 from search.record import GREEK, OVER, SearchRecord, TrialRecord, field_texts
 from search.watchers import Watcher
 
@@ -174,11 +176,15 @@ def _failures(record: SearchRecord) -> Iterator[str]:
             yield f"Trials {numbers} failed: {error}"
 
 
-def outcome(record: SearchRecord, noise: Noise | None = None) -> Sequence[RenderableType]:
+def outcome(
+    record: SearchRecord, noise: Noise | None = None, confirmation: Conclusion | None = None
+) -> Sequence[RenderableType]:
     """The winner compared with the recipe, with no claim that the data do not support, and errors.
 
     Args:
+        record: of the search.
         noise: how much of the winner's lead may be chance, if that is known.
+        confirmation: what new seeds showed, if they did.
     """
     winner, baseline = record.winner, record.baseline
     parts: list[RenderableType] = []
@@ -200,12 +206,11 @@ def outcome(record: SearchRecord, noise: Noise | None = None) -> Sequence[Render
     if winner is baseline:
         parts.append(Text("It is the recipe itself: no other trial scored higher here."))
     parts.append(_beside(winner, baseline))
-    parts.append(
-        Text(
-            f"Chosen on these dev data from {counted(with_score(record), 'trial')}, so optimistic; "
-            "other seeds or data have not confirmed it."
-        )
-    )
+    chosen = f"Chosen on these dev data from {counted(with_score(record), 'trial')}, so optimistic"
+    if confirmation is not None:
+        parts += [Text(f"{chosen}."), *map(Text, lines_of(confirmation, record))]
+        return parts
+    parts.append(Text(f"{chosen}; other seeds or data have not confirmed it."))
     if noise is not None:
         parts.append(Text(" ".join(noise_in_words(noise, winner)[1:])))
     return parts

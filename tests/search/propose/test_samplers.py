@@ -19,7 +19,7 @@ from search.schedule.table import SCHEDULERS
 from search.settings import StudySettings
 from search.storage.study import Study
 from testkit.simulation import simulate
-from tests.search.simulated import finish, hashed, open_driver
+from tests.search.simulated import finish, hashed, open_driver, plan_of
 
 every_sampler = pytest.mark.parametrize("name", SAMPLERS)
 
@@ -56,7 +56,7 @@ def opened(tmp_path: Path) -> OpenDriver:
 def next_of(driver: Driver, storage: BaseStorage, **changes: Any) -> Proposal | None:
     """What a sampler that was made from the storage proposes next."""
     known: dict[str, Any] = {"seed": driver.settings.seed, "start": 3} | changes
-    plan, name = driver.plan, driver.settings.sampler
+    plan, name = plan_of(driver), driver.settings.sampler
     return Proposer(Study.load(storage, "s"), plan.space, plan.base, name, **known).propose()
 
 
@@ -106,7 +106,7 @@ def test_it_stays_in_the_space_and_proposes_nothing_twice(
         has_both = frozen.params["batch_size"] == 8
         assert frozen.params.keys() == ({"batch_size", "lr"} if has_both else {"batch_size"})
         assert all(contains(frozen.distributions[p], v) for p, v in frozen.params.items())
-        found = locate(driver.plan.space, trial.config, driver.plan.base)
+        found = locate(plan_of(driver).space, trial.config, plan_of(driver).base)
         assert found is not None
         assert found[0] == pytest.approx(frozen.params)
 
@@ -118,7 +118,7 @@ def test_a_finite_space_is_tried_whole_and_then_the_search_ends(
     driver = opened(name, InMemoryStorage(), finite=True, trials=30, epochs=1)
     finish(driver)
     # The recipe itself is a point of it, or is not.
-    there = locate(driver.plan.space, driver.plan.base, driver.plan.base)
+    there = locate(plan_of(driver).space, plan_of(driver).base, plan_of(driver).base)
     proposed = [t for t in driver.study.trials if t.origin != "recipe"]
     assert len(proposed) == POINTS - (there is not None)
     assert driver.record.planned == len(driver.study.trials)

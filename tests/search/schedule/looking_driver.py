@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from minbert.report import Report
 from search.driver import Driver
+from search.new_trials import NewTrials
 from search.propose.proposals import Proposer
 from search.record import SearchRecord, State, TrialRecord, Verdict
 from search.retention import Retention
@@ -25,6 +26,7 @@ from search.schedule.rung import _ordinal, plan_rungs
 from search.settings import StudySettings
 from search.storage.checkpoints import Key
 from search.storage.study import Study
+from tests.search.simulated import plan_of
 
 _HAS_SCORE = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -249,13 +251,15 @@ class LookingDriver(Driver):
                 self.study, self._store, self.settings.keep_models, self.settings.pareto_models
             )
         )
-        self._new_trials.proposer = LookingProposer(
+        plan = plan_of(self)
+        assert isinstance(self._source, NewTrials)
+        self._source.proposer = LookingProposer(
             self.study,
-            self.plan.space,
-            self.plan.base,
+            plan.space,
+            plan.base,
             self.settings.sampler,
             self.settings.seed,
-            start=min(10, max(3, self.plan.trials // 3)),
+            start=min(10, max(3, plan.trials // 3)),
         )
         super().open()
         self._put(

@@ -1,0 +1,70 @@
+"""What a confirmation costs, and what it can show, before it starts."""
+
+import math
+
+import numpy as np
+
+from minbert.output import counted
+from search.analysis.noise import Bootstrap
+from search.analysis.verdict import detectable
+from search.review.reading import Run
+
+_RESAMPLES = 400
+
+
+def cost_in_words(run: Run, trainings: int, seeds: int, examples: int, slots: int) -> str:
+    """Trainings, time and the difference that would be shown, in a line.
+
+    Args:
+        run: the search.
+        trainings: the most trainings that are left.
+        seeds: judged pairs.
+        examples: of a fold.
+        slots: trainings at once.
+    """
+    minutes = seconds_of_a_training(run) * math.ceil(trainings / max(1, slots)) / 60
+    time = f"about {minutes:.0f} min" if minutes >= 1 else "less than a minute"
+    said = f"{counted(trainings, 'training')}, {time} on {counted(slots, 'slot')}."
+    spread = assumed_spread(run, examples)
+    if spread is None:
+        return said
+    points = 100 * detectable(spread, seeds)
+    return (
+        f"{said} A difference of {points:.1f} points or more would be shown in 4 of 5 cases "
+        "(spread assumed from the dev predictions, and as much again from seeds)."
+    )
+
+
+def seconds_of_a_training(run: Run) -> float:
+    """Seconds of a training to its end: the mean over the recipe and the winner."""
+    trials = {trial.number: trial for trial in (run.record.trials[0], run.record.winner) if trial}
+    per_report = [
+        trial.seconds / len(trial.reports) * trial.total_reports
+        for trial in trials.values()
+        if trial.reports
+    ]
+    return float(np.mean(per_report)) if per_report else 0.0
+
+
+def assumed_spread(run: Run, examples: int) -> float | None:
+    """Standard deviation of a pair's difference, as far as the search tells; None if it does not.
+
+    The part of the examples is that of the winner's lead on dev, for as many examples as a fold
+    has. What seeds add is not known before the confirmation; as much again is assumed.
+
+    Args:
+        run: the search.
+        examples: of a fold.
+    """
+    labels, winner, recipe = run.predictions.labels(), run.record.winner, run.record.trials[0]
+    if labels is None or winner is None or winner.kept is None or recipe.kept is None:
+        return None
+    ours = run.predictions.read(winner.number, winner.kept.step)
+    theirs = run.predictions.read(recipe.number, recipe.kept.step)
+    if ours is None or theirs is None:
+        return None
+    weighed = {task: given for task, given in labels.items() if run.objective.of(task)}
+    scores = Bootstrap(weighed, _RESAMPLES).scores([ours, theirs], run.objective)[1:]
+    in_dev = float((scores[:, 0] - scores[:, 1]).std())
+    share = sum(map(len, weighed.values())) / max(1, examples)
+    return math.sqrt(2 * share) * in_dev
