@@ -41,7 +41,7 @@ class ScoredTrainer:
         for task, split in examples.items():
             assert split.labels is not None
             right = np.arange(len(split)) < share * len(split)
-            predictions[task] = np.where(right, split.labels, 1 - split.labels)
+            predictions[task] = np.where(right, split.labels, split.labels == 0)
         return predictions
 
     def state_dict(self) -> dict[str, Any]:

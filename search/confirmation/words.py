@@ -21,10 +21,10 @@ def lines_of(conclusion: Conclusion, record: SearchRecord) -> Iterator[str]:
         conclusion: of the confirmation.
         record: of the search, which may have new trials since.
     """
-    yield conclusion.words
     rival, winner = conclusion.rival, record.winner
     if rival is not None:
-        yield f"That is trial {rival}, {record.trials[rival].name}."
+        yield f"Confirmation of trial {rival}, {record.trials[rival].name}:"
+    yield conclusion.words
     if conclusion.tasks:
         by_task = "; ".join(
             f"{task} {in_points(interval)}" for task, interval in conclusion.tasks.items()
@@ -34,7 +34,10 @@ def lines_of(conclusion: Conclusion, record: SearchRecord) -> Iterator[str]:
         return
     if winner.number in conclusion.finalists:
         if rival is not None:
-            yield f"In the race it scored above trial {winner.number}, the winner of the search."
+            yield (
+                f"In the race it scored above trial {winner.number}, the winner of the search, "
+                "whose model is in best/."
+            )
     else:
         yield f"Trial {winner.number} scored highest after that, and is not confirmed."
 

@@ -81,6 +81,7 @@ def page(run: Run) -> str:
         resume=run.resume_command,
         **_answer(record, winner, command, recipe),
         confirmation=_confirmation(run),
+        verdict=run.confirmation and run.confirmation.words,
         noise=_noise(run, winner),
         caveat=caveat_of(run.inputs),
         spent=_spent(record, timeline),

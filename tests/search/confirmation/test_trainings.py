@@ -1,0 +1,87 @@
+"""What a confirmation trains, as a function of its plan and its trials."""
+
+from search.confirmation.trainings import (
+    Training,
+    finalists_of,
+    next_confirmation,
+    race_of,
+    seeds_for,
+)
+from search.inputs import Fold
+from search.record import SearchRecord
+
+from .made import all_trainings, make_plan, make_trial
+
+
+def test_the_best_rival_of_the_race_is_judged_beside_the_recipe_in_pairs() -> None:
+    trainings, _ = all_trainings(make_plan(), race=[0.6, 0.5, 0.7])
+    assert trainings == [
+        Training("race", 0, 100),
+        Training("race", 4, 100),
+        Training("race", 2, 100),
+        Training("judge", 0, 101, Fold(0, 5)),
+        Training("judge", 2, 101, Fold(0, 5)),
+        Training("judge", 0, 102, Fold(1, 5)),
+        Training("judge", 2, 102, Fold(1, 5)),
+        Training("judge", 0, 103, Fold(2, 5)),
+        Training("judge", 2, 103, Fold(2, 5)),
+    ]
+
+
+def test_a_second_round_judges_by_the_same_folds_with_other_seeds() -> None:
+    trainings, _ = all_trainings(make_plan([0, 1], seeds=7), race=[0.5, 0.6])
+    judged = [(each.seed, each.fold.number) for each in trainings if each.fold and each.of]
+    assert judged == [(101, 0), (102, 1), (103, 2), (104, 3), (105, 4), (106, 0), (107, 1)]
+
+
+def test_a_recipe_that_leads_the_race_or_ties_ends_the_confirmation() -> None:
+    for race in ([0.7, 0.6, 0.5], [0.6, 0.6, 0.5]):
+        trainings, trials = all_trainings(make_plan(), race)
+        assert len(trainings) == 3
+        race_over = race_of(make_plan(), trials)
+        assert race_over is not None
+        assert race_over.rival is None
+
+
+def test_nothing_is_judged_before_the_race_is_over() -> None:
+    plan, trials = make_plan(), [make_trial(0), make_trial(1), make_trial(2, state="running")]
+    assert next_confirmation(plan, trials) == "wait"
+    assert race_of(plan, trials) is None
+
+
+def test_a_rival_that_failed_in_the_race_drops_out_and_the_recipe_cannot() -> None:
+    plan = make_plan()
+    trials = [make_trial(0, 0.5), make_trial(1, 0.9, "failed"), make_trial(2, 0.6)]
+    assert next_confirmation(plan, trials) == Training("judge", 0, 101, Fold(0, 5))
+    race = race_of(plan, trials)
+    assert race is not None
+    assert race.rival == 2
+    for failed in ([0], [1, 2]):
+        states = ["failed" if number in failed else "finished" for number in range(3)]
+        trials = [make_trial(n, 0.5 + n / 10, state) for n, state in enumerate(states)]  # type: ignore[arg-type]
+        race = race_of(plan, trials)
+        assert race is not None
+        assert race.is_void
+        assert next_confirmation(plan, trials) == "done"
+
+
+def test_nothing_more_is_trained_after_a_judged_training_failed() -> None:
+    trials = [make_trial(0, 0.5), make_trial(1, 0.6), make_trial(2, 0.4)]
+    trials += [make_trial(3), make_trial(4, state="failed")]
+    assert next_confirmation(make_plan(), trials) == "done"
+
+
+def test_finalists_are_the_recipe_and_the_best_of_those_that_did_not_fail() -> None:
+    trials = [make_trial(0, 0.9), make_trial(1, 0.3), make_trial(2, 0.6), make_trial(3, 0.5)]
+    trials.append(make_trial(4, state="failed"))
+    found = finalists_of(SearchRecord(5, trials), 2)
+    assert [trial.number for trial in found] == [0, 2, 3]
+
+
+def test_no_seed_of_a_confirmation_is_that_of_the_search() -> None:
+    usual = seeds_for(0, 4)
+    assert usual == seeds_for(7, 4)
+    assert len(set(usual)) == 4
+    other = seeds_for(usual[1], 4)
+    assert usual[1] not in other
+    assert len(set(other)) == 4
