@@ -28,7 +28,7 @@ from testkit.synthetic import SIMILARITY_NOISE, draw_labels, draw_predictions, s
 
 CONFIGURATIONS, REPORTS, EXAMPLES, SKILL = 20, 3, 400, 0.6
 SUGGESTING = re.compile(
-    r"better|superior|improve|outperform|more than dev noise and the choice explain",
+    r"better|superior|improve|outperform|larger than the choice of the dev",
     flags=re.IGNORECASE,
 )
 

@@ -45,13 +45,14 @@ def main() -> int:
             **given(arguments, InputSettings),
         )
         session.run()
-        status = finish(session.inputs, session.plan, session.result, console, session.seconds)
+        settings, inputs, plan = session.settings, session.inputs, session.plan
+        status = finish(settings, inputs, plan, session.result, console, session.seconds)
     except KeyboardInterrupt:
         print("interrupted; --resume continues from what was recorded, if any", file=sys.stderr)
         return INTERRUPTED
-    if status or not session.settings.confirm:
+    if status or not settings.confirm:
         return status
-    options = session.settings.model_dump(exclude_none=True, include=FOR_CONFIRMATION)
+    options = settings.model_dump(exclude_none=True, include=FOR_CONFIRMATION)
     return confirm(Confirmation(session.folder, options, console))
 
 

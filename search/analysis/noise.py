@@ -162,13 +162,8 @@ class Noise:
 
     @property
     def beyond_chance(self) -> bool:
-        """The lead is larger than dev noise and the choice of the best explain."""
+        """The lead is larger than the choice of the dev examples and of the best explains."""
         return self.probability <= SIGNIFICANCE
-
-    @property
-    def least_lead(self) -> float:
-        """Lower end of the lead's one-sided 95 % interval, which accounts for the choice."""
-        return self.lead - self.most_luck
 
 
 def noise_of(record: SearchRecord, predictions: DevPredictions) -> Noise | None:
@@ -254,7 +249,7 @@ def noise_in_words(noise: Noise, winner: TrialRecord) -> list[str]:
         return [*sentences, f"So the lead of {noise.lead:.3f} may well be luck."]
     return [
         *sentences,
-        f"The lead of {noise.lead:.3f} is more than dev noise and the choice explain (p = "
-        f"{noise.probability:.3f}; at least {noise.least_lead:.3f} with 95 % confidence). That "
-        "holds for one training run of each: other seeds have not confirmed it.",
+        f"In these training runs, the lead of {noise.lead:.3f} is larger than the choice of the "
+        f"dev examples and of the best explains (p = {noise.probability:.3f}). How much other "
+        "seeds differ is not counted, and can be more.",
     ]

@@ -9,23 +9,24 @@ from search.analysis.noise import Bootstrap
 from search.analysis.verdict import detectable
 from search.review.reading import Run
 
+from .trainings import FOLDS
+
 _RESAMPLES = 400
 
 
-def cost_in_words(run: Run, trainings: int, seeds: int, examples: int, slots: int) -> str:
+def cost_in_words(run: Run, trainings: int, seeds: int, slots: int) -> str:
     """Trainings, time and the difference that would be shown, in a line.
 
     Args:
         run: the search.
         trainings: the most trainings that are left.
         seeds: judged pairs.
-        examples: of a fold.
         slots: trainings at once.
     """
     minutes = seconds_of_a_training(run) * math.ceil(trainings / max(1, slots)) / 60
     time = f"about {minutes:.0f} min" if minutes >= 1 else "less than a minute"
     said = f"{counted(trainings, 'training')}, {time} on {counted(slots, 'slot')}."
-    spread = assumed_spread(run, examples)
+    spread = assumed_spread(run, training_examples(run) // FOLDS)
     if spread is None:
         return said
     points = 100 * detectable(spread, seeds)
@@ -33,6 +34,12 @@ def cost_in_words(run: Run, trainings: int, seeds: int, examples: int, slots: in
         f"{said} A difference of {points:.1f} points or more would be shown in 4 of 5 cases "
         "(spread assumed from the dev predictions, and as much again from seeds)."
     )
+
+
+def training_examples(run: Run) -> int:
+    """Number of training examples in the tasks with a weight in the objective."""
+    by_task = run.driver_runs[-1].data.sizes if run.driver_runs else {}
+    return sum(by_task[task]["train"] for task in run.inputs.tasks if run.objective.of(task))
 
 
 def seconds_of_a_training(run: Run) -> float:

@@ -242,12 +242,6 @@ class Confirmation:
 
         study.patience("the labels of the folds cannot be written", write)
 
-    @property
-    def _examples(self) -> int:
-        """Training examples of the tasks with a weight in the objective."""
-        splits, objective = self._loaded.dataset.splits, self._run.objective
-        return sum(len(each["train"]) for task, each in splits.items() if objective.of(task))
-
     def _run_on_cluster(self, study: Study, driver: Driver, plan: ConfirmationPlan) -> None:
         if not driver.backlog and not driver.record.count("paused"):
             return
@@ -257,9 +251,8 @@ class Confirmation:
             driver.record.slots = place.slots
             begin_run(study, self._loaded.dataset, place.machines, place.slots)
             left = plan.trainings - sum(trial.is_over for trial in study.trials)
-            examples = self._examples // plan.folds
             seeds = len(plan.judge_seeds)
-            self._tell(cost_in_words(self._run, left, seeds, examples, place.slots))
+            self._tell(cost_in_words(self._run, left, seeds, place.slots))
             driver.watchers += [Lines(self._tell, plan.trainings), *self.folder.copies()]
             run_there(
                 place,

@@ -15,6 +15,7 @@ from minbert.evaluate import evaluate_command
 from minbert.output import counted
 from minbert.settings import command_of, this_python
 from search.analysis.weighting import other_weights
+from search.confirmation.cost import cost_in_words
 from search.inputs import LoadedInputs
 from search.plan import Plan
 from search.record import SearchRecord, at_once
@@ -89,6 +90,7 @@ def introduction(
 
 
 def finish(
+    settings: StudySettings,
     inputs: InputSettings,
     plan: Plan,
     run: Run,
@@ -124,12 +126,27 @@ def finish(
         console.print("\nWhat to do next:", highlight=False)
         for command in _next_commands(inputs, folder):
             say(f"  {command}")
+        if (cost := _cost_of_confirming(run, settings)) is not None:
+            say(f"Is it better than the recipe? {cost}")
+            say(f"  {command_of('search.confirm')} {folder.arguments}")
     if not folder.is_remote:
         say(f"The page to read: {folder.page}")
     say(f"Everything is in {folder} ({seconds:.0f} s).")
     if run.was_interrupted:
         return INTERRUPTED
     return 0 if record.winner is not None else 1
+
+
+def _cost_of_confirming(run: Run, settings: StudySettings) -> str | None:
+    """What a confirmation would cost; None if there is nothing to confirm, or it follows anyway."""
+    winner = run.record.winner
+    is_done = run.left_because is None or run.ended_because is not None
+    if settings.confirm or not is_done or winner is None or winner.number == 0:
+        return None
+    if run.confirmation is not None or run.record.trials[0].kept is None:
+        return None
+    trainings = settings.finalists + 1 + 2 * settings.confirm_seeds
+    return cost_in_words(run, trainings, settings.confirm_seeds, run.driver_runs[-1].slots)
 
 
 def _next_commands(inputs: InputSettings, folder: RunFolder) -> Iterator[str]:

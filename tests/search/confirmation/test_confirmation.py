@@ -207,11 +207,13 @@ def uninterrupted(
     return writes, plan, conclusion
 
 
-def _check_killed(run: Path, kill: int, whole: tuple[int, dict[str, Any], Conclusion]) -> None:
+def _check_killed(
+    run: Path, kill: int, whole: tuple[int, dict[str, Any], Conclusion], kills: int
+) -> None:
     writes, plan, conclusion = whole
     # Spread over all writes; the plan's and the verdict's are the first and the last.
     with pytest.MonkeyPatch.context() as patch:
-        at = kill // 2 * (writes - 1) // ((KILLS - 1) // 2)
+        at = kill // 2 * (writes - 1) // ((kills - 1) // 2)
         end = killed_at(patch, at, after=bool(kill % 2))
         with pytest.raises(_KilledError):
             confirm(run)
@@ -227,7 +229,15 @@ def _check_killed(run: Path, kill: int, whole: tuple[int, dict[str, Any], Conclu
 def test_a_killed_confirmation_continues_to_the_same_verdict(
     run: Path, kill: int, uninterrupted: tuple[int, dict[str, Any], Conclusion]
 ) -> None:
-    _check_killed(run, kill, uninterrupted)
+    _check_killed(run, kill, uninterrupted, KILLS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kill", range(50))
+def test_fifty_kills_change_no_verdict(
+    run: Path, kill: int, uninterrupted: tuple[int, dict[str, Any], Conclusion]
+) -> None:
+    _check_killed(run, kill, uninterrupted, 50)
 
 
 def test_a_second_opening_is_refused_and_the_verdict_stays(run: Path) -> None:
