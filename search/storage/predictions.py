@@ -55,6 +55,10 @@ class DevPredictions:
             given = dataset.splits[task]["dev"].labels
             assert given is not None
             labels[task] = given
+        self.write_labels_of(labels)
+
+    def write_labels_of(self, labels: TaskArrays) -> None:
+        """Write dev labels (examples,) per task."""
         self.directory.write("labels.npz", _packed(labels))
 
     def write_fold(self, fold: int, labels: TaskArrays) -> None:
