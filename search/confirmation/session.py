@@ -33,6 +33,7 @@ from search.watchers import Watcher
 
 from .conclusion import Conclusion, conclude
 from .cost import cost_in_words
+from .earlier import EarlierTrainings
 from .ledger import Ledger
 from .source import Trainings
 from .trainings import FOLDS, RULE, ConfirmationPlan, finalists_of, seeds_for
@@ -197,6 +198,7 @@ class Confirmation:
         if _sha256s(configs) != plan.configs:
             raise InputError("the configurations of the finalists have changed since the plan")
         self._write_folds(study, plan)
+        earlier = EarlierTrainings(self.folder, plan, self._search.setup)
         driver = Driver(
             study,
             _Planned(plan.trainings, max(map(_reports_of, configs.values()))),
@@ -204,7 +206,7 @@ class Confirmation:
             CheckpointStore(self.folder.confirmation_checkpoints),
             predictions,
             tell=self._tell,
-            source=partial(Trainings, study, plan, configs),
+            source=partial(Trainings, study, plan, configs, predictions, earlier, self._tell),
         )
         self._give_up_if_lost(driver)
         driver.open()

@@ -73,6 +73,13 @@ class DevPredictions:
         """Write a trial's predictions for its fold, as packed by ``pack_predictions``."""
         self.directory.write(_judged_name(number), content)
 
+    def read_judged(self, number: int) -> bytes | None:
+        """A trial's predictions for its fold as they were packed; None if there are none."""
+        try:
+            return self.directory.read(_judged_name(number))
+        except FileNotFoundError:
+            return None
+
     def judged(self, number: int) -> TaskArrays | None:
         """A trial's predictions (examples,) per task for its fold; None if missing or damaged."""
         return self._read(_judged_name(number))

@@ -72,7 +72,7 @@ def begin_run(study: Study, dataset: Dataset, machines: "Cluster", slots: int) -
         at=time.time(),
         slots=slots,
         command=command_line(sys.argv[1:]),
-        versions={"python": platform.python_version(), **_versions()},
+        versions=versions(),
         hardware=hardware_of(machines),
         data={"name": dataset.name, "sizes": sizes(dataset), "notes": list(dataset.notes)},
     )
@@ -161,8 +161,9 @@ def sizes(dataset: Dataset) -> dict[str, dict[str, int]]:
     }
 
 
-def _versions() -> dict[str, str]:
-    found = {"commit": _commit()}
+def versions() -> dict[str, str]:
+    """Versions of Python, of our code and of the packages that the numbers depend on."""
+    found = {"python": platform.python_version(), "commit": _commit()}
     for name in _PACKAGES:
         # A checkout can be used without being installed.
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

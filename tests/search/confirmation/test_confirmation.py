@@ -5,10 +5,13 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from cluster.local import Machine
 from minbert.config import InputSettings, TrainConfig
 from minbert.errors import InputError
 from minbert.examples import Split
@@ -27,6 +30,7 @@ from search.session import Session
 from search.storage.checkpoints import save_checkpoint
 from search.storage.folder import RunFolder
 from search.storage.predictions import pack_predictions
+from search.storage.provenance import begin_run
 from search.storage.study import Study
 from search.trainer import MinbertTrainer
 from testkit.trainer import ScoredTrainer
@@ -72,6 +76,8 @@ class Simulated(Confirmation):
 
     def _run_on_cluster(self, study: Study, driver: Driver, plan: ConfirmationPlan) -> None:  # noqa: ARG002
         driver.record.slots = 1
+        machines: Any = SimpleNamespace(machines=lambda: [Machine(1, 0.0)])
+        begin_run(study, self._loaded.dataset, machines, slots=1)
         while isinstance(job := driver.next_job(busy=False), Job):
             self._train_all(driver, job)
         driver.leave()
@@ -107,8 +113,6 @@ def run(searched: Path, tmp_path: Path) -> Path:
 def test_a_confirmation_on_workers_from_its_cost_to_its_words(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from rich.console import Console
-
     conclusion = Confirmation(RunFolder(run), OPTIONS, Console(width=200), Saved).run()
     printed = capsys.readouterr().out
     assert "9 trainings, less than a minute on 1 slot." in printed
@@ -272,6 +276,36 @@ def test_other_data_are_refused(run: Path) -> None:
             confirm(run)
     finally:
         file.write_text(content)
+
+
+def test_trainings_of_the_recipe_are_taken_from_an_earlier_confirmation(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with closing(RunFolder(run).load_study()) as study:
+        data = study.setup["inputs"]["data"]
+    options: dict[str, Any] = {"space": "lr", "trials": 4, "epochs": 1, "encoder": "tiny"}
+    options |= {"data": data, "out": str(run.parent), "dashboard": False, "sampler": "random"}
+    for name, limit in (("b", None), ("other", 50)):
+        Session(trainer=Saved, name=name, train_limit=limit, **options).run()
+    confirm(run)
+    alone, reused = [
+        Simulated(RunFolder(run.parent / name), OPTIONS, Console(width=200))
+        for name in ("other", "b")
+    ]
+    assert alone.run() is not None
+    # On other data, all has to be trained.
+    assert "is taken from" not in capsys.readouterr().out
+    conclusion = reused.run()
+    printed = capsys.readouterr().out
+    assert printed.count("is taken from run a") == 4
+    assert "training 1 (recipe, seed 1000003) is taken from run a" in printed
+    # It shows what it would have shown without.
+    for name in ("a", "other"):
+        shutil.rmtree(run.parent / name)
+    with closing(RunFolder(run.parent / "b").load_confirmation()) as study:
+        study.delete()
+    shutil.rmtree(run.parent / "b" / "confirmation")
+    assert confirm(run.parent / "b") == conclusion
 
 
 def test_an_unfinished_search_is_not_confirmed(run: Path) -> None:
