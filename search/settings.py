@@ -156,7 +156,7 @@ class StudySettings(Settings):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """seed of the search, and of the training of every trial"""
 
-    sampler: Annotated[str, OneOf(_sampler_help())] = "tpe"
+    sampler: Annotated[str, OneOf(_sampler_help())] = "recipe"
     """how to propose configurations"""
     try_: tuple[str, ...] = ()
     """configuration to try first, such as lr=2e-5 or loss_weights=.2/.3/.5; repeat for more"""

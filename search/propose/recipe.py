@@ -113,7 +113,7 @@ class RecipeSampler(BaseSampler):
             self._parent, origin = self._recipe, "neighbour of the recipe"
         elif self._policy == "incumbent":
             parent = self._choose_parent(trials)
-            self._parent, origin = parent.params, f"neighbour of trial {parent.number}"
+            self._parent, origin = parent.params, f"neighbour of {_named(parent)}"
         if self._parent:
             self._changed = self._choose_changes(self._parent)
         for name, value in ((POLICY, self._policy), (ORIGIN, origin)):
@@ -239,6 +239,11 @@ class RecipeSampler(BaseSampler):
         if rounded < low:
             rounded = value + step
         return int(rounded) if isinstance(distribution, IntDistribution) else float(rounded)
+
+
+def _named(trial: FrozenTrial) -> str:
+    """A parent, for people; trials of an earlier search have negative numbers."""
+    return f"trial {trial.number}" if trial.number >= 0 else "a trial of the earlier search"
 
 
 def _has_scores(trial: FrozenTrial) -> bool:

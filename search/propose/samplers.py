@@ -137,8 +137,10 @@ def _brute_force(request: Request) -> "BaseSampler":
 
 
 SAMPLERS: Mapping[str, SamplerRow] = {
+    "recipe": SamplerRow(
+        "neighbours of the recipe, then of the best trials", _recipe, most_modelled=True
+    ),
     "tpe": SamplerRow("tree-structured Parzen estimator", _tpe, models=True, most_modelled=True),
-    "recipe": SamplerRow("neighbours of the recipe, then of the best trials", _recipe),
     "gp": SamplerRow("Gaussian process", _gp, models=True, needs_full_trials=True),
     "cmaes": SamplerRow(
         "evolution strategy (CMA-ES)", _cmaes, models=True, needs_full_trials=True, unpickles=True

@@ -134,7 +134,7 @@ def test_the_command_prints_a_table_and_writes_a_plot(stopped: RunFolder) -> Non
     assert code == 0
     for words in (
         "12 recorded trials, 2 slots, 1 seed",
-        *("as recorded", "asha, tpe", "asha, random", "none, tpe", "none, random"),
+        *("as recorded", "asha, recipe", "asha, random", "none, recipe", "none, random"),
         "The record carries only so far",
         "replay.html",
     ):

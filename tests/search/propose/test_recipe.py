@@ -25,7 +25,7 @@ from minbert.tasks import Task
 from search.driver import Driver
 from search.propose.branches import explore
 from search.propose.points import nearest
-from search.propose.recipe import MIXTURE, POLICY, RecipeSampler
+from search.propose.recipe import MIXTURE, ORIGIN, POLICY, RecipeSampler
 from search.propose.spaces import load_space
 from search.record import TrialRecord
 from testkit.simulation import equal_scores
@@ -151,6 +151,25 @@ def test_uniform_points_that_score_above_the_recipe_end_proposals_near_it() -> N
     # Weights .35·(1/3)²·(5/6)⁴ of the recipe or .35·(1/3)²·(3/6)⁴, and .2·(2/6)² of uniform points:
     # without parameters no trial can be a parent, and the model has too few trials.
     assert shares == pytest.approx([0.458, 0.099], abs=0.03)
+
+
+def test_a_parent_may_be_of_an_earlier_search() -> None:
+    study = optuna.create_study()
+    earlier = create_trial(
+        value=0.7,
+        params={"x": 0.5},
+        distributions={"x": FloatDistribution(0, 1)},
+        intermediate_values={1: 0.7},
+    )
+    study.add_trial(earlier)
+    known = study._storage.get_all_trials(study._study_id, deepcopy=False)
+    known[0].number = -1
+    always = replace(MIXTURE, first=("incumbent",))
+    study.sampler = sampler(0, mixture=always)
+    asked = study.ask({"x": FloatDistribution(0, 1)})
+    said = study._storage.get_trial(asked._trial_id).system_attrs
+    assert said[ORIGIN] == "neighbour of a trial of the earlier search"
+    assert asked.params["x"] != 0.5
 
 
 @pytest.mark.parametrize("seed", range(3))
