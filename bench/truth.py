@@ -194,6 +194,7 @@ class World:
         plan = ConfirmationPlan(
             rule=RULE,
             finalists=tuple(trial.number for trial in finalists),
+            asked_finalists=len(finalists) - 1,
             configs=("",) * len(finalists),
             race_seed=race_seed,
             judge_seeds=tuple(judge_seeds),

@@ -14,6 +14,7 @@ from minbert.config import InputSettings
 from minbert.errors import InputError
 from minbert.positions import check_positions
 from search.analysis.pareto import Point
+from search.confirmation.files import note_conclusion
 from search.review.page.live import LivePage
 from search.review.reading import Run, read_run
 from search.review.tensorboard.mistakes import DevTexts
@@ -21,7 +22,7 @@ from search.review.tensorboard.server import tensorboard_server
 from search.review.terminal.messages import introduction
 from search.review.terminal.tables import LiveTable, PlainLines
 from search.storage.addresses import is_server
-from search.storage.directory import join
+from search.storage.directory import LocalDirectory, join
 from search.storage.folder import RunFolder
 from search.storage.lease import lease
 from search.storage.patience import STORAGE_ERRORS, Patience, StorageLostError, as_input_errors
@@ -313,6 +314,8 @@ class Session:
             write_table(self.folder.path / "trials.csv", self.record)
             write_summary(self.folder.path / "summary.json", self.record, about)
             self._save_winner()
+            if run.confirmation is not None:
+                note_conclusion(LocalDirectory(self.folder.path), run.confirmation, self.record)
             write_page(run)
             self.folder.publish()
             return run

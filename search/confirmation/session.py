@@ -2,21 +2,18 @@
 
 import contextlib
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from typing import Any
 
 from rich.console import Console
 
-from minbert.checkpoint import with_confirmation
 from minbert.config import TrainConfig
 from minbert.errors import InputError
 from minbert.output import counted
 from search.driver import Driver
 from search.inputs import LoadedInputs, load_inputs
 from search.record import TrialRecord
-from search.results import strict_json
 from search.review.reading import Run, read_run
 from search.running import place_to_run, run_there
 from search.settings import StudySettings
@@ -34,6 +31,7 @@ from search.watchers import Watcher
 from .conclusion import Conclusion, conclude
 from .cost import cost_in_words
 from .earlier import EarlierTrainings
+from .files import note_conclusion
 from .ledger import Ledger
 from .source import Trainings
 from .trainings import FOLDS, RULE, ConfirmationPlan, finalists_of, seeds_for
@@ -166,6 +164,7 @@ class Confirmation:
         plan = ConfirmationPlan(
             rule=RULE,
             finalists=tuple(trial.number for trial in finalists),
+            asked_finalists=settings.finalists,
             configs=tuple(_sha256_of(trial.config) for trial in finalists),
             race_seed=race_seed,
             judge_seeds=tuple(judge_seeds),
@@ -182,7 +181,7 @@ class Confirmation:
             raise InputError(
                 "the confirmation was begun by another version of the program; finish it with that"
             )
-        fixed = {"confirm_seeds": len(plan.judge_seeds), "finalists": len(plan.finalists) - 1}
+        fixed = {"confirm_seeds": len(plan.judge_seeds), "finalists": plan.asked_finalists}
         for name, value in fixed.items():
             if name in self._given and getattr(self._settings, name) != value:
                 raise InputError(
@@ -272,18 +271,7 @@ class Confirmation:
         # Plotly takes a while to import.
         from search.review.page.report import write_page
 
-        directory = self.folder.directory
-        with contextlib.suppress(FileNotFoundError):
-            summary = json.loads(directory.read("summary.json"))
-            summary["confirmation"] = conclusion.model_dump(mode="json")
-            text = json.dumps(strict_json(summary), indent=2, ensure_ascii=False, allow_nan=False)
-            directory.write("summary.json", (text + "\n").encode())
-        best = directory / "best"
-        winner = self._run.record.winner
-        with contextlib.suppress(FileNotFoundError):
-            if winner is not None and conclusion.rival == winner.number:
-                for name, content in with_confirmation(best.read, conclusion.words).items():
-                    best.write(name, content)
+        note_conclusion(self.folder.directory, conclusion, self._run.record)
         write_page(read_run(self.folder, self._search, is_running=False))
         self.folder.publish()
 

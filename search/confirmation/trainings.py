@@ -34,6 +34,8 @@ class ConfirmationPlan(Settings):
     """version of the rule"""
     finalists: Annotated[tuple[int, ...], Field(min_length=2)]
     """numbers of trials of the search: the recipe's, then its rivals, best first"""
+    asked_finalists: int
+    """how many rivals were to race; there may be fewer"""
     configs: tuple[str, ...]
     """sha256 of the configuration of each finalist"""
     race_seed: int

@@ -20,6 +20,7 @@ def make_plan(finalists: Sequence[int] = (0, 4, 2), seeds: int = 3) -> Confirmat
     return ConfirmationPlan(
         rule=RULE,
         finalists=tuple(finalists),
+        asked_finalists=len(finalists) - 1,
         configs=("",) * len(finalists),
         race_seed=100,
         judge_seeds=tuple(range(101, 101 + seeds)),

@@ -244,6 +244,20 @@ def test_fifty_kills_change_no_verdict(
     _check_killed(run, kill, uninterrupted, 50)
 
 
+def test_a_search_that_is_resumed_keeps_the_conclusion_and_confirms_no_new_trial(run: Path) -> None:
+    conclusion = confirm(run)
+    assert conclusion is not None
+    options: dict[str, Any] = {"out": str(run.parent), "name": run.name, "dashboard": False}
+    options |= {"resume": True, "trials": 6, "try_": ("lr=0.0012",)}
+    record = Session(trainer=Saved, **options).run()
+    summary = json.loads((run / "summary.json").read_text())
+    assert Conclusion.model_validate(summary["confirmation"]) == conclusion
+    assert record.winner is not None
+    assert record.winner.number == 5
+    later = "Trial 5 scored highest after that, and is not confirmed."
+    assert later in (run / "report.html").read_text()
+
+
 def test_a_second_opening_is_refused_and_the_verdict_stays(run: Path) -> None:
     first = confirm(run)
     with pytest.raises(InputError, match="--confirm-seeds 7: the confirmation was begun with 3"):
