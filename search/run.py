@@ -52,7 +52,7 @@ def main() -> int:
         return INTERRUPTED
     if status or not settings.confirm:
         return status
-    options = settings.model_dump(exclude_none=True, include=FOR_CONFIRMATION)
+    options = settings.model_dump(exclude_unset=True, include=FOR_CONFIRMATION)
     return confirm(Confirmation(session.folder, options, console))
 
 

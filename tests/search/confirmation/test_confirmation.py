@@ -26,6 +26,7 @@ from search.inputs import Fold, load_inputs
 from search.record import TrialRecord
 from search.review.__main__ import main as review
 from search.review.reading import read_run
+from search.run import main as search
 from search.session import Session
 from search.storage.checkpoints import save_checkpoint
 from search.storage.folder import RunFolder
@@ -348,9 +349,6 @@ def test_a_fold_is_judged_by_the_selected_model_of_a_training_without_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = write_course_folder(tmp_path / "data", train=60)
-    options: dict[str, Any] = {"space": "lr", "trials": 3, "epochs": 1, "encoder": "tiny"}
-    options |= {"data": str(data), "out": str(tmp_path), "name": "a", "dashboard": False}
-    Session(**options).run()
     # The recipe loses the race, whatever these random models score.
     score = TrialRecord.score
     lost = property(
@@ -359,9 +357,14 @@ def test_a_fold_is_judged_by_the_selected_model_of_a_training_without_it(
     monkeypatch.setattr(TrialRecord, "score", lost)
     # The selected model is that of the first report, not the last one.
     monkeypatch.setattr(TrainConfig, "selects_last", lambda _, history: len(history) == 1)
+    typed = "--space lr --trials 3 --epochs 1 --encoder tiny --name a --no-dashboard --confirm"
+    more = ["--confirm-seeds", 3, "--data", data, "--out", tmp_path]
+    code, out = said(search, *typed.split(), *more)
+    assert code == 0
     folder = RunFolder(tmp_path / "a")
-    conclusion = Confirmation(folder, OPTIONS).run()
+    conclusion = read_run(folder).confirmation
     assert conclusion is not None
+    assert conclusion.words in out
     with closing(folder.load_confirmation()) as study:
         trial = study.trials[-1]
     assert trial.origin == "judge"
