@@ -142,7 +142,7 @@ def test_a_sampler_that_fails_ends_one_trial(
 
     monkeypatch.setattr(TPESampler, "sample_relative", fail_once)
     space = space_file(tmp_path, "return {'dropout': trial.suggest_float('dropout', 0, 0.5)}")
-    trials = searched(space, InMemoryStorage(), trials=5).study.trials
+    trials = searched(space, InMemoryStorage(), trials=5, sampler="tpe").study.trials
     assert [t.error for t in trials if t.error] == [f"{space}:9: ValueError: something is odd"]
     assert [trial.state for trial in trials].count("finished") == 4
 

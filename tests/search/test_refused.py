@@ -53,7 +53,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Refuse:
         (["--sampler", "gp"], "error: --sampler: gp learns from finished trials alone; give --sch"),
         (
             ["--sampler", "tep"],
-            "error: --sampler: unknown value 'tep'; did you mean 'tpe'?; there are: tpe, recipe",
+            "error: --sampler: unknown value 'tep'; did you mean 'tpe'?; there are: recipe, tpe",
         ),
         (["--name", "a/b"], "error: --name: a name holds no / and does not begin with a blank; "),
         (

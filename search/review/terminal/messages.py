@@ -127,7 +127,7 @@ def finish(
         for command in _next_commands(inputs, folder):
             say(f"  {command}")
         if (cost := _cost_of_confirming(run, settings)) is not None:
-            say(f"Is it better than the recipe? {cost}")
+            say(f"To confirm it with new seeds: {cost}")
             say(f"  {command_of('search.confirm')} {folder.arguments}")
     if not folder.is_remote:
         say(f"The page to read: {folder.page}")

@@ -66,7 +66,7 @@ def test_a_trials_text_says_what_it_is_and_what_became_of_it(
     trial = one.trials[1]
     assert lines[:2] == ["Trial 1", "finished: all epochs are trained"]
     assert "It keeps the checkpoint of report 3 of 3: score 0.385 (sst 0.480" in lines[2]
-    assert lines[3].startswith("Differences from the recipe (random start): α=")
+    assert lines[3].startswith("Differences from the recipe (random): α=")
     assert f"lr={trial.config.lr:.3g}" in lines[3]
     assert "Attempt 1, start" in lines
     assert "Report 3, finish: all epochs are trained" in lines
