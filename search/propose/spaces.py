@@ -247,9 +247,9 @@ def _is_file(filename: str | None, path: Path) -> bool:
 
 
 def _nodes(path: Path) -> Iterator[ast.AST]:
-    """The nodes of a file's syntax tree; none if Python cannot parse the file."""
+    """The nodes of a file's syntax tree; none if there is no file, or Python cannot parse it."""
     # Parse bytes, so that Python detects the encoding by a byte order mark or an encoding line.
-    with contextlib.suppress(SyntaxError, ValueError):
+    with contextlib.suppress(SyntaxError, ValueError, FileNotFoundError):
         yield from ast.walk(ast.parse(path.read_bytes()))
 
 

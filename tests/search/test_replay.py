@@ -129,6 +129,13 @@ def test_a_fixed_list_has_nothing_to_replay(tmp_path: Path) -> None:
         recorded_in([opened(listed)])
 
 
+def test_a_recipe_outside_of_the_space_is_replayed_too(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"space": "full", "recipe": "paper", "trials": 5, "epochs": 2}
+    folder = synthetic_run(tmp_path / "outside", rising, **options)
+    code, text = said(main, folder, "--seeds", 1, "--slots", 1)
+    assert (code, "5 recorded trials" in text) == (0, True), text
+
+
 def test_the_command_prints_a_table_and_writes_a_plot(stopped: RunFolder) -> None:
     code, text = said(main, stopped, "--seeds", 1, "--slots", 2, "--scheduler", "asha,none")
     assert code == 0
