@@ -101,24 +101,28 @@ def _on_dev(world: World, record: SearchRecord) -> bool:
     return interval_of(differences).finding == "better"
 
 
+class _Remembering(World):
+    """Keeps the predictions of its trainings, in their order."""
+
+    def __init__(self, *arguments: Any):
+        super().__init__(*arguments)
+        self.given: list[TaskArrays] = []
+
+    def answers(self, number: int, examples: Examples) -> TaskArrays:
+        self.given.append(super().answers(number, examples))
+        return self.given[-1]
+
+
 def called_larger_than_chance(task: tuple[str, int]) -> bool:
     """Whether the reality check calls the lead of a search among equals larger than chance."""
     size, seed = task
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    world = World(SETTINGS[size], seed, equal)
+    world = _Remembering(SETTINGS[size], seed, equal)
     with tempfile.TemporaryDirectory() as folder:
         predictions = DevPredictions(LocalDirectory(Path(folder)))
-        given: list[TaskArrays] = []
-        answers = world.answers
-
-        def kept(number: int, examples: Examples) -> TaskArrays:
-            given.append(answers(number, examples))
-            return given[-1]
-
-        world.answers = kept  # type: ignore[method-assign]
         record = world.search("random")
         predictions.write_labels_of(world.dev.labels)
-        for number, each in enumerate(given):
+        for number, each in enumerate(world.given):
             predictions.write(number, 1, pack_predictions(each))
         noise = noise_of(record, predictions)
     return noise is not None and record.winner is not record.trials[0] and noise.beyond_chance

@@ -143,7 +143,6 @@ def test_searches_build_on_one_another(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^--recipe paper: pooling is cls, but the study was mad"):
         Session(recipe="paper", **again)
     # The study holds the configuration, so neither the file nor the run is needed any more.
-    # The study holds the configuration, so neither the file nor the run is needed any more.
     file.unlink()
     record = Session(trials=2, recipe=str(file), **again).run()
     assert [trial.config.dropout for trial in record.trials] == [0.2] * 2
