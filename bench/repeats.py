@@ -78,7 +78,7 @@ def train(
     config: TrainConfig, fold: Fold, inputs: LoadedInputs, held: Mapping[Task, Split]
 ) -> dict[str, TaskArrays]:
     """What the model that a training selects predicts, by place."""
-    rest, left_out = inputs.without(fold)
+    rest, left_out = inputs.judged_by(fold)
     trainer = Trainer(config, rest.dataset, inputs.pretrained)
     selected: dict[str, torch.Tensor] = {}
     while not trainer.finished:
@@ -97,8 +97,10 @@ def train(
 
 
 def small(predictions: TaskArrays) -> dict[str, np.ndarray]:
-    """Predictions in few bytes; rounding a similarity changes its task's score by far less than
-    .0001."""
+    """Predictions in few bytes.
+
+    Rounding a similarity changes its score by far less than .0001.
+    """
     return {
         "sst": predictions["sst"].astype(np.uint8),
         "para": predictions["para"] > 0.5,

@@ -206,7 +206,7 @@ class World:
         with tempfile.TemporaryDirectory() as folder:
             predictions = DevPredictions(LocalDirectory(Path(folder)))
             for number, fold in enumerate(self.folds):
-                predictions.write_fold(number, fold.labels)
+                predictions.write_judge(f"fold-{number}", fold.labels)
             while isinstance(training := next_confirmation(plan, trials), Training):
                 trials.append(self._trained(len(trials), training, predictions))
             conclusion = conclude(plan, trials, predictions)
@@ -217,9 +217,10 @@ class World:
         if self._draw.random() < _STAYS_FAILED:
             return TrialRecord(number, training.name, {}, _CONFIG, state="failed", error="crashed")
         tries = 1 + int(self._draw.random() < _CRASHES)
-        if training.fold is None:
+        if training.judge is None:
             return _trial(number, self.dev.scores(self.answers(training.of, self.dev)), tries)
-        judged = self.answers(training.of, self.folds[training.fold.number])
+        assert training.judge != "test"
+        judged = self.answers(training.of, self.folds[training.judge.number])
         predictions.write_judged(number, pack_predictions(judged))
         return _trial(number, dict.fromkeys(TASK_NAMES, 0.5), tries)
 

@@ -3,7 +3,8 @@
 import contextlib
 import hashlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -77,6 +78,48 @@ def load_dataset(
     )
 
 
+@dataclass(frozen=True)
+class LabelledTest:
+    """Test examples with labels, which no training and no choice may use.
+
+    Attributes:
+        splits: the examples of each task.
+        files: sha256 of the content of each file, by name.
+        notes: what the user should know about them, one sentence each.
+    """
+
+    splits: dict[Task, Split]
+    files: dict[str, str]
+    notes: tuple[str, ...]
+
+
+def load_labelled_test(
+    inputs: InputSettings, tokenizer: Tokenizer, train: Mapping[Task, Split]
+) -> LabelledTest:
+    """Read, check and tokenise a data folder's files such as ``quora-test.csv``.
+
+    Args:
+        inputs: which data to read, and how.
+        tokenizer: the encoder's.
+        train: the training examples; that test examples are among them is noted.
+
+    Raises:
+        InputError: there is no such file, or a column is missing, or too many rows are bad.
+    """
+    if inputs.data in _NAMED_DATA:
+        raise InputError(
+            f"data '{inputs.data}' have no labelled test examples; give a folder that has files "
+            f"such as {TASKS[inputs.tasks[0]].labelled_test_name}"
+        )
+    folder = _users_folder(inputs.data)
+    reader = _Reader(inputs, tokenizer, array_cache.cache_folder(), 0)
+    splits: dict[Task, Split] = {}
+    for task in inputs.tasks:
+        splits[task] = reader.read_labelled_test(folder, task).whole
+        reader.notes += data_notes.on_labelled_test(task, train[task], splits[task])
+    return LabelledTest(splits, reader.files, tuple(plain(note) for note in reader.notes))
+
+
 class _Reader:
     """Reads files one after the other, and collects what concerns all of them.
 
@@ -102,6 +145,27 @@ class _Reader:
         content = _read_file(path, task, self._inputs)
         if content or name != "test":
             check_content(path)
+        return self._read(path, content, task, name)
+
+    def read_labelled_test(self, source: Path, task: Task) -> data_notes.ReadFile:
+        """The file of a task's labelled test examples."""
+        path = source / TASKS[task].labelled_test_name
+        if not path.is_file():
+            raise InputError(
+                f"data folder '{self._inputs.data}' has no {path.name}, the test examples of "
+                f"{task} with their labels; add it, with the columns of "
+                f"{TASKS[task].file_name('dev')}"
+            )
+        content = _read_file(path, task, self._inputs)
+        check_content(path)
+        # Its columns and checks are those of dev.
+        read = self._read(path, content, task, "dev")
+        assert read is not None
+        return read
+
+    def _read(
+        self, path: Path, content: bytes, task: Task, name: SplitName
+    ) -> data_notes.ReadFile | None:
         self.files[path.name] = hashlib.sha256(content).hexdigest()
         whole, is_cut, facts = _load_split(
             content, path.name, task, name, self.pieces, self._cache, self.notes

@@ -59,6 +59,12 @@ def on_task(
     return [note for note in notes if note]
 
 
+def on_labelled_test(task: Task, train: Split, test: Split) -> list[str]:
+    """A note on test examples that are trained on."""
+    note = _in_train(task, train, test, "labelled test")
+    return [note] if note else []
+
+
 def on_cut(read: Mapping[Task, Mapping[SplitName, ReadFile]], max_length: int) -> list[str]:
     """How many of the sentences that are used are cut, in one line for all tasks."""
     shares = []
@@ -216,22 +222,26 @@ def _on_unknown(task: Task, files: Iterable[ReadFile], unknown: int | None) -> s
 def _on_overlap(task: Task, read: Mapping[SplitName, ReadFile]) -> str:
     if "train" not in read or "dev" not in read:
         return ""
-    train = set(_examples(read["train"]))
-    dev = _examples(read["dev"])
-    shared = sum(example in train for example in dev)
+    return _in_train(task, read["train"].used, read["dev"].used, "dev")
+
+
+def _in_train(task: Task, train: Split, other: Split, name: str) -> str:
+    known = set(_examples(train))
+    examples = _examples(other)
+    shared = sum(example in known for example in examples)
     if not shared:
         return ""
     what = "pairs" if TASKS[task].is_pair else "sentences"
-    return f"{task}: {shared} of {len(dev)} dev {what} also occur in train"
+    return f"{task}: {shared} of {len(examples)} {name} {what} also occur in train"
 
 
-def _examples(file: ReadFile) -> list[tuple[int, ...]]:
-    """The texts of each example that is used, by their hashes; those of a pair in a fixed order.
+def _examples(split: Split) -> list[tuple[int, ...]]:
+    """The texts of each example, by their hashes; those of a pair in a fixed order.
 
     Not by word pieces: where most are [UNK], different sentences look the same.
     """
-    first = file.whole.texts[file.used.first].tolist()
-    if file.used.second is None:
+    first = split.texts[split.first].tolist()
+    if split.second is None:
         return [(text,) for text in first]
-    second = file.whole.texts[file.used.second].tolist()
+    second = split.texts[split.second].tolist()
     return [(min(pair), max(pair)) for pair in zip(first, second, strict=True)]

@@ -44,6 +44,11 @@ class TaskSpec:
         """Name of the task's file for a split in the course layout."""
         return f"{self.file_prefix}-{'test-student' if split == 'test' else split}.csv"
 
+    @property
+    def labelled_test_name(self) -> str:
+        """Name of a file of test examples with labels, which a search never reads."""
+        return f"{self.file_prefix}-test.csv"
+
     def predictions_file_name(self, split: SplitName) -> str:
         """Name of the predictions file for a split, as the course expects it."""
         return f"{self.prediction_prefix}-{split}-output.csv"

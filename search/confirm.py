@@ -20,12 +20,13 @@ it. These examples played no part in choosing the winner.
 
   python -m search.confirm runs/NAME                      with 5 pairs, after a race of 3 finalists
   python -m search.confirm runs/NAME --confirm-seeds 10   shows smaller differences
+  python -m search.confirm runs/NAME --judge test         judged by labelled test files instead
 
 After an interruption, the same command continues.
 """
 
 _GROUPS = {
-    "Confirmation": ("finalists", "confirm_seeds"),
+    "Confirmation": ("finalists", "confirm_seeds", "judge"),
     "Hardware": ("cpus_per_trial", "gpus_per_trial", "address", "dashboard"),
     "Faults": ("retries", "state_every", "report_timeout", "storage_patience"),
 }

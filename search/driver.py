@@ -23,7 +23,7 @@ from search.storage.provenance import note_growth
 from search.storage.study import Study
 
 from .failures import FailureKind, plan_retry
-from .inputs import Fold
+from .inputs import Judge
 from .live_record import LiveRecord
 from .new_trials import NewTrials, Source
 from .plan import Plan
@@ -41,7 +41,7 @@ class Job:
     Attributes:
         state: checkpoint to continue from; None to start from the beginning.
         rungs: steps after which the trial may be paused, so its state is saved there.
-        fold: training examples to leave out, and to judge the selected model by at the end.
+        judge: examples to judge the selected model by at the end; those of a fold are left out.
         selected: checkpoint of the report that the trial has selected so far.
     """
 
@@ -49,7 +49,7 @@ class Job:
     attempt: Attempt
     state: Directory | None
     rungs: tuple[int, ...]
-    fold: Fold | None = None
+    judge: Judge | None = None
     selected: Directory | None = None
 
 
@@ -252,7 +252,7 @@ class Driver:
             attempt,
             state,
             self._scheduler.pause_steps(trial),
-            self._source.fold_of(trial),
+            self._source.judge_of(trial),
             None if kept is None else self._store.model(trial.number, kept.step),
         )
 

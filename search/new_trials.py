@@ -12,7 +12,7 @@ from search.propose.recorded import RecordedProposer
 from search.storage.predictions import DevPredictions
 from search.storage.study import Study
 
-from .inputs import Fold
+from .inputs import Judge
 from .plan import FixedTrial, Plan
 from .record import SearchRecord, TrialRecord, short_name
 from .settings import StudySettings
@@ -31,8 +31,8 @@ class Source(Protocol):
             refused: is given each trial that has failed, because it cannot be trained.
         """
 
-    def fold_of(self, trial: TrialRecord) -> Fold | None:
-        """The training examples that a trial leaves out; None for a trial on all of them."""
+    def judge_of(self, trial: TrialRecord) -> Judge | None:
+        """The examples that judge a trial's model; None for a trial that only dev scores."""
 
 
 class NewTrials:
@@ -123,7 +123,7 @@ class NewTrials:
             )
         return None
 
-    def fold_of(self, trial: TrialRecord) -> Fold | None:  # noqa: ARG002
+    def judge_of(self, trial: TrialRecord) -> Judge | None:  # noqa: ARG002
         return None
 
     def _add(self, given: FixedTrial, *, fixed: bool) -> None:

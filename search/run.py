@@ -12,6 +12,7 @@ from search.review.terminal.messages import INTERRUPTED, finish
 
 from .confirm import FOR_CONFIRMATION, confirm
 from .confirmation.session import Confirmation
+from .inputs import load_inputs
 from .session import Session
 from .settings import HELP_GROUPS, RENAMED, StudySettings
 from .signals import heed_signals
@@ -44,6 +45,9 @@ def main() -> int:
             **given(arguments, StudySettings),
             **given(arguments, InputSettings),
         )
+        if session.settings.confirm and session.settings.judge == "test":
+            # So that what the confirmation lacks is said before the search, not hours later.
+            load_inputs(session.inputs).labelled_test()
         session.run()
         settings, inputs, plan = session.settings, session.inputs, session.plan
         status = finish(settings, inputs, plan, session.result, console, session.seconds)

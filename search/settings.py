@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Protocol, Self
+from typing import Annotated, Any, Literal, Protocol, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -47,7 +47,7 @@ HELP_GROUPS = {
     ),
     "Proposals": ("sampler", "try_", "start_from"),
     "Early stopping": ("scheduler", "grace_period", "reduction_factor", "pruner"),
-    "Confirmation": ("confirm", "finalists", "confirm_seeds"),
+    "Confirmation": ("confirm", "finalists", "confirm_seeds", "judge"),
     "Faults": ("retries", "state_every", "report_timeout", "storage_patience"),
     "Storage": ("out", "storage", "keep_models", "pareto_models"),
     "Cluster": ("address", "dashboard"),
@@ -177,11 +177,14 @@ class StudySettings(Settings):
 
     confirm: bool = False
     """confirm the winner after the search: train it and the recipe again with new seeds, and judge
-    them on training examples that were left out"""
+    them on examples that did not choose it"""
     finalists: Annotated[int, Field(ge=1, le=20)] = 3
     """trials that race for the confirmation, besides the recipe"""
     confirm_seeds: Annotated[int, Field(ge=3, le=50)] = 5
     """pairs of trainings that judge the rival beside the recipe, each with a new seed"""
+    judge: Literal["folds", "test"] = "folds"
+    """what judges: a fifth of the training examples, which a pair leaves out; or test examples with
+    labels, in files of the data folder such as quora-test.csv"""
 
     retries: Annotated[int, Field(ge=0)] = 2
     """times to retry a crashed trial, from its last saved state"""

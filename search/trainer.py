@@ -67,7 +67,7 @@ class TrialTrainer(Protocol):
 
         Args:
             weights: of a checkpoint of this training.
-            examples: that the training left out.
+            examples: that it did not train on.
         """
 
     @classmethod

@@ -70,12 +70,15 @@ def interval_of(differences: Sequence[float], *, shared_variance: float = 0.0) -
     if count < FEWEST_SEEDS:
         raise ValueError(f"an interval needs {FEWEST_SEEDS} differences or more, not {count}")
     spread = float(np.std(differences, ddof=1))
-    critical = float(t.ppf((1 + LEVEL) / 2, count - 1))
+    half_width = _half_width(spread, count, shared_variance)
+    could = detectable(spread, count, shared_variance=shared_variance)
+    return Interval(float(np.mean(differences)), half_width, count, could)
+
+
+def _half_width(spread: float, seeds: int, shared_variance: float) -> float:
+    critical = float(t.ppf((1 + LEVEL) / 2, seeds - 1))
     normal = float(t.ppf((1 + LEVEL) / 2, np.inf))
-    half_width = math.sqrt(critical**2 * spread**2 / count + normal**2 * shared_variance)
-    # The same critical value on a spread that includes what is shared.
-    in_all = half_width * math.sqrt(count) / critical
-    return Interval(float(np.mean(differences)), half_width, count, detectable(in_all, count))
+    return math.sqrt(critical**2 * spread**2 / seeds + normal**2 * shared_variance)
 
 
 def shared_by_examples(one: float, mean: float, seeds: int) -> float:
@@ -89,14 +92,17 @@ def shared_by_examples(one: float, mean: float, seeds: int) -> float:
     return max(0.0, mean - (one - mean) / (seeds - 1))
 
 
-def detectable(spread: float, seeds: int) -> float:
+def detectable(spread: float, seeds: int, *, shared_variance: float = 0.0) -> float:
     """The true difference that is shown in 4 of 5 cases.
 
     Args:
         spread: standard deviation of a difference over seeds.
         seeds: number of differences.
+        shared_variance: as for ``interval_of``.
     """
-    return _detectable_shift(seeds) * spread / math.sqrt(seeds)
+    # As if the interval, which includes what is shared, were one of differences alone.
+    critical = float(t.ppf((1 + LEVEL) / 2, seeds - 1))
+    return _half_width(spread, seeds, shared_variance) * _detectable_shift(seeds) / critical
 
 
 @cache

@@ -1,6 +1,7 @@
 """What a confirmation shows, from its plan, its trials and their predictions alone."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
@@ -12,25 +13,30 @@ from minbert.evaluate import grade
 from minbert.output import counted
 from minbert.settings import Settings
 from minbert.tasks import Task
-from minbert.weights import weighted_score
-from search.analysis.verdict import Interval, in_words, interval_of
+from minbert.weights import Weights, weighted_score
+from search.analysis.noise import Bootstrap
+from search.analysis.verdict import Interval, in_words, interval_of, shared_by_examples
+from search.inputs import Fold
 from search.record import TrialRecord
 from search.storage.predictions import DevPredictions, TaskArrays
 
-from .trainings import ConfirmationPlan, race_of, training_of
+from .trainings import ConfirmationPlan, Training, file_of, named, race_of, training_of
+
+# The standard error of a bootstrap variance is then about .05 of it.
+_RESAMPLES = 1000
 
 Ending = Literal["better", "not shown", "worse", "recipe", "failed"]
 
 
 class Pair(Settings):
-    """A judged pair: the rival and the recipe, with the same seed and fold."""
+    """A judged pair: the rival and the recipe, with the same seed and the same judge."""
 
     seed: int
     """of both trainings"""
-    fold: int
-    """number of the fold that judged them, from 0"""
+    fold: int | None
+    """number of the fold that judged them, from 0; None if the labelled test files did"""
     examples: int
-    """of the fold, in the tasks with a weight in the objective"""
+    """that judged them, in the tasks with a weight in the objective"""
     scores: dict[Task, float]
     """the rival's task scores minus the recipe's"""
     difference: float
@@ -86,18 +92,28 @@ def conclude(
         return None
     if len(trials) < plan.trainings or not all(trial.is_over for trial in judged):
         return None
-    pairs = [
-        _pair(plan, trials, number, race.rival, predictions)
+    read = [
+        _read(plan, number, race.rival, predictions)
         for number in range(len(plan.finalists), plan.trainings, 2)
     ]
-    interval = interval_of([pair.difference for pair in pairs])
+    objective = trials[0].config.objective
+    pairs = [_pair(each, objective) for each in read]
+    shared = _shared_by_examples(read, objective) if plan.judge == "test" else {}
+    interval = interval_of(
+        [pair.difference for pair in pairs], shared_variance=shared.get("score", 0.0)
+    )
     by_fold = {pair.fold: pair.examples for pair in pairs}
     return ended(
         ending=interval.finding,
         words=in_words(interval, sum(by_fold.values())),
         pairs=tuple(pairs),
         interval=interval,
-        tasks={task: interval_of([p.scores[task] for p in pairs]) for task in pairs[0].scores},
+        tasks={
+            task: interval_of(
+                [pair.scores[task] for pair in pairs], shared_variance=shared.get(task, 0.0)
+            )
+            for task in pairs[0].scores
+        },
     )
 
 
@@ -109,35 +125,59 @@ def _not_confirmed(trials: Sequence[TrialRecord]) -> str:
     )
 
 
-def _pair(
-    plan: ConfirmationPlan,
-    trials: Sequence[TrialRecord],
-    number: int,
-    rival: int,
-    predictions: DevPredictions,
-) -> Pair:
+@dataclass(frozen=True)
+class _Judged:
+    """A judged pair as it is stored: what both predicted for the same examples."""
+
+    training: Training
+    labels: TaskArrays
+    rival: TaskArrays
+    recipe: TaskArrays
+
+
+def _read(plan: ConfirmationPlan, number: int, rival: int, predictions: DevPredictions) -> _Judged:
     """The pair whose first training, the recipe's, has this number."""
     training = training_of(plan, number, rival)
-    assert training.fold is not None
-    labels = predictions.fold(training.fold.number)
+    assert training.judge is not None
+    labels = predictions.judge(file_of(training.judge))
     ours, theirs = (predictions.judged(each) for each in (number + 1, number))
     if labels is None or ours is None or theirs is None:
         raise InputError(
-            f"{predictions.directory}: predictions for fold {training.fold.number + 1} of the "
-            "confirmation are missing or damaged"
+            f"{predictions.directory}: the confirmation's predictions for "
+            f"{named(training.judge)} are missing or damaged"
         )
-    objective = trials[number].config.objective
-    by_task = [_scores(labels, each) for each in (ours, theirs)]
-    gained = {task: by_task[0][task] - by_task[1][task] for task in labels}
-    total = [weighted_score(scores, objective) for scores in by_task]
-    examples = sum(len(each) for task, each in labels.items() if objective.of(task))
+    return _Judged(training, labels, ours, theirs)
+
+
+def _pair(judged: _Judged, objective: Weights) -> Pair:
+    labels, judge = judged.labels, judged.training.judge
+    ours, theirs = (_scores(labels, each) for each in (judged.rival, judged.recipe))
     return Pair(
-        seed=training.seed,
-        fold=training.fold.number,
-        examples=examples,
-        scores=gained,
-        difference=total[0] - total[1],
+        seed=judged.training.seed,
+        fold=judge.number if isinstance(judge, Fold) else None,
+        examples=sum(len(each) for task, each in labels.items() if objective.of(task)),
+        scores={task: ours[task] - theirs[task] for task in labels},
+        difference=weighted_score(ours, objective) - weighted_score(theirs, objective),
     )
+
+
+def _shared_by_examples(
+    judged: Sequence[_Judged], objective: Weights
+) -> dict[Task | Literal["score"], float]:
+    """What the examples that judge all pairs add to the variance of the mean difference."""
+    labels, seeds = judged[0].labels, len(judged)
+    bootstrap = Bootstrap(labels, _RESAMPLES)
+    given = [each.rival for each in judged] + [each.recipe for each in judged]
+    scores: dict[Task | Literal["score"], np.ndarray] = {
+        task: bootstrap.task_scores(task, [each[task] for each in given]) for task in labels
+    }
+    scores["score"] = bootstrap.scores(given, objective)
+    shared = {}
+    for name, found in scores.items():
+        differences = found[1:, :seeds] - found[1:, seeds:]
+        one, mean = differences.var(axis=0).mean(), differences.mean(axis=1).var()
+        shared[name] = shared_by_examples(float(one), float(mean), seeds)
+    return shared
 
 
 def _scores(labels: TaskArrays, predictions: TaskArrays) -> dict[Task, float]:

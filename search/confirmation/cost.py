@@ -14,7 +14,7 @@ from .trainings import FOLDS
 _RESAMPLES = 400
 
 
-def cost_in_words(run: Run, trainings: int, seeds: int, slots: int) -> str:
+def cost_in_words(run: Run, trainings: int, seeds: int, slots: int, test: int | None = None) -> str:
     """Trainings, time and the difference that would be shown, in a line.
 
     Args:
@@ -22,14 +22,19 @@ def cost_in_words(run: Run, trainings: int, seeds: int, slots: int) -> str:
         trainings: the most trainings that are left.
         seeds: judged pairs.
         slots: trainings at once.
+        test: number of labelled test examples that judge; None if folds judge.
     """
     minutes = seconds_of_a_training(run) * math.ceil(trainings / max(1, slots)) / 60
     time = f"about {minutes:.0f} min" if minutes >= 1 else "less than a minute"
     said = f"{counted(trainings, 'training')}, {time} on {counted(slots, 'slot')}."
-    spread = assumed_spread(run, training_examples(run) // FOLDS)
-    if spread is None:
+    variance = variance_of_examples(run, test or training_examples(run) // FOLDS)
+    if variance is None:
         return said
-    points = 100 * detectable(spread, seeds)
+    # What seeds add is not known before the confirmation; as much again is assumed. Each fold has
+    # other examples, and the test examples are the same for all pairs.
+    shared = 0.0 if test is None else variance
+    spread = math.sqrt(variance if test else 2 * variance)
+    points = 100 * detectable(spread, seeds, shared_variance=shared)
     return (
         f"{said} A difference of {points:.1f} points or more would be shown in 4 of 5 cases "
         "(spread assumed from the dev predictions, and as much again from seeds)."
@@ -53,15 +58,14 @@ def seconds_of_a_training(run: Run) -> float:
     return float(np.mean(per_report)) if per_report else 0.0
 
 
-def assumed_spread(run: Run, examples: int) -> float | None:
-    """Standard deviation of a pair's difference, as far as the search tells; None if it does not.
+def variance_of_examples(run: Run, examples: int) -> float | None:
+    """What examples that judge add to the variance of a difference; None if the search lacks it.
 
-    The part of the examples is that of the winner's lead on dev, for as many examples as a fold
-    has. What seeds add is not known before the confirmation; as much again is assumed.
+    It is that of the winner's lead on dev, for as many examples.
 
     Args:
         run: the search.
-        examples: of a fold.
+        examples: that judge.
     """
     labels, winner, recipe = run.predictions.labels(), run.record.winner, run.record.trials[0]
     if labels is None or winner is None or winner.kept is None or recipe.kept is None:
@@ -72,6 +76,5 @@ def assumed_spread(run: Run, examples: int) -> float | None:
         return None
     weighed = {task: given for task, given in labels.items() if run.objective.of(task)}
     scores = Bootstrap(weighed, _RESAMPLES).scores([ours, theirs], run.objective)[1:]
-    in_dev = float((scores[:, 0] - scores[:, 1]).std())
-    share = sum(map(len, weighed.values())) / max(1, examples)
-    return math.sqrt(2 * share) * in_dev
+    in_dev = float((scores[:, 0] - scores[:, 1]).var())
+    return in_dev * sum(map(len, weighed.values())) / max(1, examples)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from minbert.config import TrainConfig
 from minbert.errors import InputError
-from search.inputs import Fold
+from search.inputs import Judge
 from search.record import TrialRecord
 from search.storage.directory import LocalDirectory
 from search.storage.folder import RunFolder
@@ -43,15 +43,15 @@ class EarlierTrainings:
     """
 
     def __init__(self, folder: RunFolder, plan: ConfirmationPlan, setup: dict[str, object]):
-        self._known: dict[tuple[TrainConfig, Fold | None], Reused] = {}
+        self._known: dict[tuple[TrainConfig, Judge | None], Reused] = {}
         for other in _runs_beside(folder):
             # What cannot be read is trained again.
             with contextlib.suppress(InputError, *STORAGE_ERRORS):
                 self._read(other, plan, setup)
 
-    def find(self, config: TrainConfig, fold: Fold | None) -> Reused | None:
+    def find(self, config: TrainConfig, judge: Judge | None) -> Reused | None:
         """The training of a configuration, which includes its seed; None if there is none."""
-        return self._known.get((config, fold))
+        return self._known.get((config, judge))
 
     def _read(self, folder: RunFolder, plan: ConfirmationPlan, setup: dict[str, object]) -> None:
         with contextlib.closing(folder.load_confirmation()) as study:
@@ -66,13 +66,13 @@ class EarlierTrainings:
                 training = training_of(other, trial.number, race.rival if race else None)
                 if training.of == 0 and trial.state == "finished":
                     predictions = folder.confirmation_predictions
-                    if training.fold is None or predictions.judged(trial.number) is not None:
-                        key = trial.config, training.fold
+                    if training.judge is None or predictions.judged(trial.number) is not None:
+                        key = trial.config, training.judge
                         self._known[key] = Reused(trial, predictions, folder.name)
 
 
 # Fields of a plan on which the result of a training depends.
-_SAME = ("rule", "folds", "folds_sha256", "data")
+_SAME = ("rule", "judge", "folds", "folds_sha256", "data", "test")
 
 
 def _is_alike(study: Study, setup: dict[str, object]) -> bool:

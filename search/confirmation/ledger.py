@@ -16,8 +16,9 @@ from minbert.settings import Settings
 from search.record import Moment
 from search.storage.study import Study
 
-# plan: what will be trained and judged, before the first training; verdict: what it showed.
-Kind = Literal["plan", "verdict"]
+# plan: what will be trained and judged, before the first training; opened: the labelled test files
+# are about to be scored; verdict: what all of it showed.
+Kind = Literal["plan", "opened", "verdict"]
 
 
 class Entry(Settings):

@@ -4,15 +4,18 @@ import contextlib
 import hashlib
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from rich.console import Console
 
 from minbert.config import TrainConfig
+from minbert.data import LabelledTest
 from minbert.errors import InputError
+from minbert.examples import Split
 from minbert.output import counted
 from search.driver import Driver
-from search.inputs import LoadedInputs, load_inputs
+from search.inputs import Fold, LoadedInputs, load_inputs
 from search.record import TrialRecord
 from search.review.reading import Run, read_run
 from search.running import place_to_run, run_there
@@ -34,8 +37,19 @@ from .earlier import EarlierTrainings
 from .files import note_conclusion
 from .ledger import Ledger
 from .source import Trainings
-from .trainings import FOLDS, RULE, ConfirmationPlan, finalists_of, seeds_for
+from .trainings import (
+    FOLDS,
+    RULE,
+    ConfirmationPlan,
+    file_of,
+    finalists_of,
+    is_judged,
+    seeds_for,
+)
 from .words import lines_of
+
+if TYPE_CHECKING:
+    from minbert.folds import Folds
 
 
 class Confirmation:
@@ -77,6 +91,10 @@ class Confirmation:
         loaded = load_inputs(self._run.inputs)
         check_setup(self._search, setup_of_inputs(loaded))
         return loaded
+
+    @cached_property
+    def _test(self) -> LabelledTest:
+        return self._loaded.labelled_test()
 
     def run(self) -> Conclusion | None:
         """Confirm the winner, and write the conclusion into the run's files.
@@ -161,6 +179,8 @@ class Confirmation:
         finalists = finalists_of(record, settings.finalists)
         search_seed = record.trials[0].config.seed
         race_seed, *judge_seeds = seeds_for(search_seed, 1 + settings.confirm_seeds)
+        by_folds = settings.judge == "folds"
+        folds = self._folds() if by_folds else None
         plan = ConfirmationPlan(
             rule=RULE,
             finalists=tuple(trial.number for trial in finalists),
@@ -168,12 +188,25 @@ class Confirmation:
             configs=tuple(_sha256_of(trial.config) for trial in finalists),
             race_seed=race_seed,
             judge_seeds=tuple(judge_seeds),
-            folds=FOLDS,
-            folds_sha256=self._loaded.folds(FOLDS).sha256,
+            judge=settings.judge,
+            folds=folds.count if folds else 0,
+            folds_sha256=folds.sha256 if folds else "",
             data=self._loaded.dataset.files,
+            test={} if by_folds else self._test.files,
         )
         ledger.add("plan", plan.model_dump(mode="json"))
         return plan
+
+    def _folds(self) -> "Folds":
+        """The folds of these data; InputError if there are too few examples for them."""
+        folds = self._loaded.folds(FOLDS)
+        for task, of in folds.of.items():
+            if len(np.unique(of)) < FOLDS:
+                raise InputError(
+                    f"{self._loaded.dataset.name}: {task} has too few training examples to divide "
+                    f"them into {FOLDS} folds; add examples, or judge by test files: --judge test"
+                )
+        return folds
 
     def _check_given(self, plan: ConfirmationPlan) -> None:
         """Refuse options that differ from a plan that is written."""
@@ -181,7 +214,11 @@ class Confirmation:
             raise InputError(
                 "the confirmation was begun by another version of the program; finish it with that"
             )
-        fixed = {"confirm_seeds": len(plan.judge_seeds), "finalists": plan.asked_finalists}
+        fixed = {
+            "confirm_seeds": len(plan.judge_seeds),
+            "finalists": plan.asked_finalists,
+            "judge": plan.judge,
+        }
         for name, value in fixed.items():
             if name in self._given and getattr(self._settings, name) != value:
                 raise InputError(
@@ -196,7 +233,7 @@ class Confirmation:
         predictions = self.folder.confirmation_predictions
         if _sha256s(configs) != plan.configs:
             raise InputError("the configurations of the finalists have changed since the plan")
-        self._write_folds(study, plan)
+        self._check_judge(study, plan)
         earlier = EarlierTrainings(self.folder, plan, self._search.setup)
         driver = Driver(
             study,
@@ -217,31 +254,41 @@ class Confirmation:
                 f"{counted(plan.trainings, 'training')} left. The same command continues it."
             )
             return None
+        if plan.judge == "test" and is_judged(plan, study.trials):
+            self._open_test(study, plan, ledger)
         return conclude(plan, study.trials, predictions)
 
-    def _write_folds(self, study: Study, plan: ConfirmationPlan) -> None:
+    def _check_judge(self, study: Study, plan: ConfirmationPlan) -> None:
+        """Check that what judges is what was planned, and write the labels of folds."""
+        if plan.judge == "test":
+            if self._test.files != plan.test:
+                raise InputError("the labelled test files have changed since the plan was made")
+            for note in self._test.notes:
+                self._tell(f"note: {note}")
+            return
         folds = self._loaded.folds(plan.folds)
         if folds.sha256 != plan.folds_sha256:
             raise InputError("the folds of the training data have changed since the plan was made")
-        splits = self._loaded.dataset.splits
+        splits = {task: given["train"] for task, given in self._loaded.dataset.splits.items()}
 
         def write() -> None:
             predictions = self.folder.confirmation_predictions
             predictions.write_labels(self._loaded.dataset)
             for fold in range(folds.count):
-                labels = {}
-                for task, of in folds.of.items():
-                    given = splits[task]["train"].labels
-                    assert given is not None
-                    labels[task] = given[of == fold]
-                    if not len(labels[task]):
-                        raise InputError(
-                            f"{self._loaded.dataset.name}: {task} has too few training examples to "
-                            f"divide them into {folds.count} folds"
-                        )
-                predictions.write_fold(fold, labels)
+                rows = {task: of == fold for task, of in folds.of.items()}
+                labels = {task: _labels(splits[task])[rows[task]] for task in splits}
+                predictions.write_judge(file_of(Fold(fold, folds.count)), labels)
 
         study.patience("the labels of the folds cannot be written", write)
+
+    def _open_test(self, study: Study, plan: ConfirmationPlan, ledger: Ledger) -> None:
+        """Note that the labelled test files are opened, before anything is scored by them."""
+        labels = {task: _labels(split) for task, split in self._test.splits.items()}
+        if ledger.content("opened") is None:
+            rows = {task: len(given) for task, given in labels.items()}
+            ledger.add("opened", {"files": plan.test, "examples": rows})
+        write = partial(self.folder.confirmation_predictions.write_judge, file_of("test"), labels)
+        study.patience("the labels of the test files cannot be written", write)
 
     def _run_on_cluster(self, study: Study, driver: Driver, plan: ConfirmationPlan) -> None:
         if not driver.backlog and not driver.record.count("paused"):
@@ -252,19 +299,26 @@ class Confirmation:
             driver.record.slots = place.slots
             begin_run(study, self._loaded.dataset, place.machines, place.slots)
             left = plan.trainings - sum(trial.is_over for trial in study.trials)
-            seeds = len(plan.judge_seeds)
-            self._tell(cost_in_words(self._run, left, seeds, place.slots))
+            self._tell(self._cost(plan, left, place.slots))
             driver.watchers += [Lines(self._tell, plan.trainings), *self.folder.copies()]
             run_there(
                 place,
                 driver,
-                self._loaded,
+                self._inputs_of(plan),
                 settings,
                 f"{self.folder.name}, confirmation",
                 self.folder.confirmation_checkpoints,
                 self._trainer,
             )
         end_run(study)
+
+    def _cost(self, plan: ConfirmationPlan, left: int, slots: int) -> str:
+        test = sum(map(len, self._test.splits.values())) if plan.judge == "test" else None
+        return cost_in_words(self._run, left, len(plan.judge_seeds), slots, test)
+
+    def _inputs_of(self, plan: ConfirmationPlan) -> LoadedInputs:
+        """What workers get: of labelled test files without the labels."""
+        return self._loaded.with_labelled_test(self._test) if plan.judge == "test" else self._loaded
 
     def _write(self, conclusion: Conclusion) -> None:
         """Write the conclusion into summary.json, the model card and the page."""
@@ -274,6 +328,11 @@ class Confirmation:
         note_conclusion(self.folder.directory, conclusion, self._run.record)
         write_page(read_run(self.folder, self._search, is_running=False))
         self.folder.publish()
+
+
+def _labels(split: Split) -> np.ndarray:
+    assert split.labels is not None
+    return split.labels
 
 
 class _Planned:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from minbert.config import TrainConfig
-from search.inputs import Fold
+from search.inputs import Judge
 from search.record import SearchRecord, TrialRecord
 from search.storage.predictions import DevPredictions
 from search.storage.study import Study
@@ -50,7 +50,7 @@ class Trainings:
             if not isinstance(training, Training):
                 return None
             config = self._configs[training.of].replace(seed=training.seed)
-            made = self._earlier.find(config, training.fold) if training.of == 0 else None
+            made = self._earlier.find(config, training.judge) if training.of == 0 else None
             number = len(self._study.trials)
             trial = TrialRecord(number, training.name, {}, config, fixed=True, origin=training.kind)
             self._study.add_trial(trial, begins=True)
@@ -71,6 +71,6 @@ class Trainings:
         if judged is not None:
             self._predictions.write_judged(trial.number, judged)
 
-    def fold_of(self, trial: TrialRecord) -> Fold | None:
+    def judge_of(self, trial: TrialRecord) -> Judge | None:
         race = race_of(self._plan, self._study.trials)
-        return training_of(self._plan, trial.number, race.rival if race else None).fold
+        return training_of(self._plan, trial.number, race.rival if race else None).judge

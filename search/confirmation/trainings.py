@@ -1,4 +1,4 @@
-"""What a confirmation trains: a race of the finalists, then pairs that are judged on folds.
+"""What a confirmation trains: a race of the finalists, then pairs that are judged.
 
 Everything here is a function of the plan and of the trials so far. The race only chooses, on dev,
 with a seed of its own. The judged pairs only judge: their seeds, their number and the examples that
@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from minbert.settings import Settings
-from search.inputs import Fold
+from search.inputs import Fold, Judge
 from search.record import SearchRecord, TrialRecord
 
 # All confirmations on the same data have the same folds.
@@ -25,6 +25,7 @@ _FIRST_SEED = 1_000_003
 RULE = 1
 
 Kind = Literal["race", "judge"]
+JudgedOn = Literal["folds", "test"]
 
 
 class ConfirmationPlan(Settings):
@@ -40,12 +41,16 @@ class ConfirmationPlan(Settings):
     """sha256 of the configuration of each finalist"""
     race_seed: int
     judge_seeds: tuple[int, ...]
+    judge: JudgedOn = "folds"
+    """whether folds of the training examples judge, or labelled test files"""
     folds: int
-    """number of folds"""
+    """number of folds; 0 with test files"""
     folds_sha256: str
-    """of the division into folds"""
+    """of the division into folds; empty with test files"""
     data: dict[str, str]
     """sha256 of each data file, by name"""
+    test: dict[str, str] = Field(default_factory=dict)
+    """sha256 of each labelled test file, by name"""
 
     @property
     def trainings(self) -> int:
@@ -58,23 +63,32 @@ class Training:
     """One training of a confirmation.
 
     Attributes:
-        kind: race, on all training examples; or judge, which leaves out a fold.
+        kind: race, scored on dev; or judge, on examples that were never scored before.
         of: number of the search's trial whose configuration it trains.
         seed: of the training.
-        fold: the examples that it leaves out and is judged by; None in the race.
+        judge: those examples; None in the race.
     """
 
     kind: Kind
     of: int
     seed: int
-    fold: Fold | None = None
+    judge: Judge | None = None
 
     @property
     def name(self) -> str:
         """For people."""
         what = "recipe" if self.of == 0 else f"trial {self.of}"
-        where = "" if self.fold is None else f", fold {self.fold.number + 1} of {self.fold.of}"
-        return f"{what}, seed {self.seed}{where}"
+        return ", ".join([what, f"seed {self.seed}", *([named(self.judge)] if self.judge else [])])
+
+
+def named(judge: Judge) -> str:
+    """The examples that judge, for people."""
+    return "test" if judge == "test" else f"fold {judge.number + 1} of {judge.of}"
+
+
+def file_of(judge: Judge) -> str:
+    """What the file of their labels is called."""
+    return "test" if judge == "test" else f"fold-{judge.number}"
 
 
 @dataclass(frozen=True)
@@ -127,6 +141,13 @@ def race_of(plan: ConfirmationPlan, trials: Sequence[TrialRecord]) -> Race | Non
     return Race(None if best == recipe else best, failed)
 
 
+def is_judged(plan: ConfirmationPlan, trials: Sequence[TrialRecord]) -> bool:
+    """Whether all pairs are trained, so that only their scores are missing."""
+    judged = trials[len(plan.finalists) :]
+    is_complete = len(trials) == plan.trainings
+    return is_complete and all(trial.state == "finished" for trial in judged)
+
+
 def next_confirmation(
     plan: ConfirmationPlan, trials: Sequence[TrialRecord]
 ) -> Training | Literal["wait", "done"]:
@@ -161,6 +182,6 @@ def training_of(plan: ConfirmationPlan, number: int, rival: int | None) -> Train
         return Training("race", plan.finalists[number], plan.race_seed)
     assert rival is not None
     pair, second = divmod(number - in_race, 2)
-    fold = Fold(pair % plan.folds, plan.folds)
+    judge: Judge = "test" if plan.judge == "test" else Fold(pair % plan.folds, plan.folds)
     of = rival if second else plan.finalists[0]
-    return Training("judge", of, plan.judge_seeds[pair], fold)
+    return Training("judge", of, plan.judge_seeds[pair], judge)

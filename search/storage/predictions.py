@@ -2,8 +2,8 @@
 
 predictions/0007/0003.npz are those of trial 7's third report, predictions/labels.npz the labels.
 With both in the run's folder, questions about chance are answered without the data. A confirmation
-has predictions/0007/judged.npz too, of the model that trial 7 selected, for the training examples
-that it left out, whose labels are predictions/fold-2.npz.
+has predictions/0007/judged.npz too, of the model that trial 7 selected, for the examples that judge
+it. Their labels are predictions/fold-2.npz, or predictions/test.npz.
 """
 
 import io
@@ -61,27 +61,27 @@ class DevPredictions:
         """Write dev labels (examples,) per task."""
         self.directory.write("labels.npz", _packed(labels))
 
-    def write_fold(self, fold: int, labels: TaskArrays) -> None:
-        """Write the labels of a fold of the training examples."""
-        self.directory.write(f"fold-{fold}.npz", _packed(labels))
+    def write_judge(self, judge: str, labels: TaskArrays) -> None:
+        """Write the labels of examples that judge, such as those of ``fold-2``."""
+        self.directory.write(f"{judge}.npz", _packed(labels))
 
-    def fold(self, fold: int) -> TaskArrays | None:
-        """The labels of a fold (examples,) per task; None if they are missing or damaged."""
-        return self._read(f"fold-{fold}.npz")
+    def judge(self, judge: str) -> TaskArrays | None:
+        """The labels of examples that judge, (examples,) per task; None if missing or damaged."""
+        return self._read(f"{judge}.npz")
 
     def write_judged(self, number: int, content: bytes) -> None:
-        """Write a trial's predictions for its fold, as packed by ``pack_predictions``."""
+        """Write a trial's predictions for what judges it, as packed by ``pack_predictions``."""
         self.directory.write(_judged_name(number), content)
 
     def read_judged(self, number: int) -> bytes | None:
-        """A trial's predictions for its fold as they were packed; None if there are none."""
+        """A trial's predictions for what judges it, as they were packed; None if there are none."""
         try:
             return self.directory.read(_judged_name(number))
         except FileNotFoundError:
             return None
 
     def judged(self, number: int) -> TaskArrays | None:
-        """A trial's predictions (examples,) per task for its fold; None if missing or damaged."""
+        """A trial's predictions (examples,) per task for what judges it; None without them."""
         return self._read(_judged_name(number))
 
     def labels(self) -> TaskArrays | None:

@@ -71,7 +71,7 @@ class MinbertTrial(tune.Trainable):
         self._waits_since: float | None = None
         self._history = list(self._job.history)
         self._selected = self._job.selected
-        self._left_out: dict[Task, Split] = {}
+        self._judging: dict[Task, Split] = {}
         self._last_state = time.monotonic()
         if torch.cuda.max_memory_allocated():  # by an earlier attempt
             torch.cuda.reset_peak_memory_stats()
@@ -132,7 +132,7 @@ class MinbertTrial(tune.Trainable):
                 trainer.state_dict(),
                 with_state=with_state,
             )
-        judged = b"" if job.fold is None else self._judged(report, saved.address, total)
+        judged = b"" if job.judge is None else self._judged(report, saved.address, total)
         release_freed_memory()
         self._unsaved = self._waits_since = None
         if with_state:
@@ -149,7 +149,7 @@ class MinbertTrial(tune.Trainable):
         )
 
     def _judged(self, report: Report, saved: str, total: int) -> bytes:
-        """After the last report, the selected model's predictions for the fold that is left out.
+        """After the last report, the selected model's predictions for the examples that judge it.
 
         Args:
             report: the last one.
@@ -167,12 +167,12 @@ class MinbertTrial(tune.Trainable):
         assert self._selected is not None
         with _storage_errors():
             weights = load_weights(open_directory(self._selected))
-        return pack_predictions(self._trainer.judge(weights, self._left_out))
+        return pack_predictions(self._trainer.judge(weights, self._judging))
 
     def _make_trainer(self) -> TrialTrainer:
         inputs = self._inputs
-        if self._job.fold is not None:
-            inputs, self._left_out = inputs.without(self._job.fold)
+        if self._job.judge is not None:
+            inputs, self._judging = inputs.judged_by(self._job.judge)
         trainer = self._trainer_class.make(
             self._job.config,
             inputs,

@@ -83,7 +83,7 @@ class JobSearcher(_NotPickled, Searcher):
             state=None if job.state is None else job.state.address,
             pauses=job.rungs,
             micro_batch=job.attempt.micro_batch,
-            fold=job.fold,
+            judge=job.judge,
             history=tuple(report.scores for report in job.trial.reports),
             selected=None if job.selected is None else job.selected.address,
         )

@@ -7,7 +7,7 @@ from minbert.config import TrainConfig
 from minbert.report import Report
 from minbert.tasks import Task
 from search.failures import FailureKind
-from search.inputs import Fold
+from search.inputs import Judge
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Assignment:
         state: address of the checkpoint to continue from; None to start from the beginning.
         pauses: steps after which the trial may be paused, so a state is saved there.
         micro_batch: most examples at once, if a whole batch does not fit in memory.
-        fold: training examples to leave out, and to judge the selected model by at the end.
+        judge: examples to judge the selected model by at the end; those of a fold are left out.
         history: task scores of the reports that are recorded.
         selected: address of the checkpoint that is selected of these.
     """
@@ -36,7 +36,7 @@ class Assignment:
     state: str | None = None
     pauses: tuple[int, ...] = ()
     micro_batch: int | None = None
-    fold: Fold | None = None
+    judge: Judge | None = None
     history: tuple[Mapping[Task, float], ...] = ()
     selected: str | None = None
 
@@ -50,7 +50,7 @@ class Reply:
         attempt: number of the attempt.
         report: the next report; its checkpoint is written. None if there is none.
         predictions: packed dev predictions of the report.
-        judged: packed predictions of the selected model for the fold that was left out, with the
+        judged: packed predictions of the selected model for the examples that judge it, with the
             last report.
         machine: name of the worker's machine, and Ray's id of the node.
         resident_memory: bytes of the worker's process in memory.

@@ -11,7 +11,10 @@ def differences(conclusion: Conclusion) -> go.Figure:
     """Rows from top to bottom: a dot for each judged pair, then the mean with its interval."""
     interval, pairs = conclusion.interval, conclusion.pairs
     assert interval is not None
-    names = [f"seed {pair.seed}, fold {pair.fold + 1}" for pair in pairs]
+    names = [
+        f"seed {pair.seed}" + ("" if pair.fold is None else f", fold {pair.fold + 1}")
+        for pair in pairs
+    ]
     values = [100 * pair.difference for pair in pairs]
     mean = 100 * interval.mean
     figure = go.Figure()

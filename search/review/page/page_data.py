@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 
 from minbert.output import counted
 from minbert.tasks import TASK_NAMES
+from search.confirmation.conclusion import Conclusion
 from search.record import SearchRecord
 from search.rerun import train_options
 from search.review.reading import Run
@@ -25,6 +26,12 @@ _REGION_COLOURS = (
 )
 
 
+def _judge_in_words(confirmation: Conclusion) -> str:
+    if confirmation.pairs[0].fold is None:
+        return "judged by the labelled test examples"
+    return "both without the same fold of the training examples, which judged them"
+
+
 def page_figures(run: Run, timeline: Timeline | None) -> list[dict[str, Any]]:
     """The figures for which there is data, each with title, text, height and width (pixels)."""
     record, confirmation = run.record, run.confirmation
@@ -37,9 +44,8 @@ def page_figures(run: Run, timeline: Timeline | None) -> list[dict[str, Any]]:
                 "confirmation",
                 "What the confirmation measured",
                 f"Each grey dot is a pair of trainings: trial {confirmation.rival} and the recipe, "
-                "with the same new seed, both without the same fold of the training examples, "
-                "which judged them. Right of the dotted line, the trial scored higher. Blue: the "
-                "mean with its 95 % interval.",
+                f"with the same new seed, {_judge_in_words(confirmation)}. Right of the dotted "
+                "line, the trial scored higher. Blue: the mean with its 95 % interval.",
                 differences(confirmation),
             )
         )

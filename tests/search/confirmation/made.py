@@ -7,7 +7,13 @@ import numpy as np
 
 from minbert.config import recipe
 from minbert.tasks import TASK_NAMES, Task
-from search.confirmation.trainings import RULE, ConfirmationPlan, Training, next_confirmation
+from search.confirmation.trainings import (
+    RULE,
+    ConfirmationPlan,
+    JudgedOn,
+    Training,
+    next_confirmation,
+)
 from search.record import Attempt, Decision, State, TrialRecord
 from search.storage.directory import LocalDirectory
 from search.storage.predictions import DevPredictions, pack_predictions
@@ -16,7 +22,9 @@ from testkit.simulation import equal_scores, made_up_report
 CONFIG = recipe("strong").replace(epochs=1, reports_per_epoch=1)
 
 
-def make_plan(finalists: Sequence[int] = (0, 4, 2), seeds: int = 3) -> ConfirmationPlan:
+def make_plan(
+    finalists: Sequence[int] = (0, 4, 2), seeds: int = 3, judge: JudgedOn = "folds"
+) -> ConfirmationPlan:
     return ConfirmationPlan(
         rule=RULE,
         finalists=tuple(finalists),
@@ -24,7 +32,8 @@ def make_plan(finalists: Sequence[int] = (0, 4, 2), seeds: int = 3) -> Confirmat
         configs=("",) * len(finalists),
         race_seed=100,
         judge_seeds=tuple(range(101, 101 + seeds)),
-        folds=5,
+        judge=judge,
+        folds=5 if judge == "folds" else 0,
         folds_sha256="",
         data={},
     )

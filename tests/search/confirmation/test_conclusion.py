@@ -1,5 +1,6 @@
 """What a confirmation shows, on predictions whose scores are known."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ def judged(folder: Path, gains: list[float]) -> DevPredictions:
     predictions = predictions_in(folder)
     shares: dict[Task, float] = {"sst": 0.5, "para": 0.5}
     for pair, gain in enumerate(gains):
-        predictions.write_fold(pair, labels(EXAMPLES, ["sst", "para"]))
+        predictions.write_judge(f"fold-{pair}", labels(EXAMPLES, ["sst", "para"]))
         write_judged(predictions, 3 + 2 * pair, shares, EXAMPLES)
         write_judged(predictions, 4 + 2 * pair, {**shares, "sst": 0.5 + gain}, EXAMPLES)
     return predictions
@@ -44,6 +45,24 @@ def test_the_interval_is_that_of_the_paired_differences(tmp_path: Path) -> None:
         "interval 3.5 to 8.5), over 3 training seeds, on 600 examples that played no part in "
         "choosing it."
     )
+
+
+def test_examples_that_judge_all_pairs_widen_the_interval(tmp_path: Path) -> None:
+    plan = make_plan(judge="test")
+    _, trials = all_trainings(plan, [0.5, 0.4, 0.6])
+    predictions = judged(tmp_path, [0.1, 0.1, 0.1])
+    predictions.write_judge("test", labels(EXAMPLES, ["sst", "para"]))
+    conclusion = conclude(plan, trials, predictions)
+    assert conclusion is not None
+    assert conclusion.interval is not None
+    # All seeds agree, so only the examples count: the rival is right for 10 more of 100, and the
+    # variance of that share is .1 · .9 / 100. The score is the mean of it and a task without any.
+    half_width = 1.96 * math.sqrt(0.1 * 0.9 / 100)
+    assert conclusion.tasks["sst"].half_width == pytest.approx(half_width, rel=0.1)
+    assert conclusion.interval.half_width == pytest.approx(half_width / 2, rel=0.1)
+    assert conclusion.tasks["para"].half_width == 0
+    assert [pair.fold for pair in conclusion.pairs] == [None] * 3
+    assert "over 3 training seeds, on 200 examples that played no part" in conclusion.words
 
 
 @pytest.mark.parametrize(
@@ -88,7 +107,7 @@ def test_missing_predictions_are_no_verdict(tmp_path: Path) -> None:
     _, trials = all_trainings(plan, [0.5, 0.4, 0.6])
     predictions = judged(tmp_path, [0.1, 0.1, 0.1])
     predictions.directory.remove("0006/judged.npz")
-    with pytest.raises(InputError, match="fold 2 of the confirmation are missing or damaged"):
+    with pytest.raises(InputError, match="predictions for fold 2 of 5 are missing or damaged"):
         conclude(plan, trials, predictions)
 
 

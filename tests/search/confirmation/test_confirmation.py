@@ -1,5 +1,6 @@
 """Confirmations of a finished search: whole ones, and ones that are killed and continued."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from cluster.local import Machine
 from minbert.config import InputSettings, TrainConfig
 from minbert.errors import InputError
 from minbert.examples import Split
-from minbert.tasks import Task
+from minbert.tasks import TASKS, Task
 from search.confirm import main
 from search.confirmation.conclusion import Conclusion
 from search.confirmation.ledger import Ledger
@@ -75,19 +76,19 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Simulated(Confirmation):
     """A confirmation whose trainings are simulated, one after the other."""
 
-    def _run_on_cluster(self, study: Study, driver: Driver, plan: ConfirmationPlan) -> None:  # noqa: ARG002
+    def _run_on_cluster(self, study: Study, driver: Driver, plan: ConfirmationPlan) -> None:
         driver.record.slots = 1
         machines: Any = SimpleNamespace(machines=lambda: [Machine(1, 0.0)])
         begin_run(study, self._loaded.dataset, machines, slots=1)
         while isinstance(job := driver.next_job(busy=False), Job):
-            self._train_all(driver, job)
+            self._train_all(driver, job, plan)
         driver.leave()
 
-    def _train_all(self, driver: Driver, job: Job) -> None:
-        trial, inputs = job.trial, self._loaded
-        left_out: dict[Task, Split] = {}
-        if job.fold is not None:
-            inputs, left_out = inputs.without(job.fold)
+    def _train_all(self, driver: Driver, job: Job, plan: ConfirmationPlan) -> None:
+        trial, inputs = job.trial, self._inputs_of(plan)
+        judging: dict[Task, Split] = {}
+        if job.judge is not None:
+            inputs, judging = inputs.judged_by(job.judge)
         trainer = Saved.make(trial.config, inputs)
         for step in range(1, trial.total_reports + 1):
             report = trainer.next_report()
@@ -97,8 +98,8 @@ class Simulated(Confirmation):
             directory = self.folder.confirmation_checkpoints
             key = trial.number, step
             save_checkpoint(directory, key, attempt, trainer.state_dict(), with_state=True)
-            is_last = bool(left_out) and step == trial.total_reports
-            judged = pack_predictions(trainer.judge({}, left_out)) if is_last else b""
+            is_last = bool(judging) and step == trial.total_reports
+            judged = pack_predictions(trainer.judge({}, judging)) if is_last else b""
             driver.reported(trial.number, attempt, report, b"", "", judged)
 
 
@@ -245,6 +246,117 @@ def test_fifty_kills_change_no_verdict(
     _check_killed(run, kill, uninterrupted, 50)
 
 
+@pytest.fixture
+def with_test(run: Path) -> Iterator[Path]:
+    """A run whose data folder has labelled test files; gives the folder."""
+    with closing(RunFolder(run).load_study()) as study:
+        data = Path(study.setup["inputs"]["data"])
+    yield write_labelled_test(data)
+    for spec in TASKS.values():
+        (data / spec.labelled_test_name).unlink()
+
+
+def write_labelled_test(data: Path) -> Path:
+    for spec in TASKS.values():
+        shutil.copy(data / spec.file_name("dev"), data / spec.labelled_test_name)
+    return data
+
+
+def test_labelled_test_files_are_opened_once_after_all_trainings(
+    run: Path, with_test: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add = Ledger.add
+
+    def killed(self: Ledger, kind: Any, content: dict[str, Any]) -> None:
+        add(self, kind, content)
+        if kind == "opened":
+            raise _KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "add", killed)
+        with pytest.raises(_KilledError):
+            confirm(run, judge="test")
+    predictions = RunFolder(run).confirmation_predictions
+    assert predictions.judge("test") is None
+    conclusion = confirm(run)
+    assert conclusion is not None
+    assert [(pair.fold, pair.examples) for pair in conclusion.pairs] == [(None, 72)] * 3
+    with closing(RunFolder(run).load_confirmation()) as study:
+        ledger = Ledger(study)
+        assert all(trial.state == "finished" for trial in study.trials)
+    assert [entry.kind for entry in ledger.entries] == ["plan", "opened", "verdict"]
+    assert ledger.content("opened") == {
+        "files": {
+            spec.labelled_test_name: sha256((with_test / spec.labelled_test_name).read_bytes())
+            for spec in TASKS.values()
+        },
+        "examples": {"sst": 24, "para": 24, "sts": 24},
+    }
+    with pytest.raises(InputError, match="--judge folds: the confirmation was begun with test"):
+        confirm(run, judge="folds")
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def test_test_files_stay_closed_if_the_recipe_leads_the_race(
+    run: Path,
+    with_test: Path,  # noqa: ARG001
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    score = TrialRecord.score
+    monkeypatch.setattr(
+        TrialRecord,
+        "score",
+        property(
+            lambda self: 0.99 if (self.origin, self.number) == ("race", 0) else score.fget(self)  # type: ignore[attr-defined]
+        ),
+    )
+    conclusion = confirm(run, judge="test")
+    assert conclusion is not None
+    assert conclusion.ending == "recipe"
+    with closing(RunFolder(run).load_confirmation()) as study:
+        assert Ledger(study).content("opened") is None
+
+
+def test_test_files_that_changed_are_refused(
+    run: Path, with_test: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        end = killed_at(patch, 5, after=True)
+        with pytest.raises(_KilledError):
+            confirm(run, judge="test")
+        end()
+    file = with_test / "sts-test.csv"
+    file.write_text(file.read_text().replace("dog", "fox"))
+    with pytest.raises(InputError, match="the labelled test files have changed since the plan"):
+        confirm(run)
+
+
+def test_missing_test_files_are_told_before_a_search(tmp_path: Path) -> None:
+    data = write_course_folder(tmp_path / "data", train=60)
+    typed = "--space lr --trials 3 --epochs 1 --encoder tiny --confirm --judge test"
+    code, out = said(search, *typed.split(), "--data", data, "--out", tmp_path)
+    assert code == 2
+    assert "has no ids-sst-test.csv, the test examples of sst with their labels; add it" in out
+    assert not list(tmp_path.glob("*/study.journal"))
+    code, out = said(search, *typed.split(), "--out", tmp_path)
+    assert code == 2
+    assert "data 'toy' have no labelled test examples" in out
+
+
+def test_too_few_examples_for_folds_are_told_before_the_plan(tmp_path: Path) -> None:
+    data = write_course_folder(tmp_path / "data", train=60)
+    options: dict[str, Any] = {"space": "lr", "trials": 3, "epochs": 1, "encoder": "tiny"}
+    options |= {"data": str(data), "out": str(tmp_path), "name": "a", "dashboard": False}
+    Session(trainer=Saved, train_limit=4, **options).run()
+    with pytest.raises(InputError, match="too few training examples to divide them into 5 folds"):
+        confirm(tmp_path / "a")
+    with closing(RunFolder(tmp_path / "a").load_confirmation()) as study:
+        assert Ledger(study).entries == []
+
+
 def test_a_search_that_is_resumed_keeps_the_conclusion_and_confirms_no_new_trial(run: Path) -> None:
     conclusion = confirm(run)
     assert conclusion is not None
@@ -369,7 +481,8 @@ def test_a_fold_is_judged_by_the_selected_model_of_a_training_without_it(
         trial = study.trials[-1]
     assert trial.origin == "judge"
     pair = conclusion.pairs[-1]
-    inputs, left_out = load_inputs(InputSettings(data=str(data), encoder="tiny")).without(
+    assert pair.fold is not None
+    inputs, left_out = load_inputs(InputSettings(data=str(data), encoder="tiny")).judged_by(
         Fold(pair.fold, FOLDS)
     )
     trainer = MinbertTrainer.make(trial.config, inputs, micro_batch=None, scratch=tmp_path)
@@ -378,7 +491,7 @@ def test_a_fold_is_judged_by_the_selected_model_of_a_training_without_it(
     trainer.next_report()
     expected = trainer.judge(weights, left_out)
     judged = folder.confirmation_predictions.judged(trial.number)
-    labels = folder.confirmation_predictions.fold(pair.fold)
+    labels = folder.confirmation_predictions.judge(f"fold-{pair.fold}")
     assert judged is not None
     assert labels is not None
     for task, predictions in expected.items():

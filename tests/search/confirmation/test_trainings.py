@@ -30,8 +30,18 @@ def test_the_best_rival_of_the_race_is_judged_beside_the_recipe_in_pairs() -> No
 
 def test_a_second_round_judges_by_the_same_folds_with_other_seeds() -> None:
     trainings, _ = all_trainings(make_plan([0, 1], seeds=7), race=[0.5, 0.6])
-    judged = [(each.seed, each.fold.number) for each in trainings if each.fold and each.of]
-    assert judged == [(101, 0), (102, 1), (103, 2), (104, 3), (105, 4), (106, 0), (107, 1)]
+    judged = [(each.seed, each.judge) for each in trainings if each.judge and each.of]
+    folds = [(101, 0), (102, 1), (103, 2), (104, 3), (105, 4), (106, 0), (107, 1)]
+    assert judged == [(seed, Fold(number, 5)) for seed, number in folds]
+
+
+def test_labelled_test_files_judge_all_pairs() -> None:
+    trainings, _ = all_trainings(make_plan([0, 1], judge="test"), race=[0.5, 0.6])
+    assert trainings[2:] == [
+        Training("judge", of, seed, "test") for seed in (101, 102, 103) for of in (0, 1)
+    ]
+    assert [each.judge for each in trainings[:2]] == [None, None]
+    assert trainings[3].name == "trial 1, seed 101, test"
 
 
 def test_a_recipe_that_leads_the_race_or_ties_ends_the_confirmation() -> None:
