@@ -43,7 +43,7 @@ import optuna
 from rich.console import Console
 from rich.table import Table
 
-from bench.truth import PAIRS, SETTINGS, TRIALS, Examples, World
+from bench.truth import FINALISTS, PAIRS, SETTINGS, TRIALS, DrawnExamples, DrawnWorld
 from minbert.errors import InputError
 from minbert.settings import run_command
 from minbert.tasks import TASK_NAMES
@@ -70,17 +70,23 @@ def mixed(seed: int) -> Callable[[int], float]:
     return gains.__getitem__
 
 
-def confirmed(task: tuple[str, str, str, int]) -> dict[str, Any]:
+def confirmed(task: tuple[str, str, str, int, int, int]) -> dict[str, Any]:
     """One search and its confirmation: what it says, and what is true."""
-    kind, size, sampler, seed = task
+    kind, size, sampler, finalists, pairs, seed = task
     warnings.simplefilter("ignore")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     gains = {"equals": equal, "power": one_is_better, "mix": mixed(seed)}[kind]
-    world = World(SETTINGS[size], seed, gains)
+    world = DrawnWorld(SETTINGS[size], seed, gains)
     record = world.search(sampler)
-    conclusion = world.confirm(record)
+    conclusion = world.confirm(record, finalists=finalists, pairs=pairs)
     interval = conclusion.interval
-    result: dict[str, Any] = {"task": task, "ending": conclusion.ending, "rival": conclusion.rival}
+    trainings = len(conclusion.finalists) + 2 * len(conclusion.pairs)
+    result: dict[str, Any] = {
+        "task": task,
+        "trainings": trainings,
+        "ending": conclusion.ending,
+        "rival": conclusion.rival,
+    }
     if conclusion.rival is not None and interval is not None:
         true = gains(conclusion.rival)
         result |= {"true": true, "holds": bool(interval.low <= true <= interval.high)}
@@ -89,27 +95,32 @@ def confirmed(task: tuple[str, str, str, int]) -> dict[str, Any]:
     return result
 
 
-def _on_dev(world: World, record: SearchRecord) -> bool:
+def _on_dev(world: DrawnWorld, record: SearchRecord) -> bool:
     """Whether new seeds on the dev data would call the winner better."""
     winner = record.winner
     if winner is None or winner.number == 0:
         return False
-    ours, theirs = (
-        [world.score_on_dev(number) for _ in range(PAIRS)] for number in (winner.number, 0)
-    )
-    differences = [one - other for one, other in zip(ours, theirs, strict=True)]
+    differences = [
+        _score_on_dev(world, winner.number, seed) - _score_on_dev(world, 0, seed)
+        for seed in range(1, 1 + PAIRS)
+    ]
     return interval_of(differences).finding == "better"
 
 
-class _Remembering(World):
+def _score_on_dev(world: DrawnWorld, number: int, seed: int) -> float:
+    scores = world.dev.scores(world.answers(number, seed, world.dev))
+    return sum(scores.values()) / len(scores)
+
+
+class _Remembering(DrawnWorld):
     """Keeps the predictions of its trainings, in their order."""
 
     def __init__(self, *arguments: Any):
         super().__init__(*arguments)
         self.given: list[TaskArrays] = []
 
-    def answers(self, number: int, examples: Examples) -> TaskArrays:
-        self.given.append(super().answers(number, examples))
+    def answers(self, number: int, seed: int, examples: DrawnExamples) -> TaskArrays:
+        self.given.append(super().answers(number, seed, examples))
         return self.given[-1]
 
 
@@ -152,16 +163,16 @@ def _correlation(skill: float) -> float:
 
 def table_of(rows: Sequence[dict[str, Any]]) -> Table:
     table = Table(title="Confirmations of searches whose truth is known")
-    for heading in ("searches", "data", "sampler", "number"):
+    for heading in ("searches", "data", "sampler", "rivals", "pairs", "number"):
         table.add_column(heading)
     for heading in (
         *("recipe", "not shown", "better", "worse", "failed"),
         *("better is false", "intervals hold", "better on dev alone"),
     ):
         table.add_column(heading, justify="right")
-    kinds = dict.fromkeys(tuple(row["task"][:3]) for row in rows)
+    kinds = dict.fromkeys(tuple(row["task"][:-1]) for row in rows)
     for kind in kinds:
-        own = [row for row in rows if tuple(row["task"][:3]) == kind]
+        own = [row for row in rows if tuple(row["task"][:-1]) == kind]
         endings = [row["ending"] for row in own]
         shares = [
             f"{endings.count(ending) / len(own):.1%}"
@@ -172,7 +183,7 @@ def table_of(rows: Sequence[dict[str, Any]]) -> Table:
         held = [row["holds"] for row in own if "holds" in row]
         on_dev = [row["on dev"] for row in own if "on dev" in row]
         table.add_row(
-            *kind,
+            *map(str, kind),
             str(len(own)),
             *shares,
             f"{false} of {len(claims)}",
@@ -188,6 +199,8 @@ PARTS = ("equals", "mix", "power", "sentence", "pairs")
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--searches", type=int, default=1000, help="of each kind")
+    parser.add_argument("--finalists", type=int, default=FINALISTS, help="of a confirmation")
+    parser.add_argument("--pairs", type=int, default=PAIRS, help="that judge")
     parser.add_argument("--only", default=",".join(PARTS), help="parts, with commas")
     parser.add_argument("--out", type=Path, help="save results here, and continue from them")
     arguments = parser.parse_args()
@@ -198,7 +211,8 @@ def main() -> None:
     seeds = range(arguments.searches)
     kinds = [("equals", size, sampler) for size in SETTINGS for sampler in ("random", "tpe")]
     kinds += [("mix", "full", "tpe"), ("mix", "small", "tpe"), ("power", "full", "tpe")]
-    tasks = [(*kind, seed) for seed in seeds for kind in kinds if kind[0] in only]
+    sizes = (arguments.finalists, arguments.pairs)
+    tasks = [(*kind, *sizes, seed) for seed in seeds for kind in kinds if kind[0] in only]
     with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
         if tasks:
             console.print(table_of(_saved(arguments.out, tasks, partial(pool.imap, confirmed))))

@@ -2,10 +2,11 @@
 
 import math
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import optuna
@@ -19,11 +20,14 @@ from search.confirmation.trainings import (
     FOLDS,
     RULE,
     ConfirmationPlan,
+    JudgedOn,
     Training,
+    file_of,
     finalists_of,
     next_confirmation,
     seeds_for,
 )
+from search.inputs import Fold
 from search.record import Attempt, Decision, SearchRecord, TrialRecord
 from search.storage.directory import LocalDirectory
 from search.storage.predictions import DevPredictions, TaskArrays, pack_predictions
@@ -82,6 +86,19 @@ SETTINGS = {
 
 
 class Examples:
+    """Examples with their labels, (examples,) per task."""
+
+    def __init__(self, labels: TaskArrays):
+        self.labels = labels
+
+    def scores(self, predictions: TaskArrays) -> dict[Task, float]:
+        return {
+            task: grade(task, predictions[task], self.labels[task], CLASSES).score
+            for task in TASK_NAMES
+        }
+
+
+class DrawnExamples(Examples):
     """A sample of the population.
 
     Args:
@@ -90,11 +107,13 @@ class Examples:
     """
 
     def __init__(self, sizes: Mapping[Task, int], draw: np.random.Generator):
-        self.labels: TaskArrays = {
-            "sst": draw.integers(0, CLASSES, sizes["sst"]).astype(np.float32),
-            "para": draw.integers(0, 2, sizes["para"]).astype(np.float32),
-            "sts": draw.standard_normal(sizes["sts"]).astype(np.float32),
-        }
+        super().__init__(
+            {
+                "sst": draw.integers(0, CLASSES, sizes["sst"]).astype(np.float32),
+                "para": draw.integers(0, 2, sizes["para"]).astype(np.float32),
+                "sts": draw.standard_normal(sizes["sts"]).astype(np.float32),
+            }
+        )
         self._common = {task: draw.standard_normal(size) for task, size in sizes.items()}
         self._tastes = {
             task: draw.standard_normal((size, FEATURES)) for task, size in sizes.items()
@@ -128,15 +147,76 @@ class Examples:
                 predictions[task] = np.where(right, given, (given + 1) % classes).astype(np.float32)
         return predictions
 
-    def scores(self, predictions: TaskArrays) -> dict[Task, float]:
-        return {
-            task: grade(task, predictions[task], self.labels[task], CLASSES).score
-            for task in TASK_NAMES
-        }
+
+E = TypeVar("E", bound=Examples)
 
 
-class World:
-    """One search and its confirmation.
+class World(ABC, Generic[E]):
+    """Trains by drawing answers, and confirms by the product's own functions.
+
+    Attributes:
+        draw: draws everything.
+        dev: the examples that choose.
+        judges: the examples that judge a pair, by the names of their files.
+    """
+
+    draw: np.random.Generator
+    dev: E
+    judges: Mapping[str, E]
+
+    @abstractmethod
+    def answers(self, number: int, seed: int, examples: E) -> TaskArrays:
+        """Predictions of a training of a trial's configuration."""
+
+    def confirm(
+        self,
+        record: SearchRecord,
+        *,
+        judge: JudgedOn = "folds",
+        finalists: int = FINALISTS,
+        pairs: int = PAIRS,
+    ) -> Conclusion:
+        """The confirmation of a search."""
+        chosen = finalists_of(record, finalists)
+        race_seed, *judge_seeds = seeds_for(0, 1 + pairs)
+        plan = ConfirmationPlan(
+            rule=RULE,
+            finalists=tuple(trial.number for trial in chosen),
+            asked_finalists=finalists,
+            configs=("",) * len(chosen),
+            race_seed=race_seed,
+            judge_seeds=tuple(judge_seeds),
+            judge=judge,
+            folds=FOLDS if judge == "folds" else 0,
+            folds_sha256="",
+            data={},
+        )
+        trials: list[TrialRecord] = []
+        with tempfile.TemporaryDirectory() as folder:
+            predictions = DevPredictions(LocalDirectory(Path(folder)))
+            for name, examples in self.judges.items():
+                predictions.write_judge(name, examples.labels)
+            while isinstance(training := next_confirmation(plan, trials), Training):
+                trials.append(self._trained(len(trials), training, predictions))
+            conclusion = conclude(plan, trials, predictions)
+        assert conclusion is not None
+        return conclusion
+
+    def _trained(self, number: int, training: Training, predictions: DevPredictions) -> TrialRecord:
+        if self.draw.random() < _STAYS_FAILED:
+            return TrialRecord(number, training.name, {}, _CONFIG, state="failed", error="crashed")
+        tries = 1 + int(self.draw.random() < _CRASHES)
+        if training.judge is None:
+            return trial_of(
+                number, self.dev.scores(self.answers(training.of, training.seed, self.dev)), tries
+            )
+        judged = self.answers(training.of, training.seed, self.judges[file_of(training.judge)])
+        predictions.write_judged(number, pack_predictions(judged))
+        return trial_of(number, dict.fromkeys(TASK_NAMES, 0.5), tries)
+
+
+class DrawnWorld(World[DrawnExamples]):
+    """A search whose trials differ as they are told to.
 
     Args:
         setting: sizes and spread.
@@ -146,12 +226,14 @@ class World:
 
     def __init__(self, setting: Setting, seed: int, gains: Callable[[int], float]):
         self.setting, self._gains = setting, gains
-        self._draw = np.random.default_rng([seed, 2])
-        self._frequencies = self._draw.normal(0, 1.5, (FEATURES, DIMENSIONS))
-        self._phases = self._draw.uniform(0, 2 * np.pi, FEATURES)
-        self.dev = Examples(setting.dev, self._draw)
+        self.draw = np.random.default_rng([seed, 2])
+        self._frequencies = self.draw.normal(0, 1.5, (FEATURES, DIMENSIONS))
+        self._phases = self.draw.uniform(0, 2 * np.pi, FEATURES)
+        self.dev = DrawnExamples(setting.dev, self.draw)
         sizes = {task: size // FOLDS for task, size in setting.train.items()}
-        self.folds = [Examples(sizes, self._draw) for _ in range(FOLDS)]
+        self.judges = {
+            file_of(Fold(fold, FOLDS)): DrawnExamples(sizes, self.draw) for fold in range(FOLDS)
+        }
         self._seed = seed
         self._points: list[np.ndarray] = []
 
@@ -168,64 +250,20 @@ class World:
             self._points.append(
                 np.array([asked.suggest_float(f"x{d}", 0, 1) for d in range(DIMENSIONS)])
             )
-            scores = self.dev.scores(self.answers(number, self.dev))
-            trials.append(_trial(number, scores))
+            scores = self.dev.scores(self.answers(number, 0, self.dev))
+            trials.append(trial_of(number, scores))
             study.tell(asked, trials[-1].score)
         return SearchRecord(len(trials), trials)
 
-    def answers(self, number: int, examples: Examples) -> TaskArrays:
-        """Predictions of a new training of a trial's configuration."""
+    def answers(self, number: int, seed: int, examples: DrawnExamples) -> TaskArrays:  # noqa: ARG002
         waves = np.cos(self._frequencies @ self._points[number] + self._phases)
         features = waves / np.linalg.norm(waves)
-        run = self._draw.normal(0, self.setting.spread.run)
-        return examples.answers(
-            features, self._gains(number) + run, self.setting.spread, self._draw
-        )
-
-    def score_on_dev(self, number: int) -> float:
-        """Score of a new training of a trial's configuration."""
-        scores = self.dev.scores(self.answers(number, self.dev))
-        return sum(scores.values()) / len(scores)
-
-    def confirm(self, record: SearchRecord) -> Conclusion:
-        """The confirmation of the search, by the product's own functions."""
-        finalists = finalists_of(record, FINALISTS)
-        race_seed, *judge_seeds = seeds_for(0, 1 + PAIRS)
-        plan = ConfirmationPlan(
-            rule=RULE,
-            finalists=tuple(trial.number for trial in finalists),
-            asked_finalists=len(finalists) - 1,
-            configs=("",) * len(finalists),
-            race_seed=race_seed,
-            judge_seeds=tuple(judge_seeds),
-            folds=FOLDS,
-            folds_sha256="",
-            data={},
-        )
-        trials: list[TrialRecord] = []
-        with tempfile.TemporaryDirectory() as folder:
-            predictions = DevPredictions(LocalDirectory(Path(folder)))
-            for number, fold in enumerate(self.folds):
-                predictions.write_judge(f"fold-{number}", fold.labels)
-            while isinstance(training := next_confirmation(plan, trials), Training):
-                trials.append(self._trained(len(trials), training, predictions))
-            conclusion = conclude(plan, trials, predictions)
-        assert conclusion is not None
-        return conclusion
-
-    def _trained(self, number: int, training: Training, predictions: DevPredictions) -> TrialRecord:
-        if self._draw.random() < _STAYS_FAILED:
-            return TrialRecord(number, training.name, {}, _CONFIG, state="failed", error="crashed")
-        tries = 1 + int(self._draw.random() < _CRASHES)
-        if training.judge is None:
-            return _trial(number, self.dev.scores(self.answers(training.of, self.dev)), tries)
-        assert training.judge != "test"
-        judged = self.answers(training.of, self.folds[training.judge.number])
-        predictions.write_judged(number, pack_predictions(judged))
-        return _trial(number, dict.fromkeys(TASK_NAMES, 0.5), tries)
+        run = self.draw.normal(0, self.setting.spread.run)
+        return examples.answers(features, self._gains(number) + run, self.setting.spread, self.draw)
 
 
-def _trial(number: int, scores: dict[Task, float], attempts: int = 1) -> TrialRecord:
+def trial_of(number: int, scores: dict[Task, float], attempts: int = 1) -> TrialRecord:
+    """A trial that trained to its end with these scores on dev."""
     trial = TrialRecord(number, str(number), {}, _CONFIG, fixed=True, state="finished")
     trial.attempts = [Attempt(number=n + 1, why="start", at=0) for n in range(attempts)]
     trial.reports.append(made_up_report(_CONFIG, 1, scores, kept=True))
