@@ -60,6 +60,12 @@ def encodable(text: str, encoding: str) -> str:
     return text.encode(encoding, "spell-out").decode(encoding)
 
 
+def ordinal(number: int) -> str:
+    """A place, such as 2nd."""
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10)
+    return f"{number}{ending or 'th'}"
+
+
 def counted(number: float, what: str) -> str:
     """A number with its noun: ``1 machine``, ``2,000 machines``."""
     shown = f"{number:,}" if isinstance(number, int) else f"{number:g}"

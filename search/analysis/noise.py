@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from minbert.output import ordinal
 from minbert.tasks import Task
 from minbert.weights import Weights
 from search.record import SearchRecord, TrialRecord
@@ -24,6 +25,8 @@ SIGNIFICANCE = 0.05
 _RESAMPLES = 1000
 _RESAMPLES_OF_A_PAIR = 4000
 _RESAMPLES_OF_AN_ERROR = 200
+# More trials than people compare.
+_MOST_PLACES = 20
 # Matrices have at most this many resamples and checkpoints, to limit memory.
 _RESAMPLES_AT_ONCE = 250
 _CHECKPOINTS_AT_ONCE = 512
@@ -150,6 +153,7 @@ class Noise:
             searches.
         most_luck: as ``luck``, but the 95th percentile over searches.
         probability: of a lead as large as the winner's if all configurations were equal.
+        tied: places, from 2, of trials whose score is within noise of the winner's.
     """
 
     reports: int
@@ -159,6 +163,7 @@ class Noise:
     luck: float
     most_luck: float
     probability: float
+    tied: tuple[int, ...] = ()
 
     @property
     def beyond_chance(self) -> bool:
@@ -202,7 +207,27 @@ def noise_of(record: SearchRecord, predictions: DevPredictions) -> Noise | None:
         luck=float(np.quantile(largest, 0.5)),
         most_luck=float(np.quantile(largest, 1 - SIGNIFICANCE)),
         probability=(1 + as_large) / (1 + len(largest)),
+        tied=_tied(record, predictions, bootstrap, objective),
     )
+
+
+def _tied(
+    record: SearchRecord, predictions: DevPredictions, bootstrap: Bootstrap, objective: Weights
+) -> tuple[int, ...]:
+    """Places of trials less than two standard errors of the paired difference below the winner."""
+    placed = [trial for trial in record.ranked if trial.kept and trial.state != "failed"]
+    read = {
+        place: given
+        for place, trial in enumerate(placed[:_MOST_PLACES], start=1)
+        if trial.kept and (given := predictions.read(trial.number, trial.kept.step)) is not None
+    }
+    if 1 not in read:
+        return ()
+    scores = bootstrap.scores(list(read.values()), objective)
+    behind = scores[:, :1] - scores
+    errors = behind[1:].std(axis=0)
+    near = behind[0] <= 2 * errors
+    return tuple(place for place, is_near in zip(read, near, strict=True) if is_near and place > 1)
 
 
 def standard_error(record: SearchRecord, predictions: DevPredictions) -> float:
@@ -234,6 +259,18 @@ def _in_blocks(items: Iterable[TaskArrays], size: int) -> Iterator[list[TaskArra
         yield block
 
 
+def _places(tied: tuple[int, ...]) -> str:
+    """Such as "2nd to 4th and 6th"."""
+    runs: list[list[int]] = []
+    for place in tied:
+        if runs and place == runs[-1][-1] + 1:
+            runs[-1].append(place)
+        else:
+            runs.append([place])
+    named = [ordinal(run[0]) + (f" to {ordinal(run[-1])}" if len(run) > 1 else "") for run in runs]
+    return " and ".join([", ".join(named[:-1]), named[-1]] if len(named) > 1 else named)
+
+
 def noise_in_words(noise: Noise, winner: TrialRecord) -> list[str]:
     """What the noise means for the winner, in sentences that the data support."""
     sentences = [
@@ -243,6 +280,12 @@ def noise_in_words(noise: Noise, winner: TrialRecord) -> list[str]:
         f"lead the recipe by {noise.luck:.3f} in the median search, and by {noise.most_luck:.3f} "
         "or more in one of 20.",
     ]
+    if noise.tied:
+        trials = "trial" if len(noise.tied) == 1 else "trials"
+        sentences.append(
+            f"The {trials} in {_places(noise.tied)} place {'is' if trials == 'trial' else 'are'} "
+            "within noise of the winner."
+        )
     if winner.number == 0:
         return [*sentences, "The recipe itself scored highest."]
     if not noise.beyond_chance:

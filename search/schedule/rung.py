@@ -7,6 +7,7 @@ import math
 from bisect import bisect_left, insort
 from collections.abc import Collection, Mapping
 
+from minbert.output import ordinal
 from search.ordered import discard
 
 
@@ -150,7 +151,7 @@ class Rung:
         top = f"the top {places} continue{'s' if places == 1 else ''}"
         if not places:
             top = "none continues yet"
-        return f"{_ordinal(self._rank(number) + 1)} of {len(self._ranked)}, {top}"
+        return f"{ordinal(self._rank(number) + 1)} of {len(self._ranked)}, {top}"
 
     def _rank(self, number: int) -> int:
         return bisect_left(self._ranked, self._place(number))
@@ -158,8 +159,3 @@ class Rung:
     def _place(self, number: int) -> _Place:
         score = self.scores[number]
         return (math.inf if math.isnan(score) else -score), number
-
-
-def _ordinal(number: int) -> str:
-    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10)
-    return f"{number}{ending or 'th'}"

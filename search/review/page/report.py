@@ -3,6 +3,7 @@
 import datetime
 import hashlib
 import json
+import statistics
 import textwrap
 import time
 from importlib.resources import files
@@ -20,6 +21,7 @@ from minbert.settings import command_of
 from minbert.tasks import TASK_NAMES, TASKS
 from search.analysis.noise import noise_in_words
 from search.analysis.weighting import SELECTION_RULES, replays
+from search.confirmation.conclusion import Conclusion
 from search.confirmation.words import LIMITS, lines_of
 from search.propose.spaces import built_in_spaces, load_space
 from search.record import GREEK, SearchRecord, TrialRecord, field_texts
@@ -203,10 +205,12 @@ def _noise(run: Run, winner: TrialRecord | None) -> list[str]:
     if noise is None:
         return [
             "There are no stored dev predictions of the recipe and of other trials yet, so it is "
-            "not known how much of a difference is chance."
+            "not known how much of a difference is chance.",
+            *_known_from_confirmation(run.confirmation),
         ]
     return [
         *noise_in_words(noise, winner),
+        *_known_from_confirmation(run.confirmation),
         *(
             ["The sampler learned from an earlier search, whose choices are not counted here."]
             if any("--start-from" in each.command for each in run.driver_runs)
@@ -214,6 +218,17 @@ def _noise(run: Run, winner: TrialRecord | None) -> list[str]:
         ),
         "Estimated by a paired bootstrap over the dev examples and, for the choice, by the reality "
         "check of White (2000).",
+    ]
+
+
+def _known_from_confirmation(confirmation: Conclusion | None) -> list[str]:
+    if confirmation is None or len(confirmation.pairs) < 2:
+        return []
+    spread = 100 * statistics.stdev(pair.difference for pair in confirmation.pairs)
+    return [
+        f"In the confirmation, the difference between trial {confirmation.rival} and the recipe "
+        f"had a standard deviation of {spread:.1f} points over {len(confirmation.pairs)} new seeds "
+        "and what judged them."
     ]
 
 

@@ -1,5 +1,6 @@
 """How much is chance: exact values, parity with grading, and honesty over many searches."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -118,6 +119,21 @@ def test_a_real_lead_is_more_than_chance_and_still_not_called_confirmed(tmp_path
     assert "larger than the choice of the dev examples and of the best explains" in words
     assert "How much other seeds differ is not counted, and can be more." in words
     assert "better" not in words
+
+
+def test_trials_within_noise_of_the_winner_are_named_by_their_places(tmp_path: Any) -> None:
+    record, predictions = search_of([[0.3], [0.8], [0.5], [0.8], [0.8]], tmp_path)
+    noise = noise_of(record, predictions)
+    assert noise is not None
+    assert record.winner is not None
+    assert noise.tied == (2, 3)
+    words = noise_in_words(noise, record.winner)
+    assert "The trials in 2nd to 3rd place are within noise of the winner." in words
+    apart = dataclasses.replace(noise, tied=(2, 3, 4, 6, 8, 11))
+    words = noise_in_words(apart, record.winner)
+    assert words[2].startswith("The trials in 2nd to 4th, 6th, 8th and 11th place are")
+    words = noise_in_words(dataclasses.replace(noise, tied=(2,)), record.winner)
+    assert "The trial in 2nd place is within noise of the winner." in words
 
 
 def test_choosing_from_more_takes_more_to_lead(tmp_path: Any) -> None:

@@ -123,7 +123,9 @@ def test_a_confirmation_on_workers_from_its_cost_to_its_words(
     assert conclusion.ending == "better"
     assert conclusion == confirm(run)
     assert conclusion.words in printed
-    assert conclusion.words in (run / "report.html").read_text()
+    page = (run / "report.html").read_text()
+    assert conclusion.words in page
+    assert "had a standard deviation of" in page
     summary = json.loads((run / "summary.json").read_text())
     assert Conclusion.model_validate(summary["confirmation"]) == conclusion
     code, out = said(review, run)

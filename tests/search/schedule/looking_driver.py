@@ -14,6 +14,7 @@ from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from minbert.output import ordinal
 from minbert.report import Report
 from search.driver import Driver
 from search.new_trials import NewTrials
@@ -22,7 +23,7 @@ from search.record import SearchRecord, State, TrialRecord, Verdict
 from search.retention import Retention
 from search.schedule.base import Promotion
 from search.schedule.pruners import make_pruner
-from search.schedule.rung import _ordinal, plan_rungs
+from search.schedule.rung import plan_rungs
 from search.settings import StudySettings
 from search.storage.checkpoints import Key
 from search.storage.study import Study
@@ -67,7 +68,7 @@ class LookingRung:
         top = f"the top {self.places} continue{'s' if self.places == 1 else ''}"
         if not self.places:
             top = "none continues yet"
-        return f"{_ordinal(self.ranking.index(number) + 1)} of {len(self.ranking)}, {top}"
+        return f"{ordinal(self.ranking.index(number) + 1)} of {len(self.ranking)}, {top}"
 
     def _value(self, number: int) -> float:
         score = self.scores[number]
