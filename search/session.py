@@ -27,7 +27,7 @@ from search.storage.folder import RunFolder
 from search.storage.lease import lease
 from search.storage.patience import STORAGE_ERRORS, Patience, StorageLostError, as_input_errors
 from search.storage.provenance import begin_run, end_run, runs_of, sizes
-from search.storage.study import Study
+from search.storage.study import NoStudyError, Study
 
 from .driver import Driver
 from .inputs import LoadedInputs, load_inputs
@@ -242,10 +242,22 @@ class Session:
             folder.predictions,
         )
         stack.enter_context(log)
+        if self.settings.resume:
+            self._keep_confirmation_curves()
         if not self.settings.tensorboard:
             return log, None
         server = tensorboard_server(folder.tensorboard, folder.path / "tensorboard.log")
         return log, stack.enter_context(server)
+
+    def _keep_confirmation_curves(self) -> None:
+        from search.review.tensorboard.confirmation_log import ConfirmationLog
+
+        folder = self.folder
+        with (
+            contextlib.suppress(NoStudyError),
+            contextlib.closing(folder.load_confirmation()) as study,
+        ):
+            ConfirmationLog(folder.tensorboard, study.trials)
 
     def _introduce(
         self, stack: contextlib.ExitStack, machines: "Cluster", tensorboard: str | None

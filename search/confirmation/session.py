@@ -161,7 +161,7 @@ class Confirmation:
             self.folder.confirmation_checkpoints.remove()
         for line in lines_of(conclusion, self._run.record):
             self._tell(line)
-        study.patience("the results cannot be written", partial(self._write, conclusion))
+        study.patience("the results cannot be written", partial(self._write, conclusion, study))
         return conclusion
 
     def _has_begun(self) -> bool:
@@ -300,7 +300,11 @@ class Confirmation:
             begin_run(study, self._loaded.dataset, place.machines, place.slots)
             left = plan.trainings - sum(trial.is_over for trial in study.trials)
             self._tell(self._cost(plan, left, place.slots))
-            driver.watchers += [Lines(self._tell, plan.trainings), *self.folder.copies()]
+            driver.watchers += [
+                Lines(self._tell, plan.trainings),
+                self._log(study),
+                *self.folder.copies(),
+            ]
             run_there(
                 place,
                 driver,
@@ -320,11 +324,20 @@ class Confirmation:
         """What workers get: of labelled test files without the labels."""
         return self._loaded.with_labelled_test(self._test) if plan.judge == "test" else self._loaded
 
-    def _write(self, conclusion: Conclusion) -> None:
+    def _log(self, study: Study) -> Watcher:
+        """TensorBoard's log of the trainings, with those that are recorded."""
+        # TensorBoard takes a while to import.
+        from search.review.tensorboard.confirmation_log import ConfirmationLog
+
+        return ConfirmationLog(self.folder.tensorboard, study.trials)
+
+    def _write(self, conclusion: Conclusion, study: Study) -> None:
         """Write the conclusion into summary.json, the model card and the page."""
         # Plotly takes a while to import.
         from search.review.page.report import write_page
 
+        # Once more, for trainings that were taken from earlier confirmations.
+        self._log(study)
         note_conclusion(self.folder.directory, conclusion, self._run.record)
         write_page(read_run(self.folder, self._search, is_running=False))
         self.folder.publish()

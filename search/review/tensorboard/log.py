@@ -44,7 +44,7 @@ from .trial_text import trial_text
 _SECONDS_BETWEEN_PICTURES = 60.0
 
 # TensorBoard reads files with "tfevents" in their names.
-_EVENTS = "events.out.tfevents"
+EVENTS = "events.out.tfevents"
 
 _LONGEST_NAME = 48
 
@@ -96,12 +96,12 @@ class TensorBoardLog(Watcher):
         self._study_file: Path | None = None
         # A new name, because an open TensorBoard never rereads a file from its beginning. With it,
         # curves are right there, but the end of a trial stays as it was first read.
-        self._name = f"{_EVENTS}.{time.time_ns()}"
+        self._name = f"{EVENTS}.{time.time_ns()}"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
         for trial in record.trials:
             if trial.reports:
-                self._append(trial, [_curves(trial, report) for report in trial.reports])
+                self._append(trial, [curves_of(trial, report) for report in trial.reports])
             if trial.is_over:
                 self._conclude(trial)
         self._write_study()
@@ -121,7 +121,7 @@ class TensorBoardLog(Watcher):
 
     @guarded
     def reported(self, trial: TrialRecord, report: Report) -> None:
-        self._append(trial, [_curves(trial, report)])
+        self._append(trial, [curves_of(trial, report)])
 
     @guarded
     def ended(self, trial: TrialRecord) -> None:
@@ -132,7 +132,7 @@ class TensorBoardLog(Watcher):
     def _append(self, trial: TrialRecord, events: Iterable[Any]) -> None:
         folder = self._folder / run_name(trial)
         folder.mkdir(parents=True, exist_ok=True)
-        _write_events(folder / self._name, events)
+        write_events(folder / self._name, events)
 
     def _conclude(self, trial: TrialRecord) -> None:
         """Write the result of a trial: a row of the HParams tab and a text."""
@@ -179,9 +179,9 @@ class TensorBoardLog(Watcher):
             png, width, height = study_picture(self._record, self._front, self._texts.tasks)
             image = Summary.Image(encoded_image_string=png, width=width, height=height)
             summary.value.add(tag="study", image=image)
-        before, name = self._study_file, f"{_EVENTS}.{time.time_ns()}"
+        before, name = self._study_file, f"{EVENTS}.{time.time_ns()}"
         self._study_file = self._folder / name
-        _write_events(self._study_file, [_event(summary, reports, time.time())])
+        write_events(self._study_file, [_event(summary, reports, time.time())])
         if before is not None:
             before.unlink(missing_ok=True)
         self._last_picture = time.monotonic()
@@ -209,7 +209,8 @@ def domain_of(values: Sequence[bool | int | float | str]) -> Any:
     return hparams.Discrete(set(values))
 
 
-def _curves(trial: TrialRecord, report: Report) -> Any:
+def curves_of(trial: TrialRecord, report: Report) -> Any:
+    """The event with a report's values."""
     values = {
         "dev/score": report.score,
         **{f"dev/{task}": score for task, score in report.scores.items()},
@@ -270,7 +271,7 @@ def _event(summary: Any, step: int, at: float) -> Any:
     return Event(summary=summary, step=step, wall_time=at)
 
 
-def _write_events(path: Path, events: Iterable[Any]) -> None:
+def write_events(path: Path, events: Iterable[Any]) -> None:
     """Append events to a file; create it if needed."""
     with path.open("ab") as file:
         writer = RecordWriter(file)

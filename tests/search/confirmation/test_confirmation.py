@@ -39,6 +39,7 @@ from testkit.trainer import ScoredTrainer
 from tests.conftest import write_course_folder
 from tests.in_process import shared_ray
 from tests.search.commands import said
+from tests.search.review.tensorboard.logged_search import points
 
 OPTIONS = {"confirm_seeds": 3, "finalists": 2, "dashboard": False}
 KILLS = 8
@@ -131,6 +132,12 @@ def test_a_confirmation_on_workers_from_its_cost_to_its_words(
     code, out = said(review, run)
     assert code == 0
     assert "Better than the recipe: trained this way it scores" in " ".join(out.split())
+    # TensorBoard has the curves of its trainings.
+    logged = run / "tensorboard" / "confirmation"
+    name = f"004 trial {conclusion.rival}, seed 1000004, fold 1 of 5"
+    with closing(RunFolder(run).load_confirmation()) as study:
+        scores = [report.score for report in study.trials[4].reports]
+    assert [value for _, value in points(logged / name)["dev/score"]] == pytest.approx(scores)
     # What is not needed any more is gone.
     assert not list((run / "confirmation" / "checkpoints").rglob("*.safetensors"))
 
@@ -371,6 +378,7 @@ def test_a_search_that_is_resumed_keeps_the_conclusion_and_confirms_no_new_trial
     assert record.winner.number == 5
     later = "Trial 5 scored highest after that, and is not confirmed."
     assert later in (run / "report.html").read_text()
+    assert len(list((run / "tensorboard" / "confirmation").iterdir())) == 9
 
 
 def test_a_second_opening_is_refused_and_the_verdict_stays(run: Path) -> None:
