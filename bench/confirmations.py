@@ -277,7 +277,7 @@ def components(bank: Bank) -> Iterator[str]:
         f"{np.sqrt(held[1:].var(axis=1, ddof=1).mean() + held[0].var(ddof=1)):.2f} with any"
     )
     for task in TASK_NAMES:
-        shares = _shares(bank, task)
+        shares = shares_of(bank, task)
         yield (
             f"{task}: of what decides an answer, the example is {shares[0]:.2f}, configuration × "
             f"example {shares[1]:.2f}, run × example {shares[2]:.2f}"
@@ -290,7 +290,7 @@ def components(bank: Bank) -> Iterator[str]:
     )
 
 
-def _shares(bank: Bank, task: Task) -> tuple[float, float, float]:
+def shares_of(bank: Bank, task: Task) -> tuple[float, float, float]:
     """Parts of the variance of errors over the held-out examples."""
     labels = bank.labels["held"][task]
     given = np.array(bank.predictions["held"][task])  # (configurations, seeds, examples)
