@@ -80,6 +80,13 @@ def _export(arguments: argparse.Namespace) -> int:
     scores = "  ".join(f"{task} {score:.3f}" for task, score in report.scores.items())
     print(plain(f"Saved {what} in {to}: {scores}"))
     print(plain(f"  {evaluate_command(to, inputs)}"))
+    winner = run.record.winner
+    has_test = any("test" in splits for splits in loaded.dataset.splits.values())
+    if has_test and winner is not None and (trial, report) != (winner, winner.kept):
+        print(
+            f"note: test was already predicted for trial {winner.number}. Choose one of the two "
+            "models before you see a test score: the higher of two is optimistic"
+        )
     return 0
 
 

@@ -233,6 +233,8 @@ def test_exported_model_has_the_recorded_scores(
     inputs = f"--data {saved.info.inputs.data} --dev-limit 20"
     assert f"evaluate --model {tmp_path / 'model'} {inputs}\n" in text
     assert (tmp_path / "model" / "predictions" / "sts-dev-output.csv").is_file()
+    is_winner = saved.info.report == load_model(folder / "best").info.report
+    assert ("note: test was already predicted for trial" in text) is not is_winner
 
 
 def test_a_model_that_is_not_kept_comes_with_the_command_that_trains_it(
