@@ -1,116 +1,36 @@
-"""Confirmations of a finished search: whole ones, and ones that are killed and continued."""
+"""Confirmations of a finished search, from their start to their words."""
 
-import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from cluster.local import Machine
 from minbert.config import InputSettings, TrainConfig
 from minbert.errors import InputError
-from minbert.examples import Split
-from minbert.tasks import TASKS, Task
 from search.confirm import main
 from search.confirmation.conclusion import Conclusion
 from search.confirmation.ledger import Ledger
 from search.confirmation.session import Confirmation
-from search.confirmation.trainings import FOLDS, ConfirmationPlan
-from search.driver import Driver, Job
+from search.confirmation.trainings import FOLDS
 from search.inputs import Fold, load_inputs
 from search.record import TrialRecord
 from search.review.__main__ import main as review
 from search.review.reading import read_run
 from search.run import main as search
 from search.session import Session
-from search.storage.checkpoints import save_checkpoint
 from search.storage.folder import RunFolder
-from search.storage.predictions import pack_predictions
-from search.storage.provenance import begin_run
-from search.storage.study import Study
 from search.trainer import MinbertTrainer
-from testkit.trainer import ScoredTrainer
 from tests.conftest import write_course_folder
-from tests.in_process import shared_ray
 from tests.search.commands import said
 from tests.search.review.tensorboard.logged_search import points
 
-OPTIONS = {"confirm_seeds": 3, "finalists": 2, "dashboard": False}
-KILLS = 8
+from .simulated import OPTIONS, Saved, Simulated, confirm
 
-
-class Saved(ScoredTrainer):
-    """Scores rise with the learning rate; saves nothing for users."""
-
-    def score(self, config: TrainConfig, step: int) -> float:
-        return min(0.9, 0.3 + 400 * config.lr) + 0.01 * step
-
-    @classmethod
-    def save(cls, *_: Any) -> None:
-        pass
-
-
-@pytest.fixture(scope="module", autouse=True)
-def ray_once() -> Iterator[None]:
-    """One Ray for all searches and confirmations of this file."""
-    with shared_ray():
-        yield
-
-
-@pytest.fixture(scope="module")
-def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished search whose trainer trains nothing."""
-    folder = tmp_path_factory.mktemp("searched")
-    data = write_course_folder(folder / "data", train=60)
-    options: dict[str, Any] = {"space": "lr", "trials": 5, "epochs": 1, "encoder": "tiny"}
-    options |= {"data": str(data), "out": str(folder), "name": "a", "dashboard": False}
-    Session(trainer=Saved, **options).run()
-    return folder / "a"
-
-
-class Simulated(Confirmation):
-    """A confirmation whose trainings are simulated, one after the other."""
-
-    def _run_on_cluster(self, study: Study, driver: Driver, plan: ConfirmationPlan) -> None:
-        driver.record.slots = 1
-        machines: Any = SimpleNamespace(machines=lambda: [Machine(1, 0.0)])
-        begin_run(study, self._loaded.dataset, machines, slots=1)
-        while isinstance(job := driver.next_job(busy=False), Job):
-            self._train_all(driver, job, plan)
-        driver.leave()
-
-    def _train_all(self, driver: Driver, job: Job, plan: ConfirmationPlan) -> None:
-        trial, inputs = job.trial, self._inputs_of(plan)
-        judging: dict[Task, Split] = {}
-        if job.judge is not None:
-            inputs, judging = inputs.judged_by(job.judge)
-        trainer = Saved.make(trial.config, inputs)
-        for step in range(1, trial.total_reports + 1):
-            report = trainer.next_report()
-            if step <= len(trial.reports):
-                continue
-            attempt = job.attempt.number
-            directory = self.folder.confirmation_checkpoints
-            key = trial.number, step
-            save_checkpoint(directory, key, attempt, trainer.state_dict(), with_state=True)
-            is_last = bool(judging) and step == trial.total_reports
-            judged = pack_predictions(trainer.judge({}, judging)) if is_last else b""
-            driver.reported(trial.number, attempt, report, b"", "", judged)
-
-
-def confirm(path: Path, **options: Any) -> Conclusion | None:
-    return Simulated(RunFolder(path), {**OPTIONS, **options}).run()
-
-
-@pytest.fixture
-def run(searched: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(searched, tmp_path / searched.name))
+pytestmark = pytest.mark.usefixtures("ray_once")
 
 
 def test_a_confirmation_on_workers_from_its_cost_to_its_words(
@@ -174,185 +94,6 @@ def test_the_labels_of_a_fold_change_no_decision(
     assert one is not None
     assert flipped is not None
     assert one.interval != flipped.interval
-
-
-class _KilledError(BaseException):
-    """The process is killed."""
-
-
-def killed_at(monkeypatch: pytest.MonkeyPatch, number: int, *, after: bool) -> Callable[[], None]:
-    """Kill at a write to the study, before or after it; returns what ends that."""
-    writes = iter(range(10_000))
-    write = Study._write
-
-    def killing(self: Study, action: Callable[[], Any]) -> Any:
-        is_now = next(writes) == number
-        if is_now and not after:
-            raise _KilledError
-        result = write(self, action)
-        if is_now:
-            raise _KilledError
-        return result
-
-    monkeypatch.setattr(Study, "_write", killing)
-    return lambda: monkeypatch.setattr(Study, "_write", write)
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(
-    searched: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[int, dict[str, Any], Conclusion]:
-    """How often a confirmation writes, its plan and its conclusion."""
-    path = Path(shutil.copytree(searched, tmp_path_factory.mktemp("whole") / searched.name))
-    writes = 0
-    write = Study._write
-
-    def counting(self: Study, action: Callable[[], Any]) -> Any:
-        nonlocal writes
-        writes += 1
-        return write(self, action)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Study, "_write", counting)
-        conclusion = confirm(path)
-    assert conclusion is not None
-    with closing(RunFolder(path).load_confirmation()) as study:
-        plan = Ledger(study).content("plan")
-    assert plan is not None
-    return writes, plan, conclusion
-
-
-def _check_killed(
-    run: Path, kill: int, whole: tuple[int, dict[str, Any], Conclusion], kills: int
-) -> None:
-    writes, plan, conclusion = whole
-    # Spread over all writes; the plan's and the verdict's are the first and the last.
-    with pytest.MonkeyPatch.context() as patch:
-        at = kill // 2 * (writes - 1) // ((kills - 1) // 2)
-        end = killed_at(patch, at, after=bool(kill % 2))
-        with pytest.raises(_KilledError):
-            confirm(run)
-        end()
-    assert confirm(run) == conclusion
-    with closing(RunFolder(run).load_confirmation()) as study:
-        ledger = Ledger(study)
-        assert ledger.content("plan") == plan
-        assert [entry.kind for entry in ledger.entries] == ["plan", "verdict"]
-
-
-@pytest.mark.parametrize("kill", range(KILLS))
-def test_a_killed_confirmation_continues_to_the_same_verdict(
-    run: Path, kill: int, uninterrupted: tuple[int, dict[str, Any], Conclusion]
-) -> None:
-    _check_killed(run, kill, uninterrupted, KILLS)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kill", range(50))
-def test_fifty_kills_change_no_verdict(
-    run: Path, kill: int, uninterrupted: tuple[int, dict[str, Any], Conclusion]
-) -> None:
-    _check_killed(run, kill, uninterrupted, 50)
-
-
-@pytest.fixture
-def with_test(run: Path) -> Iterator[Path]:
-    """A run whose data folder has labelled test files; gives the folder."""
-    with closing(RunFolder(run).load_study()) as study:
-        data = Path(study.setup["inputs"]["data"])
-    yield write_labelled_test(data)
-    for spec in TASKS.values():
-        (data / spec.labelled_test_name).unlink()
-
-
-def write_labelled_test(data: Path) -> Path:
-    for spec in TASKS.values():
-        shutil.copy(data / spec.file_name("dev"), data / spec.labelled_test_name)
-    return data
-
-
-def test_labelled_test_files_are_opened_once_after_all_trainings(
-    run: Path, with_test: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    add = Ledger.add
-
-    def killed(self: Ledger, kind: Any, content: dict[str, Any]) -> None:
-        add(self, kind, content)
-        if kind == "opened":
-            raise _KilledError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Ledger, "add", killed)
-        with pytest.raises(_KilledError):
-            confirm(run, judge="test")
-    predictions = RunFolder(run).confirmation_predictions
-    assert predictions.judge("test") is None
-    conclusion = confirm(run)
-    assert conclusion is not None
-    assert [(pair.fold, pair.examples) for pair in conclusion.pairs] == [(None, 72)] * 3
-    with closing(RunFolder(run).load_confirmation()) as study:
-        ledger = Ledger(study)
-        assert all(trial.state == "finished" for trial in study.trials)
-    assert [entry.kind for entry in ledger.entries] == ["plan", "opened", "verdict"]
-    assert ledger.content("opened") == {
-        "files": {
-            spec.labelled_test_name: sha256((with_test / spec.labelled_test_name).read_bytes())
-            for spec in TASKS.values()
-        },
-        "examples": {"sst": 24, "para": 24, "sts": 24},
-    }
-    with pytest.raises(InputError, match="--judge folds: the confirmation was begun with test"):
-        confirm(run, judge="folds")
-
-
-def sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def test_test_files_stay_closed_if_the_recipe_leads_the_race(
-    run: Path,
-    with_test: Path,  # noqa: ARG001
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    score = TrialRecord.score
-    monkeypatch.setattr(
-        TrialRecord,
-        "score",
-        property(
-            lambda self: 0.99 if (self.origin, self.number) == ("race", 0) else score.fget(self)  # type: ignore[attr-defined]
-        ),
-    )
-    conclusion = confirm(run, judge="test")
-    assert conclusion is not None
-    assert conclusion.ending == "recipe"
-    with closing(RunFolder(run).load_confirmation()) as study:
-        assert Ledger(study).content("opened") is None
-
-
-def test_test_files_that_changed_are_refused(
-    run: Path, with_test: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        end = killed_at(patch, 5, after=True)
-        with pytest.raises(_KilledError):
-            confirm(run, judge="test")
-        end()
-    file = with_test / "sts-test.csv"
-    file.write_text(file.read_text().replace("dog", "fox"))
-    with pytest.raises(InputError, match="the labelled test files have changed since the plan"):
-        confirm(run)
-
-
-def test_missing_test_files_are_told_before_a_search(tmp_path: Path) -> None:
-    data = write_course_folder(tmp_path / "data", train=60)
-    typed = "--space lr --trials 3 --epochs 1 --encoder tiny --confirm --judge test"
-    code, out = said(search, *typed.split(), "--data", data, "--out", tmp_path)
-    assert code == 2
-    assert "has no ids-sst-test.csv, the test examples of sst with their labels; add it" in out
-    assert not list(tmp_path.glob("*/study.journal"))
-    code, out = said(search, *typed.split(), "--out", tmp_path)
-    assert code == 2
-    assert "data 'toy' have no labelled test examples" in out
 
 
 def test_too_few_examples_for_folds_are_told_before_the_plan(tmp_path: Path) -> None:
