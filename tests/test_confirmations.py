@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bench import confirmations
-from bench.confirmations import KINDS, Bank, BankWorld, Place, replayed, shares_of
+from bench.confirmations import KINDS, Bank, BankWorld, Place, load_bank, replayed, shares_of
 from bench.repeats import SEEDS
 from minbert.config import recipe
 from minbert.tasks import TASK_NAMES, Task
@@ -106,3 +106,12 @@ def test_shares_tell_examples_configurations_and_runs_apart() -> None:
     runs = make_bank(lambda number, seed, rows: by_run[number, seed, rows])
     for task in TASK_NAMES:
         assert shares_of(runs, task) == pytest.approx((0, 0, 1), abs=0.1)
+
+
+def test_the_bank_is_complete() -> None:
+    found = load_bank()
+    assert len(found.configurations) == 16
+    assert found.configurations[0].effective() == recipe("strong").replace(epochs=3).effective()
+    held = found.scores("held")
+    assert held.shape == (16, SEEDS)
+    assert np.all((held > 0.4) & (held < 0.8))
