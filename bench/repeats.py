@@ -29,6 +29,7 @@ from minbert.data import load_dataset
 from minbert.errors import InputError
 from minbert.evaluate import predict_split
 from minbert.examples import Split
+from minbert.folds import texts_of
 from minbert.settings import run_command
 from minbert.tasks import TASK_NAMES, Task
 from minbert.train import Trainer
@@ -42,7 +43,6 @@ HELD_OUT = 3000
 INPUTS = InputSettings(encoder="minilm", layers=1, train_limit=800, dev_limit=800)
 # A score that a configuration of a search's upper half reaches.
 _LOWEST = 0.55
-PLACES = ("dev", "fold", "held")
 
 
 def configurations() -> list[TrainConfig]:
@@ -58,20 +58,15 @@ def held_out(inputs: LoadedInputs) -> dict[Task, Split]:
         inputs.settings.replace(train_limit=None), inputs.pretrained.tokenizer()
     )
     used = np.unique(
-        np.concatenate([_texts(inputs.dataset.splits[t]["train"]).ravel() for t in TASK_NAMES])
+        np.concatenate([texts_of(inputs.dataset.splits[t]["train"]).ravel() for t in TASK_NAMES])
     )
     found: dict[Task, Split] = {}
     for number, task in enumerate(TASK_NAMES):
         split = everything.splits[task]["train"]
-        rows = np.flatnonzero(~np.isin(_texts(split), used).any(axis=1))
+        rows = np.flatnonzero(~np.isin(texts_of(split), used).any(axis=1))
         draw = np.random.default_rng([0, number])
         found[task] = split.select(np.sort(draw.choice(rows, HELD_OUT, replace=False)))
     return found
-
-
-def _texts(split: Split) -> np.ndarray:
-    sides = [split.first] if split.second is None else [split.first, split.second]
-    return np.stack([split.texts[side] for side in sides], axis=1)
 
 
 def train(

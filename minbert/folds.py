@@ -85,7 +85,7 @@ def divide(train: Mapping[Task, Split], count: int) -> Folds:
 
 def _groups(train: Mapping[Task, Split]) -> np.ndarray:
     """The group of each example, (examples of all tasks,), numbered from 0."""
-    columns = [_texts(split) for split in train.values()]
+    columns = [texts_of(split) for split in train.values()]
     texts, numbers = np.unique(np.concatenate([c.ravel() for c in columns]), return_inverse=True)
     first, second, start = [], [], 0
     for column in columns:
@@ -100,7 +100,7 @@ def _groups(train: Mapping[Task, Split]) -> np.ndarray:
     return group
 
 
-def _texts(split: Split) -> np.ndarray:
+def texts_of(split: Split) -> np.ndarray:
     """Hashes of the texts of each example, (examples, 1 or 2)."""
     sides = [split.first] if split.second is None else [split.first, split.second]
     return np.stack([split.texts[side] for side in sides], axis=1)
@@ -121,7 +121,7 @@ def _order(
 ) -> np.ndarray:
     """The groups, largest first; of one size, by the lowest hash of their texts."""
     lowest = np.full(len(sizes), np.iinfo(np.uint64).max, dtype=np.uint64)
-    hashes = np.concatenate([_texts(train[task]).min(axis=1) for task in tasks])
+    hashes = np.concatenate([texts_of(train[task]).min(axis=1) for task in tasks])
     np.minimum.at(lowest, group, hashes)
     return np.lexsort((lowest, -sizes))
 
