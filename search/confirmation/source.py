@@ -1,5 +1,6 @@
 """Where the trainings of a confirmation come from, for its driver."""
 
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -63,7 +64,8 @@ class Trainings:
         self._study.patience("the predictions cannot be copied", partial(self._copy, trial, made))
         for report, decision in zip(made.trial.reports, made.trial.decisions, strict=True):
             order = self._study.next_order()
-            self._study.add_report(trial, report, decision.replace(attempt=1, order=order))
+            here = decision.replace(attempt=1, order=order, at=time.time())
+            self._study.add_report(trial, report, here)
         self._tell(f"  training {trial.number + 1} ({trial.name}) is taken from run {made.run}")
 
     def _copy(self, trial: TrialRecord, made: Reused) -> None:

@@ -56,6 +56,15 @@ class _Noted(BaseModel):
 
 
 @dataclass(frozen=True)
+class Confirmed:
+    """A finished confirmation: what it showed, and the trainings that showed it."""
+
+    conclusion: Conclusion
+    trainings: list[TrialRecord]
+    driver_runs: list[DriverRun]
+
+
+@dataclass(frozen=True)
 class Run:
     """A run's record and the files beside it.
 
@@ -64,7 +73,7 @@ class Run:
         dropped: trial and step of the models removed from the Pareto front because it was full.
         ended_because: why the run ended before all trials ran; None if it did not.
         is_running: a driver works on the run.
-        confirmation: what a confirmation showed; None without a finished one.
+        confirmed: the run's confirmation; None without a finished one.
     """
 
     folder: RunFolder
@@ -76,7 +85,12 @@ class Run:
     predictions: DevPredictions
     ended_because: str | None
     is_running: bool
-    confirmation: Conclusion | None
+    confirmed: Confirmed | None
+
+    @property
+    def confirmation(self) -> Conclusion | None:
+        """What the confirmation showed; None without a finished one."""
+        return None if self.confirmed is None else self.confirmed.conclusion
 
     @property
     def inputs(self) -> InputSettings:
@@ -179,7 +193,7 @@ def read_run(
         predictions=folder.predictions,
         ended_because=noted.ended_because,
         is_running=is_running,
-        confirmation=_confirmation(folder),
+        confirmed=_confirmed(folder),
     )
     for trial in study.trials:
         if trial.state == "interrupted" and trial.failure is None:
@@ -187,11 +201,11 @@ def read_run(
     return run
 
 
-def _confirmation(folder: RunFolder) -> Conclusion | None:
-    """What the run's confirmation showed, as its ledger says; None without one.
+def _confirmed(folder: RunFolder) -> Confirmed | None:
+    """The run's confirmation, as its study and ledger say; None without a verdict.
 
     Raises:
-        InputError: the ledger is damaged, or was changed after it was written.
+        InputError: the study is damaged, or the ledger was changed after it was written.
     """
     try:
         study = folder.load_confirmation()
@@ -199,10 +213,13 @@ def _confirmation(folder: RunFolder) -> Conclusion | None:
         return None
     with contextlib.closing(study):
         noted = Ledger(study).content("verdict")
-    try:
-        return None if noted is None else Conclusion.model_validate(noted)
-    except ValidationError:
-        raise InputError(f"{folder}: the verdict of the confirmation is damaged") from None
+        if noted is None:
+            return None
+        try:
+            conclusion = Conclusion.model_validate(noted)
+            return Confirmed(conclusion, study.trials, runs_of(study))
+        except ValidationError:
+            raise InputError(f"{folder}: the record of the confirmation is damaged") from None
 
 
 def _noted(folder: RunFolder, study: Study) -> tuple[_Noted, list[DriverRun]]:

@@ -370,8 +370,13 @@ def front_views(record: SearchRecord) -> go.Figure | None:
     return laid_out(figure, 400)
 
 
-def timeline_bars(timeline: Timeline) -> go.Figure:
-    """Which attempt ran on which slot, and when; gaps are idle time."""
+def timeline_bars(timeline: Timeline, *, are_listed: bool = True) -> go.Figure:
+    """Which attempt ran on which slot, and when; gaps are idle time.
+
+    Args:
+        timeline: to draw.
+        are_listed: whether the page's table has the trials, and so their names.
+    """
     figure = go.Figure()
     for outcome, colour in _OUTCOME_COLOURS.items():
         stays = [stay for stay in timeline.stays if stay.outcome == outcome]
@@ -383,9 +388,10 @@ def timeline_bars(timeline: Timeline) -> go.Figure:
                 text=[str(stay.trial.number) for stay in stays],
                 textposition="inside",
                 insidetextanchor="middle",
-                customdata=[stay.trial.number for stay in stays],
+                customdata=[stay.trial.number for stay in stays] if are_listed else None,
                 hovertext=[
-                    f"attempt {stay.attempt}, {stay.end - stay.start:.0f} s: {outcome}"
+                    ("" if are_listed else f"{stay.trial.name}<br>")
+                    + f"attempt {stay.attempt}, {stay.end - stay.start:.0f} s: {outcome}"
                     for stay in stays
                 ],
                 hoverinfo="text",
@@ -397,4 +403,4 @@ def timeline_bars(timeline: Timeline) -> go.Figure:
         figure.add_vline(x=moment / 60, line={"color": INK, "dash": "dot"})
     figure.update_yaxes(title_text="slot", dtick=1, autorange="reversed")
     height = 130 + 26 * max(timeline.slots, 2)
-    return laid_out(figure, height, barmode="overlay", xaxis_title="minutes of searching")
+    return laid_out(figure, height, barmode="overlay", xaxis_title="minutes")

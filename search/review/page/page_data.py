@@ -1,6 +1,7 @@
 """What report.html draws: figures, the regions of the triangle of weights, the table of trials."""
 
 import math
+import time
 from itertools import cycle
 from typing import Any
 
@@ -11,12 +12,12 @@ from minbert.tasks import TASK_NAMES
 from search.confirmation.conclusion import Conclusion
 from search.record import SearchRecord
 from search.rerun import train_options
-from search.review.reading import Run
+from search.review.reading import Confirmed, Run
 from search.review.varied import value_of, varied_columns
 
 from . import figures
 from .confirmation_figure import differences
-from .timeline import Timeline
+from .timeline import Timeline, make_timeline
 from .triangle import Region
 
 # Okabe and Ito's colours, which colour-blind people tell apart, and shades of them.
@@ -82,7 +83,25 @@ def page_figures(run: Run, timeline: Timeline | None) -> list[dict[str, Any]]:
                 600,
             )
         )
+    if run.confirmed is not None:
+        drawn += _timeline_of_confirmation(run.confirmed)
     return drawn
+
+
+def _timeline_of_confirmation(confirmed: Confirmed) -> list[dict[str, Any]]:
+    timeline = make_timeline(confirmed.trainings, confirmed.driver_runs, time.time())
+    if timeline is None:
+        return []
+    return [
+        _drawn(
+            "confirmation-timeline",
+            "When the confirmation's trainings ran",
+            "The race first, then the pairs. Point at a training for its configuration, seed and "
+            "fold. Dotted lines: the confirmation was resumed.",
+            figures.timeline_bars(timeline, are_listed=False),
+            600,
+        )
+    ]
 
 
 def _configuration_figures(columns: figures.Columns) -> list[dict[str, Any]]:

@@ -52,7 +52,7 @@ def page(run: Run) -> str:
     """The page as HTML that needs no network."""
     record, now = run.record, time.time()
     winner = record.winner
-    timeline = make_timeline(record, run.driver_runs, now)
+    timeline = make_timeline(record.trials, run.driver_runs, now)
     divided = regions(record.trials)
     drawn = page_figures(run, timeline)
     recipe = str(run.setup["recipe"])

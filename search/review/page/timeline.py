@@ -1,9 +1,9 @@
-"""The timeline of a search: every attempt on its slot."""
+"""The timeline of a search or a confirmation: every attempt on its slot."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from search.record import SearchRecord, TrialRecord, Verdict
+from search.record import TrialRecord, Verdict
 from search.storage.provenance import DriverRun
 
 _OUTCOMES: dict[Verdict, str] = {
@@ -35,7 +35,7 @@ class Stay:
 
 @dataclass(frozen=True)
 class Timeline:
-    """All attempts of a search.
+    """All attempts of a search or a confirmation.
 
     Attributes:
         stays: ordered by start.
@@ -52,16 +52,19 @@ class Timeline:
     resumed: tuple[float, ...]
 
 
-def make_timeline(record: SearchRecord, runs: Sequence[DriverRun], now: float) -> Timeline | None:
-    """Assign the attempts of a record to slots; None if nothing ran, or no run was noted.
+def make_timeline(
+    trials: Sequence[TrialRecord], runs: Sequence[DriverRun], now: float
+) -> Timeline | None:
+    """Assign the attempts of trials to slots; None if nothing ran, or no run was noted.
 
     Args:
+        trials: of a search or of a confirmation.
         runs: of the driver, in order.
         now: seconds since the epoch; running attempts are drawn up to here.
     """
     spans = [
         (attempt.at, *_end_of(trial, index, now), trial, attempt.number)
-        for trial in record.trials
+        for trial in trials
         for index, attempt in enumerate(trial.attempts)
     ]
     spans.sort(key=lambda span: span[0])

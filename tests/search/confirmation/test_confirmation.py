@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from search.confirmation.trainings import FOLDS
 from search.inputs import Fold, load_inputs
 from search.record import TrialRecord
 from search.review.__main__ import main as review
+from search.review.page.timeline import make_timeline
 from search.review.reading import read_run
 from search.run import main as search
 from search.session import Session
@@ -47,6 +49,7 @@ def test_a_confirmation_on_workers_from_its_cost_to_its_words(
     page = (run / "report.html").read_text()
     assert conclusion.words in page
     assert "had a standard deviation of" in page
+    assert f"trial {conclusion.rival}, seed 1000004, fold 1 of 5\\u003cbr>attempt 1" in page
     summary = json.loads((run / "summary.json").read_text())
     assert Conclusion.model_validate(summary["confirmation"]) == conclusion
     code, out = said(review, run)
@@ -177,6 +180,12 @@ def test_trainings_of_the_recipe_are_taken_from_an_earlier_confirmation(
     printed = capsys.readouterr().out
     assert printed.count("is taken from run a") == 4
     assert "training 1 (recipe, seed 1000003) is taken from run a" in printed
+    # In the timeline they end where they were taken over, and not when they were trained.
+    confirmed = read_run(reused.folder).confirmed
+    assert confirmed is not None
+    timeline = make_timeline(confirmed.trainings, confirmed.driver_runs, time.time())
+    assert timeline is not None
+    assert all(stay.start <= stay.end for stay in timeline.stays)
     # It shows what it would have shown without.
     for name in ("a", "other"):
         shutil.rmtree(run.parent / name)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from search.record import Attempt, Decision, Failure, SearchRecord
+from search.record import Attempt, Decision, Failure
 from search.review.page.timeline import make_timeline
 from tests.search.review.test_review import report, trial
 
@@ -33,7 +33,7 @@ def test_timeline_worked_out_by_hand() -> None:
     retried.failures = {1: Failure(next="retry", reason="", micro_batch=None, at=105)}
     retried.decisions = [decided("stop", 3, 1030)]
     timeline = make_timeline(
-        SearchRecord(2, [paused, retried]), [driver_run(100, None), driver_run(990, 1040)], 2000
+        [paused, retried], [driver_run(100, None), driver_run(990, 1040)], 2000
     )
     assert timeline is not None
     stays = [
