@@ -18,7 +18,7 @@ Find out whether the winner of a finished search is better than the recipe. Both
 with new seeds; each pair of trainings leaves out a fifth of the training examples, and is judged on
 it. These examples played no part in choosing the winner.
 
-  python -m search.confirm runs/NAME                      with 5 pairs, after a race of 3 finalists
+  python -m search.confirm runs/NAME                      with 7 pairs of trainings
   python -m search.confirm runs/NAME --confirm-seeds 10   shows smaller differences
   python -m search.confirm runs/NAME --judge test         judged by labelled test files instead
 

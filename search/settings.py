@@ -178,10 +178,11 @@ class StudySettings(Settings):
     confirm: bool = False
     """confirm the winner after the search: train it and the recipe again with new seeds, and judge
     them on examples that did not choose it"""
-    finalists: Annotated[int, Field(ge=1, le=20)] = 3
-    """trials that race for the confirmation, besides the recipe"""
-    confirm_seeds: Annotated[int, Field(ge=3, le=50)] = 5
-    """pairs of trainings that judge the rival beside the recipe, each with a new seed"""
+    finalists: Annotated[int, Field(ge=1, le=20)] = 1
+    """trials to confirm, from the best down; several race with the recipe first, and the best of
+    them is confirmed"""
+    confirm_seeds: Annotated[int, Field(ge=3, le=50)] = 7
+    """pairs of trainings that judge the trial beside the recipe, each with a new seed"""
     judge: Literal["folds", "test"] = "folds"
     """what judges: a fifth of the training examples, which a pair leaves out; or test examples with
     labels, in files of the data folder such as quora-test.csv"""

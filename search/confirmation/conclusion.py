@@ -54,7 +54,7 @@ class Conclusion(Settings):
     words: str
     """for people, in a sentence or two"""
     finalists: tuple[int, ...]
-    """numbers of the search's trials that raced, the recipe's first"""
+    """numbers of the search's trials that were planned to be trained, the recipe's first"""
     pairs: tuple[Pair, ...] = ()
     """the judged pairs; empty if the race ended it"""
     interval: Interval | None = None
@@ -85,7 +85,7 @@ def conclude(
     if race.rival is None:
         words = "With a new seed no finalist scored above the recipe. Keep the recipe."
         return ended(ending="recipe", words=words)
-    judged = trials[len(plan.finalists) :]
+    judged = trials[plan.in_race :]
     if any(trial.state == "failed" for trial in judged):
         if all(trial.is_over for trial in judged):
             return ended(ending="failed", words=_not_confirmed(trials))
@@ -94,7 +94,7 @@ def conclude(
         return None
     read = [
         _read(plan, number, race.rival, predictions)
-        for number in range(len(plan.finalists), plan.trainings, 2)
+        for number in range(plan.in_race, plan.trainings, 2)
     ]
     objective = trials[0].config.objective
     pairs = [_pair(each, objective) for each in read]

@@ -186,7 +186,7 @@ class Confirmation:
             finalists=tuple(trial.number for trial in finalists),
             asked_finalists=settings.finalists,
             configs=tuple(_sha256_of(trial.config) for trial in finalists),
-            race_seed=race_seed,
+            race_seed=race_seed if len(finalists) > 2 else None,
             judge_seeds=tuple(judge_seeds),
             judge=settings.judge,
             folds=folds.count if folds else 0,

@@ -1,9 +1,9 @@
-"""What a confirmation trains: a race of the finalists, then pairs that are judged.
+"""What a confirmation trains: a race if there are several rivals, then pairs that are judged.
 
-Everything here is a function of the plan and of the trials so far. The race only chooses, on dev,
+Everything here is a function of the plan and of the trials so far. A race only chooses, on dev,
 with a seed of its own. The judged pairs only judge: their seeds, their number and the examples that
 judge them are fixed before the first training starts. So one comparison is made, whatever the
-number of finalists.
+number of rivals.
 """
 
 from collections.abc import Sequence
@@ -39,7 +39,8 @@ class ConfirmationPlan(Settings):
     """how many rivals were to race; there may be fewer"""
     configs: tuple[str, ...]
     """sha256 of the configuration of each finalist"""
-    race_seed: int
+    race_seed: int | None
+    """of the race; None if there is no race, as there is one rival"""
     judge_seeds: tuple[int, ...]
     judge: JudgedOn = "folds"
     """whether folds of the training examples judge, or labelled test files"""
@@ -53,9 +54,14 @@ class ConfirmationPlan(Settings):
     """sha256 of each labelled test file, by name"""
 
     @property
+    def in_race(self) -> int:
+        """Number of trainings of the race."""
+        return 0 if self.race_seed is None else len(self.finalists)
+
+    @property
     def trainings(self) -> int:
         """The most trainings that the confirmation takes."""
-        return len(self.finalists) + 2 * len(self.judge_seeds)
+        return self.in_race + 2 * len(self.judge_seeds)
 
 
 @dataclass(frozen=True)
@@ -112,6 +118,11 @@ def seeds_for(search_seed: int, count: int) -> tuple[int, ...]:
     return tuple(seed for seed in seeds if seed != search_seed)[:count]
 
 
+def most_trainings(rivals: int, pairs: int) -> int:
+    """The most trainings of a confirmation: a race of several rivals and the recipe, and pairs."""
+    return (1 + rivals if rivals > 1 else 0) + 2 * pairs
+
+
 def finalists_of(record: SearchRecord, count: int) -> list[TrialRecord]:
     """The recipe and the best ``count`` other trials that ended without failing."""
     rivals = [
@@ -123,9 +134,11 @@ def finalists_of(record: SearchRecord, count: int) -> list[TrialRecord]:
 
 
 def race_of(plan: ConfirmationPlan, trials: Sequence[TrialRecord]) -> Race | None:
-    """The outcome of the race; None while it is not over."""
-    raced = trials[: len(plan.finalists)]
-    if len(raced) < len(plan.finalists) or not all(trial.is_over for trial in raced):
+    """The outcome of the race; None while it is not over. A single rival goes on without one."""
+    if plan.race_seed is None:
+        return Race(plan.finalists[1], failed=0)
+    raced = trials[: plan.in_race]
+    if len(raced) < plan.in_race or not all(trial.is_over for trial in raced):
         return None
     failed = sum(trial.state == "failed" for trial in raced)
     scores = {
@@ -143,7 +156,7 @@ def race_of(plan: ConfirmationPlan, trials: Sequence[TrialRecord]) -> Race | Non
 
 def is_judged(plan: ConfirmationPlan, trials: Sequence[TrialRecord]) -> bool:
     """Whether all pairs are trained, so that only their scores are missing."""
-    judged = trials[len(plan.finalists) :]
+    judged = trials[plan.in_race :]
     is_complete = len(trials) == plan.trainings
     return is_complete and all(trial.state == "finished" for trial in judged)
 
@@ -158,12 +171,12 @@ def next_confirmation(
         trials: of the confirmation so far, in the order of their numbers.
     """
     number = len(trials)
-    if number < len(plan.finalists):
+    if number < plan.in_race:
         return training_of(plan, number, None)
     race = race_of(plan, trials)
     if race is None:
         return "wait"
-    failed = any(trial.state == "failed" for trial in trials[len(plan.finalists) :])
+    failed = any(trial.state == "failed" for trial in trials[plan.in_race :])
     if race.rival is None or failed or number == plan.trainings:
         return "done"
     return training_of(plan, number, race.rival)
@@ -175,13 +188,13 @@ def training_of(plan: ConfirmationPlan, number: int, rival: int | None) -> Train
     Args:
         plan: of the confirmation.
         number: from 0, over race and judged pairs.
-        rival: the trial of the search that won the race; None in the race.
+        rival: the trial of the search that is judged; None in the race.
     """
-    in_race = len(plan.finalists)
-    if number < in_race:
+    if number < plan.in_race:
+        assert plan.race_seed is not None
         return Training("race", plan.finalists[number], plan.race_seed)
     assert rival is not None
-    pair, second = divmod(number - in_race, 2)
+    pair, second = divmod(number - plan.in_race, 2)
     judge: Judge = "test" if plan.judge == "test" else Fold(pair % plan.folds, plan.folds)
     of = rival if second else plan.finalists[0]
     return Training("judge", of, plan.judge_seeds[pair], judge)

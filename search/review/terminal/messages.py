@@ -16,6 +16,7 @@ from minbert.output import counted
 from minbert.settings import command_of, this_python
 from search.analysis.weighting import other_weights
 from search.confirmation.cost import cost_in_words
+from search.confirmation.trainings import most_trainings
 from search.inputs import LoadedInputs
 from search.plan import Plan
 from search.record import SearchRecord, at_once
@@ -145,7 +146,7 @@ def _cost_of_confirming(run: Run, settings: StudySettings) -> str | None:
         return None
     if run.confirmation is not None or run.record.trials[0].kept is None:
         return None
-    trainings = settings.finalists + 1 + 2 * settings.confirm_seeds
+    trainings = most_trainings(settings.finalists, settings.confirm_seeds)
     return cost_in_words(run, trainings, settings.confirm_seeds, run.driver_runs[-1].slots)
 
 

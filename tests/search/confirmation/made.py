@@ -30,7 +30,7 @@ def make_plan(
         finalists=tuple(finalists),
         asked_finalists=len(finalists) - 1,
         configs=("",) * len(finalists),
-        race_seed=100,
+        race_seed=100 if len(finalists) > 2 else None,
         judge_seeds=tuple(range(101, 101 + seeds)),
         judge=judge,
         folds=5 if judge == "folds" else 0,
@@ -52,7 +52,7 @@ def make_trial(number: int, score: float = 0.5, state: State = "finished") -> Tr
 
 
 def all_trainings(
-    plan: ConfirmationPlan, race: Sequence[float]
+    plan: ConfirmationPlan, race: Sequence[float] = ()
 ) -> tuple[list[Training], list[TrialRecord]]:
     """What a confirmation trains one by one, if the race has these scores, and its trials."""
     trainings: list[Training] = []

@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from minbert.config import InputSettings, TrainConfig
 from minbert.errors import InputError
+from minbert.report import Report
+from minbert.train import Trainer
 from search.confirm import main
 from search.confirmation.conclusion import Conclusion
 from search.confirmation.ledger import Ledger
@@ -217,34 +219,49 @@ def test_a_winner_that_is_the_recipe_needs_no_confirmation(
     assert (code, out) == (0, "The winner is the recipe itself, so there is nothing to confirm.\n")
 
 
-def test_a_fold_is_judged_by_the_selected_model_of_a_training_without_it(
+def test_search_with_confirm_says_what_a_confirmation_shows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = write_course_folder(tmp_path / "data", train=60)
-    # The recipe loses the race, whatever these random models score.
+    # The recipe does not win the search, whatever these random models score.
     score = TrialRecord.score
     lost = property(
-        lambda self: 0.0 if (self.origin, self.number) == ("race", 0) else score.fget(self)  # type: ignore[attr-defined]
+        lambda self: 0.0 if self.number == 0 and self.origin != "judge" else score.fget(self)  # type: ignore[attr-defined]
     )
     monkeypatch.setattr(TrialRecord, "score", lost)
-    # The selected model is that of the first report, not the last one.
-    monkeypatch.setattr(TrainConfig, "selects_last", lambda _, history: len(history) == 1)
     typed = "--space lr --trials 3 --epochs 1 --encoder tiny --name a --no-dashboard --confirm"
     more = ["--confirm-seeds", 3, "--data", data, "--out", tmp_path]
     code, out = said(search, *typed.split(), *more)
     assert code == 0
-    folder = RunFolder(tmp_path / "a")
-    conclusion = read_run(folder).confirmation
+    conclusion = read_run(RunFolder(tmp_path / "a")).confirmation
     assert conclusion is not None
+    assert len(conclusion.pairs) == 3
     assert conclusion.words in out
+
+
+class Falling(MinbertTrainer):
+    """Its scores fall, so that the model of the first report is selected."""
+
+    def next_report(self, on_step: Callable[[Trainer], None] | None = None) -> Report:
+        report = super().next_report(on_step)
+        return report.replace(scores=dict.fromkeys(report.scores, 1 / (1 + report.step)))
+
+
+def test_a_fold_is_judged_by_the_selected_model_of_a_training_without_it(
+    run: Path, tmp_path: Path
+) -> None:
+    folder = RunFolder(run)
+    options = {**OPTIONS, "finalists": 1}
+    conclusion = Confirmation(folder, options, trainer=Falling).run()
+    assert conclusion is not None
+    settings = read_run(folder).inputs
     with closing(folder.load_confirmation()) as study:
         trial = study.trials[-1]
     assert trial.origin == "judge"
+    assert trial.total_reports == 2
     pair = conclusion.pairs[-1]
     assert pair.fold is not None
-    inputs, left_out = load_inputs(InputSettings(data=str(data), encoder="tiny")).judged_by(
-        Fold(pair.fold, FOLDS)
-    )
+    inputs, left_out = load_inputs(settings).judged_by(Fold(pair.fold, FOLDS))
     trainer = MinbertTrainer.make(trial.config, inputs, micro_batch=None, scratch=tmp_path)
     trainer.next_report()
     weights = {name: tensor.clone() for name, tensor in trainer.state_dict()["model"].items()}

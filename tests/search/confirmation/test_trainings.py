@@ -3,6 +3,7 @@
 from search.confirmation.trainings import (
     Training,
     finalists_of,
+    most_trainings,
     next_confirmation,
     race_of,
     seeds_for,
@@ -28,20 +29,41 @@ def test_the_best_rival_of_the_race_is_judged_beside_the_recipe_in_pairs() -> No
     ]
 
 
+def test_a_single_rival_is_judged_without_a_race() -> None:
+    trainings, trials = all_trainings(make_plan([0, 4]))
+    assert trainings == [
+        Training("judge", of, seed, Fold(seed - 101, 5))
+        for seed in (101, 102, 103)
+        for of in (0, 4)
+    ]
+    assert len(trials) == make_plan([0, 4]).trainings == most_trainings(1, 3) == 6
+    # The same pairs as after a race.
+    raced, _ = all_trainings(make_plan([0, 4, 2]), race=[0.5, 0.6, 0.4])
+    assert raced[3:] == trainings
+    assert len(raced) == most_trainings(2, 3) == 9
+
+
+def test_a_plan_with_a_race_of_one_rival_has_that_race() -> None:
+    plan = make_plan([0, 4]).replace(race_seed=100)
+    trainings, _ = all_trainings(plan, race=[0.5, 0.6])
+    assert trainings[:2] == [Training("race", 0, 100), Training("race", 4, 100)]
+    assert len(trainings) == plan.trainings == 8
+    assert len(all_trainings(plan, race=[0.6, 0.5])[0]) == 2
+
+
 def test_a_second_round_judges_by_the_same_folds_with_other_seeds() -> None:
-    trainings, _ = all_trainings(make_plan([0, 1], seeds=7), race=[0.5, 0.6])
+    trainings, _ = all_trainings(make_plan([0, 1], seeds=7))
     judged = [(each.seed, each.judge) for each in trainings if each.judge and each.of]
     folds = [(101, 0), (102, 1), (103, 2), (104, 3), (105, 4), (106, 0), (107, 1)]
     assert judged == [(seed, Fold(number, 5)) for seed, number in folds]
 
 
 def test_labelled_test_files_judge_all_pairs() -> None:
-    trainings, _ = all_trainings(make_plan([0, 1], judge="test"), race=[0.5, 0.6])
-    assert trainings[2:] == [
+    trainings, _ = all_trainings(make_plan([0, 1], judge="test"))
+    assert trainings == [
         Training("judge", of, seed, "test") for seed in (101, 102, 103) for of in (0, 1)
     ]
-    assert [each.judge for each in trainings[:2]] == [None, None]
-    assert trainings[3].name == "trial 1, seed 101, test"
+    assert trainings[1].name == "trial 1, seed 101, test"
 
 
 def test_a_recipe_that_leads_the_race_or_ties_ends_the_confirmation() -> None:
