@@ -8,7 +8,7 @@ examples: other seeds of the same training can differ by more.
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -221,13 +221,68 @@ def _tied(
         for place, trial in enumerate(placed[:_MOST_PLACES], start=1)
         if trial.kept and (given := predictions.read(trial.number, trial.kept.step)) is not None
     }
-    if 1 not in read:
+    return _within_noise(read, 1, bootstrap, objective)
+
+
+def _within_noise(
+    read: Mapping[int, TaskArrays], place: int, bootstrap: Bootstrap, objective: Weights
+) -> tuple[int, ...]:
+    """Other places less than two standard errors of the paired difference from a place."""
+    if place not in read:
         return ()
-    scores = bootstrap.scores(list(read.values()), objective)
-    behind = scores[:, :1] - scores
-    errors = behind[1:].std(axis=0)
-    near = behind[0] <= 2 * errors
-    return tuple(place for place, is_near in zip(read, near, strict=True) if is_near and place > 1)
+    scores = bootstrap.scores([read[place], *read.values()], objective)
+    apart = scores[:, 1:] - scores[:, :1]
+    near = abs(apart[0]) <= 2 * apart[1:].std(axis=0)
+    return tuple(at for at, is_near in zip(read, near, strict=True) if is_near and at != place)
+
+
+def ties_at_rungs(
+    record: SearchRecord, predictions: DevPredictions, trial: TrialRecord, steps: Collection[int]
+) -> dict[int, str]:
+    """Places at a rung that were within noise of a trial's when it was decided on, in words.
+
+    Args:
+        record: of the search.
+        predictions: stored dev predictions; a place without them is left out.
+        trial: that was decided on.
+        steps: of the rungs, among the reports of the trial.
+
+    Returns:
+        By step, such as ``2nd to 4th and 6th``; without steps where no other place was.
+    """
+    labels = predictions.labels()
+    if labels is None or not steps:
+        return {}
+    objective = trial.config.objective
+    weighed = {task: given for task, given in labels.items() if objective.of(task)}
+    bootstrap = Bootstrap(weighed, _RESAMPLES)
+    found = {}
+    for step in steps:
+        # Those with a place there when the decision was made, as in ``Rung``.
+        decided = trial.decisions[step - 1].order
+        there = [
+            other
+            for other in record.trials
+            if not other.fixed
+            and len(other.decisions) >= step
+            and other.decisions[step - 1].order <= decided
+        ]
+        there.sort(key=lambda other: _place_of(other, step))
+        own = there.index(trial)
+        first = max(0, own - _MOST_PLACES // 2)
+        read = {
+            first + at + 1: given
+            for at, other in enumerate(there[first : own + _MOST_PLACES // 2 + 1])
+            if (given := predictions.read(other.number, step)) is not None
+        }
+        if tied := _within_noise(read, own + 1, bootstrap, objective):
+            found[step] = _places(tied)
+    return found
+
+
+def _place_of(trial: TrialRecord, step: int) -> tuple[float, int]:
+    score = trial.reports[step - 1].score
+    return (math.inf if math.isnan(score) else -score), trial.number
 
 
 def standard_error(record: SearchRecord, predictions: DevPredictions) -> float:

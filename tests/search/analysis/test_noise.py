@@ -11,8 +11,14 @@ from hypothesis import strategies as st
 from minbert.evaluate import grade
 from minbert.tasks import TASK_NAMES, Task
 from minbert.weights import EQUAL_WEIGHTS, Weights
-from search.analysis.noise import Bootstrap, noise_in_words, noise_of, paired_difference
-from search.record import SearchRecord, TrialRecord
+from search.analysis.noise import (
+    Bootstrap,
+    noise_in_words,
+    noise_of,
+    paired_difference,
+    ties_at_rungs,
+)
+from search.record import Decision, SearchRecord, TrialRecord
 from search.storage.directory import LocalDirectory
 from search.storage.predictions import DevPredictions, TaskArrays, pack_predictions
 from testkit.synthetic import CLASSES, draw_labels, draw_predictions
@@ -87,6 +93,10 @@ def search_of(
     return SearchRecord(len(trials), trials), predictions
 
 
+def decided(order: int) -> Decision:
+    return Decision(verdict="pause", reason="rung 1", attempt=1, order=order, at=0)
+
+
 def _as_npz(labels: TaskArrays) -> bytes:
     import io
 
@@ -134,6 +144,26 @@ def test_trials_within_noise_of_the_winner_are_named_by_their_places(tmp_path: A
     assert words[2].startswith("The trials in 2nd to 4th, 6th, 8th and 11th place are")
     words = noise_in_words(dataclasses.replace(noise, tied=(2,)), record.winner)
     assert "The trial in 2nd place is within noise of the winner." in words
+
+
+def test_places_within_noise_at_a_rung_are_those_when_the_trial_was_decided_on(
+    tmp_path: Any,
+) -> None:
+    skills = [[0.8], [0.8], [0.3], [0.5, 0.7], [0.8], [0.8]]
+    record, predictions = search_of(skills, tmp_path)
+    # The recipe has no place. Trial 5 is decided on last, but for the second report of trial 3.
+    orders = [[0], [1], [2], [3, 6], [4], [5]]
+    for each, given_orders in zip(record.trials, orders, strict=True):
+        each.fixed = each.number == 0
+        each.decisions = [decided(order) for order in given_orders]
+    first, second = record.trials[1], record.trials[4]
+    assert ties_at_rungs(record, predictions, first, [1]) == {}
+    (tied,) = ties_at_rungs(record, predictions, second, [1]).values()
+    score_1, score_4 = (each.reports[0].score for each in (first, second))
+    assert tied == ("2nd" if score_4 > score_1 else "1st")
+    tied = ties_at_rungs(record, predictions, record.trials[5], [1])[1]
+    assert tied in ("1st to 2nd", "1st and 3rd", "2nd to 3rd")
+    assert ties_at_rungs(record, predictions, record.trials[3], [1, 2]) == {}
 
 
 def test_choosing_from_more_takes_more_to_lead(tmp_path: Any) -> None:
