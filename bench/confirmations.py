@@ -1,10 +1,11 @@
 """What confirmations would say about real trainings, and what is true of them.
 
-    python -m bench.confirmations [--replays 1000] [--finalists 3] [--pairs 5]
+    python -m bench.confirmations [--replays 1000] [--finalists 1] [--pairs 7]
 
 The trainings are those of ``bench.repeats``: configurations near the recipe and the recipe itself,
-each with the same seeds. What differs between them, and by how much, is printed first. Then
-searches and their confirmations are replayed by the product's own functions:
+each with the same seeds. What differs between them, and by how much, is printed first, for small
+and full data. Then searches of those on small data and their confirmations are replayed by the
+product's own functions:
 
     folds      the examples that choose, and five folds that judge, are drawn anew from the held-out
                examples, with replacement
@@ -24,24 +25,23 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from bench.repeats import FILE, SEEDS
+from bench.repeats import RECORDINGS, Place
 from bench.truth import CLASSES, FINALISTS, PAIRS, Examples, World, trial_of
 from minbert.config import TrainConfig
 from minbert.evaluate import grade
 from minbert.settings import run_command
 from minbert.tasks import TASK_NAMES, Task
-from search.confirmation.trainings import FOLDS, file_of
+from search.confirmation.trainings import FOLDS, file_of, most_trainings
 from search.inputs import Fold
 from search.record import SearchRecord
 from search.storage.predictions import TaskArrays
 
-Place = Literal["dev", "fold", "held"]
 KINDS = ("folds", "test", "half", "as it was")
 
 
@@ -51,7 +51,8 @@ class Bank:
 
     Attributes:
         configurations: that are trained.
-        labels: of dev, of the held-out examples, and of the training examples (``fold``).
+        labels: of dev, of the held-out examples if there are any, and of the training examples
+            (``fold``).
         folds: the fold of each training example.
         predictions: (configurations, seeds) arrays of each task by place; those for a fold have
             the examples of the fold that the seed leaves out.
@@ -62,6 +63,16 @@ class Bank:
     folds: TaskArrays
     predictions: Mapping[Place, Mapping[Task, list[list[np.ndarray]]]]
 
+    @property
+    def seeds(self) -> int:
+        """Number of seeds of a configuration."""
+        return len(self.predictions["dev"]["sst"][0])
+
+    @property
+    def unseen(self) -> Place:
+        """The most examples that no training saw and that all trainings predict."""
+        return "held" if "held" in self.labels else "dev"
+
     def labels_for(self, place: Place, seed: int) -> TaskArrays:
         """Labels of the examples that a seed's predictions are for."""
         labels = self.labels[place]
@@ -71,9 +82,9 @@ class Bank:
 
     def scores(self, place: Place) -> np.ndarray:
         """Scores of equal task weights, (configurations, seeds)."""
-        found = np.zeros((len(self.configurations), SEEDS))
+        found = np.zeros((len(self.configurations), self.seeds))
         for number in range(len(self.configurations)):
-            for seed in range(SEEDS):
+            for seed in range(self.seeds):
                 labels = self.labels_for(place, seed)
                 found[number, seed] = np.mean(
                     [
@@ -88,18 +99,19 @@ class Bank:
     @property
     def truths(self) -> np.ndarray:
         """True differences to the recipe, (configurations,)."""
-        mean = self.scores("held").mean(axis=1)
+        mean = self.scores(self.unseen).mean(axis=1)
         differences: np.ndarray = mean - mean[0]
         return differences
 
 
 @cache
-def load_bank() -> Bank:
-    """The bank's trainings."""
-    with np.load(FILE) as file:
+def load_bank(of: str = "small") -> Bank:
+    """The trainings of a recording."""
+    recording = RECORDINGS[of]
+    with np.load(recording.file) as file:
         arrays = {name: file[name] for name in file}
     configs = json.loads(arrays["configurations"].tobytes())
-    names: dict[Place, str] = {"dev": "dev", "held": "held", "fold": "train"}
+    names = {place: "train" if place == "fold" else place for place in recording.places}
     return Bank(
         configurations=tuple(TrainConfig.model_validate(config) for config in configs),
         labels={
@@ -112,7 +124,7 @@ def load_bank() -> Bank:
                 task: [
                     [
                         arrays[f"{number}_{seed}_{place}_{task}"].astype(np.float32)
-                        for seed in range(SEEDS)
+                        for seed in range(recording.seeds)
                     ]
                     for number in range(len(configs))
                 ]
@@ -193,7 +205,7 @@ class BankWorld(World[BankExamples]):
     def answers(self, number: int, seed: int, examples: BankExamples) -> TaskArrays:
         key = seed, examples.fold
         if key not in self._drawn:
-            able = [s for s in range(SEEDS) if examples.fold in (None, s % FOLDS)]
+            able = [s for s in range(self._bank.seeds) if examples.fold in (None, s % FOLDS)]
             self._drawn[key] = int(self.draw.choice(able))
         predictions = self._bank.predictions[examples.place]
         return {
@@ -213,7 +225,7 @@ def replayed(finalists: int, pairs: int, task: tuple[str, int]) -> dict[str, Any
         pairs=pairs,
     )
     row: dict[str, Any] = {"kind": kind, "ending": conclusion.ending}
-    row["trainings"] = len(conclusion.finalists) + 2 * len(conclusion.pairs)
+    row["trainings"] = most_trainings(len(conclusion.finalists) - 1, len(conclusion.pairs))
     if conclusion.rival is not None and (interval := conclusion.interval) is not None:
         row["true"] = true = float(load_bank().truths[conclusion.rival])
         row["holds"] = interval.low <= true <= interval.high
@@ -256,25 +268,30 @@ def table_of(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 def components(bank: Bank) -> Iterator[str]:
     """What trainings differ by, one line each; scores in points."""
-    held = 100 * bank.scores("held")
-    count = len(held)
+    place = bank.unseen
+    scores = 100 * bank.scores(place)
+    count, seeds = scores.shape
+    examples = sum(map(len, bank.labels[place].values()))
     yield (
-        f"{count} configurations, {SEEDS} seeds each. True differences to the recipe, in points: "
+        f"{count} configurations, {seeds} seeds each, scored on {examples:,} "
+        f"{'held-out' if place == 'held' else place} examples. Mean differences to the recipe, in "
+        "points: "
         + " ".join(f"{value:+.1f}" for value in sorted(100 * bank.truths[1:], reverse=True))
     )
-    residual = held - held.mean(axis=1, keepdims=True) - held.mean(axis=0) + held.mean()
-    of_seed = held.mean(axis=0).var(ddof=1)
-    own = (residual**2).sum() / ((count - 1) * (SEEDS - 1))
+    residual = scores - scores.mean(axis=1, keepdims=True) - scores.mean(axis=0) + scores.mean()
+    of_seed = scores.mean(axis=0).var(ddof=1)
+    own = (residual**2).sum() / ((count - 1) * (seeds - 1))
     yield (
-        f"Standard deviation of a held-out score: over seeds of one configuration "
-        f"{np.sqrt(held.var(axis=1, ddof=1).mean()):.2f}; what a seed does to all configurations "
+        f"Standard deviation of a score: over seeds of one configuration "
+        f"{np.sqrt(scores.var(axis=1, ddof=1).mean()):.2f}; what a seed does to all configurations "
         f"{np.sqrt(max(0.0, of_seed - own / count)):.2f}, to one of them {np.sqrt(own):.2f}"
     )
-    pairs = held[1:] - held[0]
     yield (
         "Standard deviation of the difference to the recipe over seeds: "
-        f"{np.sqrt(pairs.var(axis=1, ddof=1).mean()):.2f} with the same seed, "
-        f"{np.sqrt(held[1:].var(axis=1, ddof=1).mean() + held[0].var(ddof=1)):.2f} with any"
+        f"{_spread_of_pairs(scores):.2f} with the same seed, "
+        f"{np.sqrt(scores[1:].var(axis=1, ddof=1).mean() + scores[0].var(ddof=1)):.2f} with any; "
+        f"with the same seed, each on the fold that it left out, "
+        f"{_spread_of_pairs(100 * bank.scores('fold')):.2f}"
     )
     for task in TASK_NAMES:
         shares = shares_of(bank, task)
@@ -282,18 +299,25 @@ def components(bank: Bank) -> Iterator[str]:
             f"{task}: of what decides an answer, the example is {shares[0]:.2f}, configuration × "
             f"example {shares[1]:.2f}, run × example {shares[2]:.2f}"
         )
-    ratio, correlation = _overlap(bank)
-    yield (
-        f"Folds: squared error of the mean of five over its estimated variance {ratio:.2f} (1: no "
-        f"correction is needed); correlation between folds {correlation:+.2f} (Nadeau and Bengio "
-        f"would assume {1 / FOLDS:.2f})"
-    )
+    if place == "held":
+        ratio, correlation = _overlap(bank)
+        yield (
+            f"Folds: squared error of the mean of five over its estimated variance {ratio:.2f} "
+            f"(1: no correction is needed); correlation between folds {correlation:+.2f} (Nadeau "
+            f"and Bengio would assume {1 / FOLDS:.2f})"
+        )
+
+
+def _spread_of_pairs(scores: np.ndarray) -> float:
+    """Standard deviation over seeds of the difference to the recipe with the same seed."""
+    return float(np.sqrt((scores[1:] - scores[0]).var(axis=1, ddof=1).mean()))
 
 
 def shares_of(bank: Bank, task: Task) -> tuple[float, float, float]:
-    """Parts of the variance of errors over the held-out examples."""
-    labels = bank.labels["held"][task]
-    given = np.array(bank.predictions["held"][task])  # (configurations, seeds, examples)
+    """Parts of the variance of errors over unseen examples."""
+    labels = bank.labels[bank.unseen][task]
+    # (configurations, seeds, examples)
+    given = np.array(bank.predictions[bank.unseen][task])
     if task == "sts":
         centred = given - given.mean(axis=2, keepdims=True)
         scaled = centred / centred.std(axis=2, keepdims=True)
@@ -316,7 +340,7 @@ def _overlap(bank: Bank) -> tuple[float, float]:
     """How the differences of folds vary around the truth, over all pairs of configurations."""
     fold, held = bank.scores("fold"), bank.scores("held")
     chosen = list(range(FOLDS))
-    rest = [seed for seed in range(SEEDS) if seed not in chosen]
+    rest = [seed for seed in range(bank.seeds) if seed not in chosen]
     squared, expected, within, between = [], [], [], []
     for one in range(len(fold)):
         for other in range(one):
@@ -339,8 +363,10 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=PAIRS, help="that judge")
     arguments = parser.parse_args()
     console = Console(width=170)
-    for line in components(load_bank()):
-        console.print(line, soft_wrap=True, highlight=False)
+    for of in RECORDINGS:
+        console.print(f"[bold]{of} data[/bold]")
+        for line in components(load_bank(of)):
+            console.print(line, soft_wrap=True, highlight=False)
     tasks = [(kind, seed) for kind in KINDS for seed in range(arguments.replays)]
     run = partial(replayed, arguments.finalists, arguments.pairs)
     with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:

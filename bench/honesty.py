@@ -50,6 +50,7 @@ from minbert.tasks import TASK_NAMES
 from minbert.weights import EQUAL_WEIGHTS
 from search.analysis.noise import noise_of, paired_difference
 from search.analysis.verdict import interval_of
+from search.confirmation.trainings import most_trainings
 from search.record import SearchRecord
 from search.storage.directory import LocalDirectory
 from search.storage.predictions import DevPredictions, TaskArrays, pack_predictions
@@ -80,7 +81,7 @@ def confirmed(task: tuple[str, str, str, int, int, int]) -> dict[str, Any]:
     record = world.search(sampler)
     conclusion = world.confirm(record, finalists=finalists, pairs=pairs)
     interval = conclusion.interval
-    trainings = len(conclusion.finalists) + 2 * len(conclusion.pairs)
+    trainings = most_trainings(len(conclusion.finalists) - 1, len(conclusion.pairs))
     result: dict[str, Any] = {
         "task": task,
         "trainings": trainings,

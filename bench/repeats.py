@@ -1,12 +1,15 @@
 """Configurations trained with many seeds, for the truth behind confirmations.
 
-    python -m bench.repeats record --data DIR [--out DIR]   train them, on all cores
-    python -m bench.repeats collect [--out DIR]             write bench/bank/repeats.npz
+    python -m bench.repeats record --data DIR [--of small] [--out DIR]   train them, on all cores
+    python -m bench.repeats collect [--of small] [--out DIR]   write the file in bench/bank
 
 Configurations near the recipe ``strong`` and the recipe itself are trained as those of the bank
 (``bench.bank``), each with the same seeds. A training leaves out a fold of the training examples.
 The model that it selects predicts dev, that fold, and held-out examples that no training sees. The
 file of the bank holds labels and predictions, and no sentence.
+
+    small  16 configurations, 8 seeds each, 800 training examples of each task
+    full   the recipe and the best of them, 5 seeds each, all training examples; none are held out
 """
 
 import argparse
@@ -16,8 +19,10 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -37,23 +42,73 @@ from search.confirmation.trainings import FOLDS
 from search.inputs import Fold, LoadedInputs, load_inputs
 from search.storage.predictions import TaskArrays
 
-FILE = FOLDER / "repeats.npz"
-CONFIGURATIONS, SEEDS = 16, 8
-HELD_OUT = 3000
-INPUTS = InputSettings(encoder="minilm", layers=1, train_limit=800, dev_limit=800)
+Place = Literal["dev", "fold", "held"]
 # A score that a configuration of a search's upper half reaches.
 _LOWEST = 0.55
+_MOST_CONFIGURATIONS = 16
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Trainings of some configurations with the same seeds.
+
+    Attributes:
+        file: their file in the bank.
+        inputs: what they are trained on, less the folder of the data.
+        configurations: how many.
+        seeds: how many, from 0.
+        held_out: examples of each task that no training sees.
+    """
+
+    file: Path
+    inputs: InputSettings
+    configurations: int
+    seeds: int
+    held_out: int
+
+    @property
+    def trainings(self) -> list[tuple[int, int]]:
+        """Every configuration with its first seed, then with the next."""
+        return [
+            (number, seed) for seed in range(self.seeds) for number in range(self.configurations)
+        ]
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """What the models predict."""
+        return ("dev", "fold", "held") if self.held_out else ("dev", "fold")
+
+
+RECORDINGS = {
+    "small": Recording(
+        FOLDER / "repeats.npz",
+        InputSettings(encoder="minilm", layers=1, train_limit=800, dev_limit=800),
+        configurations=_MOST_CONFIGURATIONS,
+        seeds=8,
+        held_out=3000,
+    ),
+    "full": Recording(
+        FOLDER / "repeats-full.npz",
+        InputSettings(encoder="minilm", layers=1),
+        configurations=2,
+        seeds=FOLDS,
+        held_out=0,
+    ),
+}
 
 
 def configurations() -> list[TrainConfig]:
     """The recipe, then configurations of the bank from the best down."""
     first = recipe("strong").replace(epochs=3)
-    others = [c for c in chosen(CONFIGURATIONS, _LOWEST) if c.effective() != first.effective()]
-    return [first, *others[: CONFIGURATIONS - 1]]
+    found = chosen(_MOST_CONFIGURATIONS, _LOWEST)
+    others = [config for config in found if config.effective() != first.effective()]
+    return [first, *others[: _MOST_CONFIGURATIONS - 1]]
 
 
-def held_out(inputs: LoadedInputs) -> dict[Task, Split]:
+def held_out(inputs: LoadedInputs, count: int) -> dict[Task, Split]:
     """Training examples that share no sentence with those that are trained on."""
+    if not count:
+        return {}
     everything = load_dataset(
         inputs.settings.replace(train_limit=None), inputs.pretrained.tokenizer()
     )
@@ -65,13 +120,13 @@ def held_out(inputs: LoadedInputs) -> dict[Task, Split]:
         split = everything.splits[task]["train"]
         rows = np.flatnonzero(~np.isin(texts_of(split), used).any(axis=1))
         draw = np.random.default_rng([0, number])
-        found[task] = split.select(np.sort(draw.choice(rows, HELD_OUT, replace=False)))
+        found[task] = split.select(np.sort(draw.choice(rows, count, replace=False)))
     return found
 
 
 def train(
     config: TrainConfig, fold: Fold, inputs: LoadedInputs, held: Mapping[Task, Split]
-) -> dict[str, TaskArrays]:
+) -> dict[Place, TaskArrays]:
     """What the model that a training selects predicts, by place."""
     rest, left_out = inputs.judged_by(fold)
     trainer = Trainer(config, rest.dataset, inputs.pretrained)
@@ -81,7 +136,7 @@ def train(
             selected = {name: each.clone() for name, each in trainer.model.state_dict().items()}
     trainer.model.load_state_dict(selected)
     dev = {task: inputs.dataset.splits[task]["dev"] for task in TASK_NAMES}
-    places = {"dev": dev, "fold": left_out, "held": held}
+    places: dict[Place, Mapping[Task, Split]] = {"dev": dev, "fold": left_out, "held": held}
     return {
         place: {
             task: predict_split(trainer.model, inputs.dataset, split)
@@ -103,15 +158,17 @@ def small(predictions: TaskArrays) -> dict[str, np.ndarray]:
     }
 
 
-def _record_one(out: Path, data: str, number: int, seed: int) -> str:
+def _record_one(of: str, out: Path, data: str, number: int, seed: int) -> str:
     torch.set_num_threads(1)
-    inputs = load_inputs(INPUTS.replace(data=data))
+    recording = RECORDINGS[of]
+    inputs = load_inputs(recording.inputs.replace(data=data))
     config = configurations()[number].replace(seed=seed)
-    found = train(config, Fold(seed % FOLDS, FOLDS), inputs, held_out(inputs))
+    held = held_out(inputs, recording.held_out)
+    found = train(config, Fold(seed % FOLDS, FOLDS), inputs, held)
     arrays = {
         f"{place}_{task}": array
-        for place, predictions in found.items()
-        for task, array in small(predictions).items()
+        for place in recording.places
+        for task, array in small(found[place]).items()
     }
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]  # the stubs know no names
@@ -125,42 +182,41 @@ def _file_of(out: Path, number: int, seed: int) -> Path:
     return out / f"{number:02d}-{seed}.npz"
 
 
-def _all() -> list[tuple[int, int]]:
-    """Every configuration with its first seed, then with the next."""
-    return [(number, seed) for seed in range(SEEDS) for number in range(CONFIGURATIONS)]
-
-
-def record(out: Path, data: str, workers: int) -> None:
+def record(of: str, out: Path, data: str, workers: int) -> None:
     """Train what is not in the folder yet."""
     out.mkdir(parents=True, exist_ok=True)
-    missing = [task for task in _all() if not _file_of(out, *task).exists()]
+    missing = [task for task in RECORDINGS[of].trainings if not _file_of(out, *task).exists()]
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        made = [pool.apply_async(partial(_record_one, out, data), task) for task in missing]
+        made = [pool.apply_async(partial(_record_one, of, out, data), task) for task in missing]
         for number, result in enumerate(made, 1):
             print(f"{number} of {len(made)}: {result.get()}", file=sys.stderr, flush=True)
 
 
-def collect(out: Path, data: str) -> None:
+def collect(of: str, out: Path, data: str) -> None:
     """Write the file of the bank from a folder that is complete."""
-    if missing := [task for task in _all() if not _file_of(out, *task).exists()]:
+    recording = RECORDINGS[of]
+    missing = [task for task in recording.trainings if not _file_of(out, *task).exists()]
+    if missing:
         raise InputError(f"{out}: {len(missing)} trainings are missing; record them first")
-    inputs = load_inputs(INPUTS.replace(data=data))
-    held, folds = held_out(inputs), inputs.folds(FOLDS)
+    inputs = load_inputs(recording.inputs.replace(data=data))
+    held, folds = held_out(inputs, recording.held_out), inputs.folds(FOLDS)
     arrays: dict[str, np.ndarray] = {}
     for task in TASK_NAMES:
         splits = inputs.dataset.splits[task]
         arrays[f"labels_dev_{task}"] = _labels(splits["dev"])
-        arrays[f"labels_held_{task}"] = _labels(held[task])
         arrays[f"labels_train_{task}"] = _labels(splits["train"])
         arrays[f"folds_{task}"] = folds.of[task]
-    for number, seed in _all():
+        if held:
+            arrays[f"labels_held_{task}"] = _labels(held[task])
+    for number, seed in recording.trainings:
         with np.load(_file_of(out, number, seed)) as file:
             arrays |= {f"{number}_{seed}_{name}": file[name] for name in file}
-    configs = [config.model_dump(mode="json") for config in configurations()]
+    configs = [c.model_dump(mode="json") for c in configurations()[: recording.configurations]]
     arrays["configurations"] = np.frombuffer(json.dumps(configs).encode(), np.uint8)
-    with FILE.open("wb") as opened:
+    with recording.file.open("wb") as opened:
         np.savez_compressed(opened, **arrays)  # type: ignore[arg-type]  # the stubs know no names
-    print(f"{FILE}: {len(_all())} trainings, {FILE.stat().st_size:,} bytes")
+    size = recording.file.stat().st_size
+    print(f"{recording.file}: {len(recording.trainings)} trainings, {size:,} bytes")
 
 
 def _labels(split: Split) -> np.ndarray:
@@ -172,13 +228,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("what", choices=("record", "collect"))
     parser.add_argument("--data", default="glue", help="as for search.run")
-    parser.add_argument("--out", type=Path, default=Path("repeats"), help="of the recorded files")
+    parser.add_argument("--of", choices=tuple(RECORDINGS), default="small", help="which of them")
+    parser.add_argument("--out", type=Path, help="folder of the recorded files")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
+    out = arguments.out or Path(f"repeats-{arguments.of}")
     if arguments.what == "record":
-        record(arguments.out, arguments.data, arguments.workers)
+        record(arguments.of, out, arguments.data, arguments.workers)
     else:
-        collect(arguments.out, arguments.data)
+        collect(arguments.of, out, arguments.data)
     return 0
 
 

@@ -33,7 +33,9 @@ from search.storage.directory import LocalDirectory
 from search.storage.predictions import DevPredictions, TaskArrays, pack_predictions
 from testkit.simulation import made_up_report
 
-TRIALS, FINALISTS, PAIRS = 20, 3, 5
+TRIALS = 20
+# As a confirmation has by default.
+FINALISTS, PAIRS = 1, 7
 DIMENSIONS, FEATURES = 4, 8
 # The recipe's scores on the shared data.
 QUALITY: dict[Task, float] = {"sst": 0.39, "para": 0.735, "sts": 0.72}
@@ -184,7 +186,7 @@ class World(ABC, Generic[E]):
             finalists=tuple(trial.number for trial in chosen),
             asked_finalists=finalists,
             configs=("",) * len(chosen),
-            race_seed=race_seed,
+            race_seed=race_seed if len(chosen) > 2 else None,
             judge_seeds=tuple(judge_seeds),
             judge=judge,
             folds=FOLDS if judge == "folds" else 0,

@@ -342,6 +342,9 @@ class Session:
         checkpoint = self.driver.model(winner.number, winner.kept.step)
         if checkpoint is None:
             raise InputError(f"the checkpoint of the winner, trial {winner.number}, is gone")
+        # With many test examples this takes minutes, also after an interruption.
+        if not self.settings.quiet:
+            self._tell(f"Saving the model of trial {winner.number}, and its predictions.")
         self._trainer.save(
             self.folder.best,
             checkpoint,
