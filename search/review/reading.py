@@ -218,7 +218,7 @@ def _confirmed(folder: RunFolder) -> Confirmed | None:
         try:
             conclusion = Conclusion.model_validate(noted)
             return Confirmed(conclusion, study.trials, runs_of(study))
-        except ValidationError:
+        except (ValueError, TypeError, KeyError):
             raise InputError(f"{folder}: the record of the confirmation is damaged") from None
 
 

@@ -24,8 +24,6 @@ from search.analysis.pareto import ParetoFront, Point
 from search.record import GREEK, SearchRecord, State, TrialRecord, Verdict, reports_in_order
 from search.review.varied import value_of, varied_columns
 
-from .timeline import Timeline
-
 BLUE, ORANGE, GREY, INK = "#2563a8", "#d97706", "#8a94a3", "#1f2933"
 _COLOURS: dict[State, str] = {
     "finished": BLUE,
@@ -42,15 +40,6 @@ _MARKS: dict[Verdict, tuple[str, str, str]] = {
     "stop": ("stopped by the scheduler", "x-thin-open", "#b91c1c"),
     "prune": ("stopped by the pruner", "diamond-open", "#b91c1c"),
     "fail": ("failed", "star", "#dc2626"),
-}
-_OUTCOME_COLOURS = {
-    "finished": BLUE,
-    "promoted": "#16a34a",
-    "paused": "#a78bfa",
-    "stopped": GREY,
-    "failed": "#dc2626",
-    "interrupted": "#c0a060",
-    "running": "#86efac",
 }
 # More would be too small to read.
 MOST_COLUMNS = 12
@@ -81,7 +70,7 @@ def laid_out(figure: go.Figure, height: int, **more: Any) -> go.Figure:
     return figure
 
 
-def _numbers(values: Sequence[Any]) -> np.ndarray:
+def as_numbers(values: Sequence[Any]) -> np.ndarray:
     """Numbers in single precision: enough for a screen, and compact in plotly's JSON."""
     with np.errstate(over="ignore"):
         return np.array(values, dtype=np.float32)
@@ -111,8 +100,8 @@ def learning_curves(record: SearchRecord) -> go.Figure:
         ]
         if at:
             figure.add_scatter(
-                x=_numbers([report.epoch for report, _ in at]),
-                y=_numbers([report.score for report, _ in at]),
+                x=as_numbers([report.epoch for report, _ in at]),
+                y=as_numbers([report.score for report, _ in at]),
                 mode="markers",
                 name=name,
                 marker={"symbol": symbol, "color": colour, "size": 8, "line": {"width": 2}},
@@ -148,8 +137,8 @@ def _add_curves(figure: go.Figure, trials: Sequence[TrialRecord], name: str, lin
         texts.append("")
         numbers += [trial.number] * (len(trial.reports) + 1)
     figure.add_scatter(
-        x=_numbers(x),
-        y=_numbers(y),
+        x=as_numbers(x),
+        y=as_numbers(y),
         customdata=numbers,
         text=texts,
         name=name,
@@ -178,7 +167,7 @@ class Columns:
 
     @property
     def scores(self) -> np.ndarray:
-        return _numbers([trial.score or 0.0 for trial in self.trials])
+        return as_numbers([trial.score or 0.0 for trial in self.trials])
 
     def is_number(self, column: str) -> bool:
         return all(type(value) in (int, float) for value in self.values[column])
@@ -257,11 +246,11 @@ def _axis(name: str, values: Sequence[Any], columns: Columns) -> dict[str, Any]:
         ticks = np.linspace(logs.min(), logs.max(), 5)
         return {
             "label": name,
-            "values": _numbers(logs.tolist()),
+            "values": as_numbers(logs.tolist()),
             "tickvals": ticks.tolist(),
             "ticktext": [f"{10**tick:.2g}" for tick in ticks],
         }
-    return {"label": name, "values": _numbers(values)}
+    return {"label": name, "values": as_numbers(values)}
 
 
 def importance_bars(importances: dict[str, float]) -> go.Figure:
@@ -269,7 +258,7 @@ def importance_bars(importances: dict[str, float]) -> go.Figure:
     names = list(importances)[:MOST_COLUMNS][::-1]
     shares = [importances[name] for name in names]
     bars = go.Bar(
-        x=_numbers(shares),
+        x=as_numbers(shares),
         y=names,
         orientation="h",
         marker_color=BLUE,
@@ -302,7 +291,7 @@ def slices(columns: Columns, importances: dict[str, float]) -> go.Figure:
         values = columns.values[name]
         is_number = columns.is_number(name)
         figure.add_scatter(
-            x=_numbers(values) if is_number else [str(value) for value in values],
+            x=as_numbers(values) if is_number else [str(value) for value in values],
             y=columns.scores,
             customdata=numbers,
             hoverinfo="text+x+y",
@@ -352,8 +341,8 @@ def front_views(record: SearchRecord) -> go.Figure | None:
         texts = [f"report {r.step}/{t.total_reports}" for t, r in group]
         for column, (x, y) in enumerate(pairs, start=1):
             figure.add_scatter(
-                x=_numbers([report.scores[x] for _, report in group]),
-                y=_numbers([report.scores[y] for _, report in group]),
+                x=as_numbers([report.scores[x] for _, report in group]),
+                y=as_numbers([report.scores[y] for _, report in group]),
                 customdata=numbers,
                 text=texts,
                 hoverinfo="text+x+y",
@@ -368,39 +357,3 @@ def front_views(record: SearchRecord) -> go.Figure | None:
             figure.update_xaxes(title_text=x, row=1, col=column)
             figure.update_yaxes(title_text=y, row=1, col=column)
     return laid_out(figure, 400)
-
-
-def timeline_bars(timeline: Timeline, *, are_listed: bool = True) -> go.Figure:
-    """Which attempt ran on which slot, and when; gaps are idle time.
-
-    Args:
-        timeline: to draw.
-        are_listed: whether the page's table has the trials, and so their names.
-    """
-    figure = go.Figure()
-    for outcome, colour in _OUTCOME_COLOURS.items():
-        stays = [stay for stay in timeline.stays if stay.outcome == outcome]
-        if stays:
-            figure.add_bar(
-                base=_numbers([stay.start / 60 for stay in stays]),
-                x=_numbers([(stay.end - stay.start) / 60 for stay in stays]),
-                y=[stay.slot + 1 for stay in stays],
-                text=[str(stay.trial.number) for stay in stays],
-                textposition="inside",
-                insidetextanchor="middle",
-                customdata=[stay.trial.number for stay in stays] if are_listed else None,
-                hovertext=[
-                    ("" if are_listed else f"{stay.trial.name}<br>")
-                    + f"attempt {stay.attempt}, {stay.end - stay.start:.0f} s: {outcome}"
-                    for stay in stays
-                ],
-                hoverinfo="text",
-                orientation="h",
-                name=outcome,
-                marker={"color": colour, "line": {"color": "white", "width": 0.5}},
-            )
-    for moment in timeline.resumed:
-        figure.add_vline(x=moment / 60, line={"color": INK, "dash": "dot"})
-    figure.update_yaxes(title_text="slot", dtick=1, autorange="reversed")
-    height = 130 + 26 * max(timeline.slots, 2)
-    return laid_out(figure, height, barmode="overlay", xaxis_title="minutes")

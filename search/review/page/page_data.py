@@ -18,6 +18,7 @@ from search.review.varied import value_of, varied_columns
 from . import figures
 from .confirmation_figure import differences
 from .timeline import Timeline, make_timeline
+from .timeline_figure import timeline_bars
 from .triangle import Region
 
 # Okabe and Ito's colours, which colour-blind people tell apart, and shades of them.
@@ -79,7 +80,7 @@ def page_figures(run: Run, timeline: Timeline | None) -> list[dict[str, Any]]:
                 "When attempts ran",
                 f"Attempts by slot; empty is idle. The slots were busy for {timeline.busy:.0%} of "
                 "the time. Dotted lines: the search was resumed.",
-                figures.timeline_bars(timeline),
+                timeline_bars(timeline),
                 600,
             )
         )
@@ -92,13 +93,15 @@ def _timeline_of_confirmation(confirmed: Confirmed) -> list[dict[str, Any]]:
     timeline = make_timeline(confirmed.trainings, confirmed.driver_runs, time.time())
     if timeline is None:
         return []
+    raced = any(trial.origin == "race" for trial in confirmed.trainings)
     return [
         _drawn(
             "confirmation-timeline",
             "When the confirmation's trainings ran",
-            "The race first, then the pairs. Point at a training for its configuration, seed and "
-            "fold. Dotted lines: the confirmation was resumed.",
-            figures.timeline_bars(timeline, are_listed=False),
+            f"{'The race first, then the pairs. ' if raced else ''}Point at a training to see its "
+            "configuration, its seed and what judged it. Dotted lines: the confirmation was "
+            "resumed.",
+            timeline_bars(timeline, are_listed=False),
             600,
         )
     ]

@@ -74,7 +74,9 @@ def make_timeline(
     free_at: list[float] = []
     stays = []
     for begin, end, outcome, trial, number in spans:
-        start, stop = clock.seconds(begin), clock.seconds(end)
+        start = clock.seconds(begin)
+        # A training that was taken from an earlier confirmation may have ended before it.
+        stop = max(start, clock.seconds(end))
         # The next start on a slot may come a moment after the end before it.
         slot = next((i for i, free in enumerate(free_at) if free <= start), len(free_at))
         free_at[slot : slot + 1] = [stop]
