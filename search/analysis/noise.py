@@ -27,6 +27,7 @@ _RESAMPLES_OF_A_PAIR = 4000
 _RESAMPLES_OF_AN_ERROR = 200
 # More trials than people compare.
 _MOST_PLACES = 20
+_MOST_PLACES_AT_A_RUNG = 100
 # Matrices have at most this many resamples and checkpoints, to limit memory.
 _RESAMPLES_AT_ONCE = 250
 _CHECKPOINTS_AT_ONCE = 512
@@ -244,14 +245,15 @@ def ties_at_rungs(
     Args:
         record: of the search.
         predictions: stored dev predictions; a place without them is left out.
-        trial: that was decided on.
+        trial: that was decided on; a fixed one has no place.
         steps: of the rungs, among the reports of the trial.
 
     Returns:
-        By step, such as ``2nd to 4th and 6th``; without steps where no other place was.
+        By step, such as ``2nd to 4th and 6th``; without steps where no other place was. At most 100
+        places up and down are compared.
     """
     labels = predictions.labels()
-    if labels is None or not steps:
+    if labels is None or not steps or trial.fixed:
         return {}
     objective = trial.config.objective
     weighed = {task: given for task, given in labels.items() if objective.of(task)}
@@ -269,10 +271,10 @@ def ties_at_rungs(
         ]
         there.sort(key=lambda other: _place_of(other, step))
         own = there.index(trial)
-        first = max(0, own - _MOST_PLACES // 2)
+        first = max(0, own - _MOST_PLACES_AT_A_RUNG)
         read = {
             first + at + 1: given
-            for at, other in enumerate(there[first : own + _MOST_PLACES // 2 + 1])
+            for at, other in enumerate(there[first : own + _MOST_PLACES_AT_A_RUNG + 1])
             if (given := predictions.read(other.number, step)) is not None
         }
         if tied := _within_noise(read, own + 1, bootstrap, objective):
@@ -315,14 +317,17 @@ def _in_blocks(items: Iterable[TaskArrays], size: int) -> Iterator[list[TaskArra
 
 
 def _places(tied: tuple[int, ...]) -> str:
-    """Such as "2nd to 4th and 6th"."""
+    """Such as "2nd to 4th and 6th", or "2nd and 3rd"."""
     runs: list[list[int]] = []
     for place in tied:
         if runs and place == runs[-1][-1] + 1:
             runs[-1].append(place)
         else:
             runs.append([place])
-    named = [ordinal(run[0]) + (f" to {ordinal(run[-1])}" if len(run) > 1 else "") for run in runs]
+    named: list[str] = []
+    for run in runs:
+        ends = [ordinal(run[0]), ordinal(run[-1])]
+        named += [" to ".join(ends)] if len(run) > 2 else ends[: len(run)]
     return " and ".join([", ".join(named[:-1]), named[-1]] if len(named) > 1 else named)
 
 

@@ -8,7 +8,7 @@ from search.record import TrialRecord, Verdict
 from search.storage.study import Study
 
 from .base import Promotion
-from .rung import Rung, plan_rungs
+from .rung import Rung, at_rung, plan_rungs
 
 
 class Rungs:
@@ -71,7 +71,7 @@ class Rungs:
             )
 
     def _standing(self, step: int, number: int) -> str:
-        return f"rung {self.steps.index(step) + 1}: {self._rungs[step].standing(number)}"
+        return at_rung(self.steps.index(step) + 1, self._rungs[step].standing(number))
 
 
 class Asha(Rungs):

@@ -4,6 +4,7 @@ Everything here is a pure function of the scores and of the status of each trial
 """
 
 import math
+import re
 from bisect import bisect_left, insort
 from collections.abc import Collection, Mapping
 
@@ -36,6 +37,16 @@ def plan_rungs(first: int, factor: int, last: int, trials: int, fixed: int) -> d
             contenders = places
         step *= factor
     return rungs
+
+
+def at_rung(number: int, standing: str) -> str:
+    """A trial's rank at a rung, as a part of the reason of a decision."""
+    return f"rung {number}: {standing}"
+
+
+def names_rung(reason: str) -> bool:
+    """Whether the reason of a decision has an ``at_rung``."""
+    return re.search(r"\brung \d+: ", reason) is not None
 
 
 # Sort key of a trial, best first: the negative score, then the number.

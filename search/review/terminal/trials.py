@@ -11,6 +11,7 @@ from search.analysis.noise import Difference, paired_difference, ties_at_rungs
 from search.record import Attempt, SearchRecord, TrialRecord, field_texts
 from search.rerun import train_command, train_options
 from search.review.reading import Run
+from search.schedule.rung import names_rung
 
 from .tables import clock
 
@@ -65,17 +66,16 @@ def _reports_table(run: Run, trial: TrialRecord) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("decision")
     table.add_column("model", no_wrap=True)
-    # A fixed trial has no place at a rung.
     at_rungs = [
-        step
-        for step, decision in enumerate(trial.decisions, start=1)
-        if "rung" in decision.reason and not trial.fixed
+        report.step
+        for report, decision in zip(trial.reports, trial.decisions, strict=True)
+        if names_rung(decision.reason)
     ]
     ties = ties_at_rungs(run.record, run.predictions, trial, at_rungs)
     for report, decision in zip(trial.reports, trial.decisions, strict=True):
         reason = f": {decision.reason}" if decision.reason else ""
         if (tied := ties.get(report.step)) is not None:
-            reason += f" (within noise of it: {tied})"
+            reason += f"; within noise of this score: {tied}"
         table.add_row(
             f"{report.step}/{trial.total_reports}",
             f"{report.epoch:.2f}",

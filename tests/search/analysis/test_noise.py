@@ -138,7 +138,7 @@ def test_trials_within_noise_of_the_winner_are_named_by_their_places(tmp_path: A
     assert record.winner is not None
     assert noise.tied == (2, 3)
     words = noise_in_words(noise, record.winner)
-    assert "The trials in 2nd to 3rd place are within noise of the winner." in words
+    assert "The trials in 2nd and 3rd place are within noise of the winner." in words
     apart = dataclasses.replace(noise, tied=(2, 3, 4, 6, 8, 11))
     words = noise_in_words(apart, record.winner)
     assert words[2].startswith("The trials in 2nd to 4th, 6th, 8th and 11th place are")
@@ -149,21 +149,37 @@ def test_trials_within_noise_of_the_winner_are_named_by_their_places(tmp_path: A
 def test_places_within_noise_at_a_rung_are_those_when_the_trial_was_decided_on(
     tmp_path: Any,
 ) -> None:
-    skills = [[0.8], [0.8], [0.3], [0.5, 0.7], [0.8], [0.8]]
-    record, predictions = search_of(skills, tmp_path)
-    # The recipe has no place. Trial 5 is decided on last, but for the second report of trial 3.
+    labels: TaskArrays = {"para": np.ones(100, dtype=np.float32)}
+    predictions = DevPredictions(LocalDirectory(tmp_path))
+    predictions.write_labels_of(labels)
+    # Right answers of 100 at each report, and when each was decided on. The recipe has no place.
+    counts = [[90], [80], [77], [60, 70], [82], [79]]
     orders = [[0], [1], [2], [3, 6], [4], [5]]
-    for each, given_orders in zip(record.trials, orders, strict=True):
-        each.fixed = each.number == 0
-        each.decisions = [decided(order) for order in given_orders]
-    first, second = record.trials[1], record.trials[4]
-    assert ties_at_rungs(record, predictions, first, [1]) == {}
-    (tied,) = ties_at_rungs(record, predictions, second, [1]).values()
-    score_1, score_4 = (each.reports[0].score for each in (first, second))
-    assert tied == ("2nd" if score_4 > score_1 else "1st")
-    tied = ties_at_rungs(record, predictions, record.trials[5], [1])[1]
-    assert tied in ("1st to 2nd", "1st and 3rd", "2nd to 3rd")
-    assert ties_at_rungs(record, predictions, record.trials[3], [1, 2]) == {}
+    trials = []
+    for number, given_counts in enumerate(counts):
+        reports = []
+        for step, count in enumerate(given_counts, start=1):
+            right = (np.arange(100) < count).astype(np.float32)
+            predictions.write(number, step, pack_predictions({"para": right}))
+            reports.append(report(step, 0, count / 100, 0))
+        one = trial(number, reports)
+        one.config = one.config.replace(objective=(0, 1, 0))
+        one.fixed = number == 0
+        one.decisions = [decided(order) for order in orders[number]]
+        trials.append(one)
+    record = SearchRecord(len(trials), trials)
+
+    def tied(number: int, step: int = 1) -> str | None:
+        return ties_at_rungs(record, predictions, trials[number], [step]).get(step)
+
+    # Of d more right answers the standard error is √(d(1 − d/100)), so 3 are noise, and 5 are not.
+    assert tied(0) is None
+    assert tied(1) is None
+    assert tied(2) == "1st"
+    assert tied(3) is None
+    assert tied(4) == "2nd"
+    assert tied(5) == "1st, 2nd and 4th"
+    assert tied(3, step=2) is None
 
 
 def test_choosing_from_more_takes_more_to_lead(tmp_path: Any) -> None:

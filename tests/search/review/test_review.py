@@ -13,10 +13,15 @@ from minbert.report import Report
 from minbert.tasks import Task
 from search.record import Attempt, Decision, SearchRecord, State, TrialRecord, Verdict, field_texts
 from search.results import write_summary, write_table
+from search.review.__main__ import main as review
 from search.review.experiments import experiment_rows, experiments_table
+from search.review.reading import read_run
 from search.review.terminal.tables import LiveTable, PlainLines, outcome, trials_table
+from search.schedule.rung import names_rung
 from spaces import Experiment
 from spaces.paper import EXPERIMENTS
+from testkit.synthetic import synthetic_run
+from tests.search.commands import said
 
 
 def report(step: int, sst: float, para: float, sts: float, *, kept: bool = True) -> Report:
@@ -261,7 +266,23 @@ def test_experiments_table_has_changes_and_what_the_report_says() -> None:
 
 
 def test_one_number_of_the_report_is_known_and_no_other() -> None:
-    said = " ".join(experiment.finding for experiment in EXPERIMENTS)
-    assert [word for word in said.split() if any(map(str.isdigit, word))] == [".655"]
+    findings = " ".join(experiment.finding for experiment in EXPERIMENTS)
+    assert [word for word in findings.split() if any(map(str.isdigit, word))] == [".655"]
     assert EXPERIMENTS[6].finding == "overall .655 on test"
     assert EXPERIMENTS[6].changes["epochs"] == RECIPES["paper"].epochs
+
+
+def test_a_trial_in_detail_says_which_places_at_a_rung_were_within_noise(tmp_path: Path) -> None:
+    folder = synthetic_run(
+        tmp_path / "run", lambda *_: 0.6, space="lr", trials=8, epochs=3, examples=50
+    )
+    trials = read_run(folder).record.trials
+    # All trials are as good. The first at the rung had no other to compare with, the last had.
+    at_rung = [t for t in trials if t.decisions and names_rung(t.decisions[0].reason)]
+    at_rung.sort(key=lambda trial: trial.decisions[0].order)
+    texts = [
+        " ".join(said(review, folder.path, "--trial", each.number)[1].split())
+        for each in (at_rung[0], at_rung[-1])
+    ]
+    assert "within noise" not in texts[0]
+    assert "continue; within noise of this score: " in texts[1]
