@@ -179,10 +179,10 @@ class StudySettings(Settings):
     """confirm the winner after the search: train it and the recipe again with new seeds, and judge
     them on examples that did not choose it"""
     finalists: Annotated[int, Field(ge=1, le=20)] = 1
-    """trials to confirm, from the best down; several race with the recipe first, and the best of
-    them is confirmed"""
+    """how many of the best trials may be confirmed; more than one race with the recipe first, and
+    the best of them goes on"""
     confirm_seeds: Annotated[int, Field(ge=3, le=50)] = 7
-    """pairs of trainings that judge the trial beside the recipe, each with a new seed"""
+    """pairs of trainings, of the trial and of the recipe, that are judged; each with a new seed"""
     judge: Literal["folds", "test"] = "folds"
     """what judges: a fifth of the training examples, which a pair leaves out; or test examples with
     labels, in files of the data folder such as quora-test.csv"""

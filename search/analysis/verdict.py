@@ -60,8 +60,8 @@ def interval_of(differences: Sequence[float], *, shared_variance: float = 0.0) -
 
     Args:
         differences: (seeds,) of scores, each of a pair of trainings with the same seed and fold.
-        shared_variance: variance of the mean that all seeds share because the same examples judge
-            them all; 0 if each judges by a fold of its own. See ``shared_by_examples``.
+        shared_variance: what examples that judge several of them add to the variance of the mean;
+            0 if each is judged by examples of its own. See ``shared_by_examples``.
 
     Raises:
         ValueError: there are fewer than three differences.
@@ -79,6 +79,20 @@ def _half_width(spread: float, seeds: int, shared_variance: float) -> float:
     critical = float(t.ppf((1 + LEVEL) / 2, seeds - 1))
     normal = float(t.ppf((1 + LEVEL) / 2, np.inf))
     return math.sqrt(critical**2 * spread**2 / seeds + normal**2 * shared_variance)
+
+
+def part_shared(count: int, pairs: int) -> float:
+    """How much of the variance that pairs share through their examples counts for the mean of all.
+
+    The variance of n differences estimates that of their mean without what some of them share. If c
+    of them share a variance b, the rest that is missing is b·c(c − 1)/(n(n − 1)): nothing if each
+    has examples of its own, and b if the same examples judge all.
+
+    Args:
+        count: pairs that the same examples judge, c.
+        pairs: all pairs, n.
+    """
+    return count * (count - 1) / (pairs * (pairs - 1))
 
 
 def shared_by_examples(one: float, mean: float, seeds: int) -> float:

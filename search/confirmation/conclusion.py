@@ -15,8 +15,14 @@ from minbert.settings import Settings
 from minbert.tasks import Task
 from minbert.weights import Weights, weighted_score
 from search.analysis.noise import Bootstrap
-from search.analysis.verdict import Interval, in_words, interval_of, shared_by_examples
-from search.inputs import Fold
+from search.analysis.verdict import (
+    Interval,
+    in_words,
+    interval_of,
+    part_shared,
+    shared_by_examples,
+)
+from search.inputs import Fold, Judge
 from search.record import TrialRecord
 from search.storage.predictions import DevPredictions, TaskArrays
 
@@ -56,7 +62,7 @@ class Conclusion(Settings):
     finalists: tuple[int, ...]
     """numbers of the search's trials that were planned to be trained, the recipe's first"""
     pairs: tuple[Pair, ...] = ()
-    """the judged pairs; empty if the race ended it"""
+    """the judged pairs; empty if the race ended it or a training failed"""
     interval: Interval | None = None
     """of the mean difference; None without pairs"""
     tasks: dict[Task, Interval] = Field(default_factory=dict)
@@ -85,7 +91,7 @@ def conclude(
     if race.rival is None:
         words = "With a new seed no finalist scored above the recipe. Keep the recipe."
         return ended(ending="recipe", words=words)
-    judged = trials[plan.in_race :]
+    judged = trials[plan.race_trainings :]
     if any(trial.state == "failed" for trial in judged):
         if all(trial.is_over for trial in judged):
             return ended(ending="failed", words=_not_confirmed(trials))
@@ -94,11 +100,11 @@ def conclude(
         return None
     read = [
         _read(plan, number, race.rival, predictions)
-        for number in range(plan.in_race, plan.trainings, 2)
+        for number in range(plan.race_trainings, plan.trainings, 2)
     ]
     objective = trials[0].config.objective
     pairs = [_pair(each, objective) for each in read]
-    shared = _shared_by_examples(read, objective) if plan.judge == "test" else {}
+    shared = _shared_by_examples(read, objective)
     interval = interval_of(
         [pair.difference for pair in pairs], shared_variance=shared.get("score", 0.0)
     )
@@ -164,7 +170,23 @@ def _pair(judged: _Judged, objective: Weights) -> Pair:
 def _shared_by_examples(
     judged: Sequence[_Judged], objective: Weights
 ) -> dict[Task | Literal["score"], float]:
-    """What the examples that judge all pairs add to the variance of the mean difference."""
+    """What examples that judge several pairs add to the variance of the mean difference."""
+    by_judge: dict[Judge | None, list[_Judged]] = {}
+    for each in judged:
+        by_judge.setdefault(each.training.judge, []).append(each)
+    shared: dict[Task | Literal["score"], float] = {}
+    for alike in by_judge.values():
+        if len(alike) > 1:
+            part = part_shared(len(alike), len(judged))
+            for name, variance in _shared_by_all(alike, objective).items():
+                shared[name] = shared.get(name, 0.0) + part * variance
+    return shared
+
+
+def _shared_by_all(
+    judged: Sequence[_Judged], objective: Weights
+) -> dict[Task | Literal["score"], float]:
+    """What pairs that the same examples judge have in common, as a variance."""
     labels, seeds = judged[0].labels, len(judged)
     bootstrap = Bootstrap(labels, _RESAMPLES)
     given = [each.rival for each in judged] + [each.recipe for each in judged]

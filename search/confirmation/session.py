@@ -32,7 +32,7 @@ from search.trainer import MinbertTrainer, TrialTrainer
 from search.watchers import Watcher
 
 from .conclusion import Conclusion, conclude
-from .cost import cost_in_words
+from .cost import cost_in_words, examples_of_a_fold
 from .earlier import EarlierTrainings
 from .files import note_conclusion
 from .ledger import Ledger
@@ -148,7 +148,7 @@ class Confirmation:
         stack.callback(study.close)
         ledger = Ledger(study)
         if (given := ledger.content("verdict")) is not None:
-            self._plan(ledger)
+            self._check_given(ConfirmationPlan.model_validate(ledger.content("plan")))
             conclusion = Conclusion.model_validate(given)
             self._tell("This search was confirmed before, and a second time would not count:")
         else:
@@ -173,12 +173,17 @@ class Confirmation:
         """The plan in the ledger, or a new one, which is written there."""
         if (noted := ledger.content("plan")) is not None:
             plan = ConfirmationPlan.model_validate(noted)
+            if plan.rule != RULE:
+                raise InputError(
+                    "the confirmation was begun by another version of the program; finish it with "
+                    "that"
+                )
             self._check_given(plan)
             return plan
         record, settings = self._run.record, self._settings
         finalists = finalists_of(record, settings.finalists)
         search_seed = record.trials[0].config.seed
-        race_seed, *judge_seeds = seeds_for(search_seed, 1 + settings.confirm_seeds)
+        race_seed, judge_seeds = seeds_for(search_seed, len(finalists) - 1, settings.confirm_seeds)
         by_folds = settings.judge == "folds"
         folds = self._folds() if by_folds else None
         plan = ConfirmationPlan(
@@ -186,8 +191,8 @@ class Confirmation:
             finalists=tuple(trial.number for trial in finalists),
             asked_finalists=settings.finalists,
             configs=tuple(_sha256_of(trial.config) for trial in finalists),
-            race_seed=race_seed if len(finalists) > 2 else None,
-            judge_seeds=tuple(judge_seeds),
+            race_seed=race_seed,
+            judge_seeds=judge_seeds,
             judge=settings.judge,
             folds=folds.count if folds else 0,
             folds_sha256=folds.sha256 if folds else "",
@@ -210,10 +215,6 @@ class Confirmation:
 
     def _check_given(self, plan: ConfirmationPlan) -> None:
         """Refuse options that differ from a plan that is written."""
-        if plan.rule != RULE:
-            raise InputError(
-                "the confirmation was begun by another version of the program; finish it with that"
-            )
         fixed = {
             "confirm_seeds": len(plan.judge_seeds),
             "finalists": plan.asked_finalists,
@@ -317,8 +318,12 @@ class Confirmation:
         end_run(study)
 
     def _cost(self, plan: ConfirmationPlan, left: int, slots: int) -> str:
-        test = sum(map(len, self._test.splits.values())) if plan.judge == "test" else None
-        return cost_in_words(self._run, left, len(plan.judge_seeds), slots, test)
+        judge = examples_of_a_fold(self._run)
+        if plan.judge == "test":
+            judge = {task: len(split) for task, split in self._test.splits.items()}
+        return cost_in_words(
+            self._run, left, len(plan.judge_seeds), slots, judge, same=plan.judge == "test"
+        )
 
     def _inputs_of(self, plan: ConfirmationPlan) -> LoadedInputs:
         """What workers get: of labelled test files without the labels."""

@@ -21,8 +21,8 @@ FOLDS = 5
 # Seeds of confirmations begin here, far from those that people choose for a search. They are the
 # same in all confirmations on the same data.
 _FIRST_SEED = 1_000_003
-# The rule of these trainings and of their conclusion. A change of either changes it.
-RULE = 1
+# The version of the rules by which a plan is carried out and concluded from.
+RULE = 2
 
 Kind = Literal["race", "judge"]
 JudgedOn = Literal["folds", "test"]
@@ -36,7 +36,7 @@ class ConfirmationPlan(Settings):
     finalists: Annotated[tuple[int, ...], Field(min_length=2)]
     """numbers of trials of the search: the recipe's, then its rivals, best first"""
     asked_finalists: int
-    """how many rivals were to race; there may be fewer"""
+    """how many rivals were asked for; there may be fewer"""
     configs: tuple[str, ...]
     """sha256 of the configuration of each finalist"""
     race_seed: int | None
@@ -54,14 +54,14 @@ class ConfirmationPlan(Settings):
     """sha256 of each labelled test file, by name"""
 
     @property
-    def in_race(self) -> int:
+    def race_trainings(self) -> int:
         """Number of trainings of the race."""
         return 0 if self.race_seed is None else len(self.finalists)
 
     @property
     def trainings(self) -> int:
         """The most trainings that the confirmation takes."""
-        return self.in_race + 2 * len(self.judge_seeds)
+        return self.race_trainings + 2 * len(self.judge_seeds)
 
 
 @dataclass(frozen=True)
@@ -103,19 +103,18 @@ class Race:
 
     Attributes:
         rival: number of the search's trial that goes on; None if the recipe leads.
-        failed: number of its trainings that failed.
         is_void: nothing can be chosen, as the recipe's training failed, or all of its rivals'.
     """
 
     rival: int | None
-    failed: int
     is_void: bool = False
 
 
-def seeds_for(search_seed: int, count: int) -> tuple[int, ...]:
-    """Seeds for a race and its judged pairs, none of them the search's own."""
-    seeds = (_FIRST_SEED + number for number in range(count + 1))
-    return tuple(seed for seed in seeds if seed != search_seed)[:count]
+def seeds_for(search_seed: int, rivals: int, pairs: int) -> tuple[int | None, tuple[int, ...]]:
+    """The seed of a race, None with one rival, and those of the pairs; none is the search's own."""
+    seeds = (_FIRST_SEED + number for number in range(pairs + 2))
+    race, *judge = [seed for seed in seeds if seed != search_seed][: pairs + 1]
+    return (race if rivals > 1 else None), tuple(judge)
 
 
 def most_trainings(rivals: int, pairs: int) -> int:
@@ -136,11 +135,10 @@ def finalists_of(record: SearchRecord, count: int) -> list[TrialRecord]:
 def race_of(plan: ConfirmationPlan, trials: Sequence[TrialRecord]) -> Race | None:
     """The outcome of the race; None while it is not over. A single rival goes on without one."""
     if plan.race_seed is None:
-        return Race(plan.finalists[1], failed=0)
-    raced = trials[: plan.in_race]
-    if len(raced) < plan.in_race or not all(trial.is_over for trial in raced):
+        return Race(plan.finalists[1])
+    raced = trials[: plan.race_trainings]
+    if len(raced) < plan.race_trainings or not all(trial.is_over for trial in raced):
         return None
-    failed = sum(trial.state == "failed" for trial in raced)
     scores = {
         of: trial.score
         for of, trial in zip(plan.finalists, raced, strict=True)
@@ -148,15 +146,15 @@ def race_of(plan: ConfirmationPlan, trials: Sequence[TrialRecord]) -> Race | Non
     }
     recipe, *_ = plan.finalists
     if recipe not in scores or len(scores) < 2:
-        return Race(None, failed, is_void=True)
+        return Race(None, is_void=True)
     # Of equal ones the first, which is the recipe.
-    best = max(scores, key=lambda of: scores[of] or 0.0)
-    return Race(None if best == recipe else best, failed)
+    best = max(scores, key=scores.__getitem__)
+    return Race(None if best == recipe else best)
 
 
 def is_judged(plan: ConfirmationPlan, trials: Sequence[TrialRecord]) -> bool:
     """Whether all pairs are trained, so that only their scores are missing."""
-    judged = trials[plan.in_race :]
+    judged = trials[plan.race_trainings :]
     is_complete = len(trials) == plan.trainings
     return is_complete and all(trial.state == "finished" for trial in judged)
 
@@ -171,12 +169,12 @@ def next_confirmation(
         trials: of the confirmation so far, in the order of their numbers.
     """
     number = len(trials)
-    if number < plan.in_race:
+    if number < plan.race_trainings:
         return training_of(plan, number, None)
     race = race_of(plan, trials)
     if race is None:
         return "wait"
-    failed = any(trial.state == "failed" for trial in trials[plan.in_race :])
+    failed = any(trial.state == "failed" for trial in trials[plan.race_trainings :])
     if race.rival is None or failed or number == plan.trainings:
         return "done"
     return training_of(plan, number, race.rival)
@@ -190,11 +188,11 @@ def training_of(plan: ConfirmationPlan, number: int, rival: int | None) -> Train
         number: from 0, over race and judged pairs.
         rival: the trial of the search that is judged; None in the race.
     """
-    if number < plan.in_race:
+    if number < plan.race_trainings:
         assert plan.race_seed is not None
         return Training("race", plan.finalists[number], plan.race_seed)
     assert rival is not None
-    pair, second = divmod(number - plan.in_race, 2)
+    pair, second = divmod(number - plan.race_trainings, 2)
     judge: Judge = "test" if plan.judge == "test" else Fold(pair % plan.folds, plan.folds)
     of = rival if second else plan.finalists[0]
     return Training("judge", of, plan.judge_seeds[pair], judge)

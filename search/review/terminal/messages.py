@@ -15,8 +15,8 @@ from minbert.evaluate import evaluate_command
 from minbert.output import counted
 from minbert.settings import command_of, this_python
 from search.analysis.weighting import other_weights
-from search.confirmation.cost import cost_in_words
-from search.confirmation.trainings import most_trainings
+from search.confirmation.cost import cost_in_words, examples_of_a_fold
+from search.confirmation.trainings import finalists_of, most_trainings
 from search.inputs import LoadedInputs
 from search.plan import Plan
 from search.record import SearchRecord, at_once
@@ -129,7 +129,7 @@ def finish(
             say(f"  {command}")
         if (cost := _cost_of_confirming(run, settings)) is not None:
             say(f"To confirm it with new seeds: {cost}")
-            say(f"  {command_of('search.confirm')} {folder.arguments}")
+            say(f"  {command_of('search.confirm')} {folder.arguments}{_options_of(settings)}")
     if not folder.is_remote:
         say(f"The page to read: {folder.page}")
     say(f"Everything is in {folder} ({seconds:.0f} s).")
@@ -146,8 +146,20 @@ def _cost_of_confirming(run: Run, settings: StudySettings) -> str | None:
         return None
     if run.confirmation is not None or run.record.trials[0].kept is None:
         return None
-    trainings = most_trainings(settings.finalists, settings.confirm_seeds)
-    return cost_in_words(run, trainings, settings.confirm_seeds, run.driver_runs[-1].slots)
+    rivals = len(finalists_of(run.record, settings.finalists)) - 1
+    trainings = most_trainings(rivals, settings.confirm_seeds)
+    # Labelled test files are not read before a confirmation needs them.
+    judge = examples_of_a_fold(run) if settings.judge == "folds" else None
+    return cost_in_words(run, trainings, settings.confirm_seeds, run.driver_runs[-1].slots, judge)
+
+
+def _options_of(settings: StudySettings) -> str:
+    """Options of the confirmation that were given, as typed after its command."""
+    return "".join(
+        f" --{name.replace('_', '-')} {getattr(settings, name)}"
+        for name in ("finalists", "confirm_seeds", "judge")
+        if getattr(settings, name) != StudySettings.model_fields[name].default
+    )
 
 
 def _next_commands(inputs: InputSettings, folder: RunFolder) -> Iterator[str]:

@@ -12,6 +12,7 @@ from search.analysis.verdict import (
     detectable,
     in_words,
     interval_of,
+    part_shared,
     shared_by_examples,
 )
 
@@ -38,6 +39,19 @@ def test_what_examples_share_widens_the_interval() -> None:
     wider = interval_of([0.01, 0.02, 0.03], shared_variance=1e-4)
     assert wider.half_width == pytest.approx(math.hypot(plain.half_width, 1.959964 * 0.01))
     assert wider.detectable > plain.detectable
+
+
+def test_what_pairs_share_completes_the_variance_of_their_mean() -> None:
+    assert part_shared(1, 7) == 0
+    assert part_shared(7, 7) == 1
+    draw = np.random.default_rng(0)
+    folds = np.arange(7) % 5
+    of_fold = 0.8 * draw.standard_normal((40_000, 5))
+    differences = of_fold[:, folds] + draw.standard_normal((40_000, 7))
+    estimated = differences.var(axis=1, ddof=1).mean() / 7
+    missing = 0.8**2 * sum(part_shared(int(count), 7) for count in np.bincount(folds))
+    assert differences.mean(axis=1).var() == pytest.approx(estimated + missing, rel=0.02)
+    assert missing > 0.2 * estimated
 
 
 @pytest.mark.parametrize("seeds", [3, 5, 10])

@@ -65,6 +65,20 @@ def test_examples_that_judge_all_pairs_widen_the_interval(tmp_path: Path) -> Non
     assert "over 3 training seeds, on 200 examples that played no part" in conclusion.words
 
 
+def test_folds_that_judge_twice_widen_the_interval(tmp_path: Path) -> None:
+    plan = make_plan(seeds=7)
+    _, trials = all_trainings(plan, [0.5, 0.4, 0.6])
+    conclusion = conclude(plan, trials, judged(tmp_path, [0.1] * 7))
+    assert conclusion is not None
+    # All pairs agree, and the first two folds judge two of them. Each adds 2 / (7 · 6) of the
+    # variance of its examples, which is .1 · .9 / 100.
+    half_width = 1.96 * math.sqrt(2 * 2 / 42 * 0.1 * 0.9 / 100)
+    assert conclusion.tasks["sst"].half_width == pytest.approx(half_width, rel=0.1)
+    assert conclusion.tasks["para"].half_width == 0
+    # Each fold counts once.
+    assert "over 7 training seeds, on 1,000 examples" in conclusion.words
+
+
 @pytest.mark.parametrize(
     ("gains", "ending", "begins"),
     [

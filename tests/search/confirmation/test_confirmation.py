@@ -244,7 +244,9 @@ class Falling(MinbertTrainer):
 
     def next_report(self, on_step: Callable[[Trainer], None] | None = None) -> Report:
         report = super().next_report(on_step)
-        return report.replace(scores=dict.fromkeys(report.scores, 1 / (1 + report.step)))
+        score = 1 / (1 + report.step)
+        scores = dict.fromkeys(report.scores, score)
+        return report.replace(scores=scores, score=score, kept=report.step == 1)
 
 
 def test_a_fold_is_judged_by_the_selected_model_of_a_training_without_it(
@@ -259,6 +261,8 @@ def test_a_fold_is_judged_by_the_selected_model_of_a_training_without_it(
         trial = study.trials[-1]
     assert trial.origin == "judge"
     assert trial.total_reports == 2
+    assert trial.kept is not None
+    assert trial.kept.step == 1
     pair = conclusion.pairs[-1]
     assert pair.fold is not None
     inputs, left_out = load_inputs(settings).judged_by(Fold(pair.fold, FOLDS))

@@ -111,9 +111,13 @@ def test_finalists_are_the_recipe_and_the_best_of_those_that_did_not_fail() -> N
 
 
 def test_no_seed_of_a_confirmation_is_that_of_the_search() -> None:
-    usual = seeds_for(0, 4)
-    assert usual == seeds_for(7, 4)
-    assert len(set(usual)) == 4
-    other = seeds_for(usual[1], 4)
-    assert usual[1] not in other
-    assert len(set(other)) == 4
+    race, judge = seeds_for(0, rivals=3, pairs=4)
+    assert (race, judge) == seeds_for(7, rivals=3, pairs=4)
+    assert len({race, *judge}) == 5
+    for taken in (race, judge[1]):
+        assert taken is not None
+        other_race, other = seeds_for(taken, rivals=3, pairs=4)
+        assert taken not in (other_race, *other)
+        assert len({other_race, *other}) == 5
+    # The pairs of a single rival have the same seeds, so that others can take their trainings.
+    assert seeds_for(0, rivals=1, pairs=4) == (None, judge)
