@@ -7,13 +7,14 @@ Each search has 20 trials and the recipe. A trial's answers depend on
     the example           hard for all models, or easy
     configuration × example   a smooth function of the configuration, so that a sampler can exploit
                           what the dev sample happens to prefer
-    run × example         differs between seeds
-    run                   one seed is better than another on all examples
+    seed × example        all configurations with a seed have it in common
+    run × example         differs between all trainings
+    run                   one training is better than another on all examples
     configuration         its true quality
 
-and the shares of the first three are those of ``Spread``. Then the product's own functions confirm
-the winner: ``finalists_of``, ``next_confirmation``, ``conclude``. One training in 50 crashes and is
-retried; one in 1,000 stays failed.
+as much as ``bench.components`` found in real trainings (``SETTINGS``). Then the product's own
+functions confirm the winner: ``finalists_of``, ``next_confirmation``, ``conclude``. One training in
+50 crashes and is retried; one in 1,000 stays failed.
 
     equals    all configurations are as good as the recipe: how often a confirmation says "better",
               for full and small data, and a random and a TPE sampler; and how often "better" would
@@ -50,7 +51,6 @@ from minbert.tasks import TASK_NAMES
 from minbert.weights import EQUAL_WEIGHTS
 from search.analysis.noise import noise_of, paired_difference
 from search.analysis.verdict import interval_of
-from search.confirmation.trainings import most_trainings
 from search.record import SearchRecord
 from search.storage.directory import LocalDirectory
 from search.storage.predictions import DevPredictions, TaskArrays, pack_predictions
@@ -79,31 +79,26 @@ def confirmed(task: tuple[str, str, str, int, int, int]) -> dict[str, Any]:
     gains = {"equals": equal, "power": one_is_better, "mix": mixed(seed)}[kind]
     world = DrawnWorld(SETTINGS[size], seed, gains)
     record = world.search(sampler)
-    conclusion = world.confirm(record, finalists=finalists, pairs=pairs)
-    interval = conclusion.interval
-    trainings = most_trainings(len(conclusion.finalists) - 1, len(conclusion.pairs))
-    result: dict[str, Any] = {
-        "task": task,
-        "trainings": trainings,
-        "ending": conclusion.ending,
-        "rival": conclusion.rival,
-    }
-    if conclusion.rival is not None and interval is not None:
-        true = gains(conclusion.rival)
-        result |= {"true": true, "holds": bool(interval.low <= true <= interval.high)}
+    conclusion, trainings = world.confirm(record, finalists=finalists, pairs=pairs)
+    result: dict[str, Any] = {"task": task, "trainings": trainings, "ending": "nothing"}
+    if conclusion is not None:
+        result["ending"] = conclusion.ending
+        if conclusion.rival is not None and (interval := conclusion.interval) is not None:
+            true = gains(conclusion.rival)
+            result |= {"true": true, "holds": bool(interval.low <= true <= interval.high)}
     if kind == "equals":
-        result["on dev"] = _on_dev(world, record)
+        result["on dev"] = _on_dev(world, record, pairs)
     return result
 
 
-def _on_dev(world: DrawnWorld, record: SearchRecord) -> bool:
-    """Whether new seeds on the dev data would call the winner better."""
+def _on_dev(world: DrawnWorld, record: SearchRecord, pairs: int) -> bool:
+    """Whether as many new seeds on the dev data would call the winner better."""
     winner = record.winner
     if winner is None or winner.number == 0:
         return False
     differences = [
         _score_on_dev(world, winner.number, seed) - _score_on_dev(world, 0, seed)
-        for seed in range(1, 1 + PAIRS)
+        for seed in range(1, 1 + pairs)
     ]
     return interval_of(differences).finding == "better"
 
@@ -166,19 +161,22 @@ def table_of(rows: Sequence[dict[str, Any]]) -> Table:
     table = Table(title="Confirmations of searches whose truth is known")
     for heading in ("searches", "data", "sampler", "rivals", "pairs", "number"):
         table.add_column(heading)
+    endings = {
+        "nothing": "nothing to confirm",
+        "recipe": "recipe leads race",
+        **{ending: ending for ending in ("not shown", "better", "worse", "failed")},
+    }
     for heading in (
-        *("recipe", "not shown", "better", "worse", "failed"),
-        *("better is false", "intervals hold", "better on dev alone"),
+        *endings.values(),
+        *("better, of judged", "better is false", "intervals hold"),
+        *("trainings", "better on dev alone"),
     ):
         table.add_column(heading, justify="right")
     kinds = dict.fromkeys(tuple(row["task"][:-1]) for row in rows)
     for kind in kinds:
         own = [row for row in rows if tuple(row["task"][:-1]) == kind]
-        endings = [row["ending"] for row in own]
-        shares = [
-            f"{endings.count(ending) / len(own):.1%}"
-            for ending in ("recipe", "not shown", "better", "worse", "failed")
-        ]
+        ended = [row["ending"] for row in own]
+        shares = [f"{ended.count(ending) / len(own):.1%}" for ending in endings]
         claims = [row for row in own if row["ending"] == "better"]
         false = sum(row["true"] <= 0 for row in claims)
         held = [row["holds"] for row in own if "holds" in row]
@@ -187,8 +185,10 @@ def table_of(rows: Sequence[dict[str, Any]]) -> Table:
             *map(str, kind),
             str(len(own)),
             *shares,
+            f"{len(claims) / len(held):.1%}" if held else "",
             f"{false} of {len(claims)}",
             f"{np.mean(held):.1%} of {len(held)}" if held else "",
+            f"{np.mean([row['trainings'] for row in own if row['trainings']] or [0]):.1f}",
             f"{np.mean(on_dev):.1%}" if on_dev else "",
         )
     return table
@@ -208,7 +208,7 @@ def main() -> None:
     only = arguments.only.split(",")
     if unknown := set(only) - set(PARTS):
         raise InputError(f"--only {sorted(unknown)[0]}: there are {', '.join(PARTS)}")
-    console = Console(width=150)
+    console = Console(width=200)
     seeds = range(arguments.searches)
     kinds = [("equals", size, sampler) for size in SETTINGS for sampler in ("random", "tpe")]
     kinds += [("mix", "full", "tpe"), ("mix", "small", "tpe"), ("power", "full", "tpe")]

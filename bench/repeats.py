@@ -20,7 +20,7 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 
@@ -29,10 +29,11 @@ import torch
 
 from bench.averaging import chosen
 from bench.bank import FOLDER
+from bench.truth import CLASSES
 from minbert.config import InputSettings, TrainConfig, recipe
 from minbert.data import load_dataset
 from minbert.errors import InputError
-from minbert.evaluate import predict_split
+from minbert.evaluate import grade, predict_split
 from minbert.examples import Split
 from minbert.folds import texts_of
 from minbert.settings import run_command
@@ -222,6 +223,99 @@ def collect(of: str, out: Path, data: str) -> None:
 def _labels(split: Split) -> np.ndarray:
     assert split.labels is not None
     return split.labels.astype(np.float16)
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Recorded trainings of some configurations, the recipe's first.
+
+    Attributes:
+        configurations: that are trained.
+        labels: of dev, of the held-out examples if there are any, and of the training examples
+            (``fold``).
+        folds: the fold of each training example.
+        predictions: (configurations, seeds) arrays of each task by place; those for a fold have
+            the examples of the fold that the seed leaves out.
+    """
+
+    configurations: tuple[TrainConfig, ...]
+    labels: Mapping[Place, TaskArrays]
+    folds: TaskArrays
+    predictions: Mapping[Place, Mapping[Task, list[list[np.ndarray]]]]
+
+    @property
+    def seeds(self) -> int:
+        """Number of seeds of a configuration."""
+        return len(self.predictions["dev"]["sst"][0])
+
+    @property
+    def unseen(self) -> Place:
+        """The examples that all trainings predict: held-out ones, or else dev.
+
+        Dev chose the checkpoint of each training, so scores there are optimistic, of all alike.
+        """
+        return "held" if "held" in self.labels else "dev"
+
+    def labels_for(self, place: Place, seed: int) -> TaskArrays:
+        """Labels of the examples that a seed's predictions are for."""
+        labels = self.labels[place]
+        if place != "fold":
+            return labels
+        return {task: labels[task][self.folds[task] == seed % FOLDS] for task in TASK_NAMES}
+
+    def scores(self, place: Place) -> np.ndarray:
+        """Scores of equal task weights, (configurations, seeds)."""
+        found = np.zeros((len(self.configurations), self.seeds))
+        for number in range(len(self.configurations)):
+            for seed in range(self.seeds):
+                labels = self.labels_for(place, seed)
+                found[number, seed] = np.mean(
+                    [
+                        grade(
+                            task, self.predictions[place][task][number][seed], given, CLASSES
+                        ).score
+                        for task, given in labels.items()
+                    ]
+                )
+        return found
+
+    @property
+    def truths(self) -> np.ndarray:
+        """Mean differences to the recipe on unseen examples, (configurations,)."""
+        mean = self.scores(self.unseen).mean(axis=1)
+        differences: np.ndarray = mean - mean[0]
+        return differences
+
+
+@cache
+def load_bank(of: str = "small") -> Bank:
+    """The trainings of a recording."""
+    recording = RECORDINGS[of]
+    with np.load(recording.file) as file:
+        arrays = {name: file[name] for name in file}
+    configs = json.loads(arrays["configurations"].tobytes())
+    names = {place: "train" if place == "fold" else place for place in recording.places}
+    return Bank(
+        configurations=tuple(TrainConfig.model_validate(config) for config in configs),
+        labels={
+            place: {t: arrays[f"labels_{name}_{t}"].astype(np.float32) for t in TASK_NAMES}
+            for place, name in names.items()
+        },
+        folds={task: arrays[f"folds_{task}"] for task in TASK_NAMES},
+        predictions={
+            place: {
+                task: [
+                    [
+                        arrays[f"{number}_{seed}_{place}_{task}"].astype(np.float32)
+                        for seed in range(recording.seeds)
+                    ]
+                    for number in range(len(configs))
+                ]
+                for task in TASK_NAMES
+            }
+            for place in names
+        },
+    )
 
 
 def main() -> int:
