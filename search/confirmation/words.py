@@ -8,8 +8,8 @@ from search.record import SearchRecord
 from .conclusion import Conclusion
 
 LIMITS = (
-    "The plan was written before the first of these trainings began, except those of the recipe "
-    "that were taken from an earlier confirmation on the same data. Each entry of the "
+    "The plan was written before the first of these trainings began; only trainings of the recipe "
+    "may be older, from another confirmation on the same data. Each entry of the "
     "confirmation's ledger holds the hash of the one before. The ledger cannot see a study that "
     "was copied and confirmed more than once, or data that the choice of the recipe already used."
 )
