@@ -52,6 +52,7 @@ def test_a_confirmation_on_workers_from_its_cost_to_its_words(
     assert conclusion.words in page
     assert "had a standard deviation of" in page
     assert f"trial {conclusion.rival}, seed 1000004, fold 1 of 5\\u003cbr>attempt 1" in page
+    assert "The race first, then the pairs." in page
     summary = json.loads((run / "summary.json").read_text())
     assert Conclusion.model_validate(summary["confirmation"]) == conclusion
     code, out = said(review, run)
@@ -261,6 +262,7 @@ def test_a_fold_is_judged_by_the_selected_model_of_a_training_without_it(
         trial = study.trials[-1]
     assert trial.origin == "judge"
     assert trial.total_reports == 2
+    assert "The race first" not in (run / "report.html").read_text()
     assert trial.kept is not None
     assert trial.kept.step == 1
     pair = conclusion.pairs[-1]

@@ -15,6 +15,8 @@ from search.confirmation.cost import (
     seconds_of_a_training,
     variance_of_examples,
 )
+from search.review.terminal.messages import _options_of
+from search.settings import StudySettings
 
 DEV: dict[Task, int] = {"sst": 400, "para": 1000}
 
@@ -93,6 +95,12 @@ def test_the_cost_in_words() -> None:
 
 def points_in(said: str) -> float:
     return float(said.split("A difference of ")[1].split()[0])
+
+
+def test_the_command_that_confirms_repeats_the_options_that_were_given() -> None:
+    given = {"confirm_seeds": 10, "judge": "test", "finalists": 1}
+    assert _options_of(StudySettings.check(given)) == " --confirm-seeds 10 --judge test"
+    assert _options_of(StudySettings.check({})) == ""
 
 
 def test_without_predictions_or_known_examples_only_the_time_is_told() -> None:
