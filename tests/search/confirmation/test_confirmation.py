@@ -15,10 +15,11 @@ from minbert.errors import InputError
 from minbert.report import Report
 from minbert.train import Trainer
 from search.confirm import main
+from search.confirmation import session
 from search.confirmation.conclusion import Conclusion
 from search.confirmation.ledger import Ledger
 from search.confirmation.session import Confirmation
-from search.confirmation.trainings import FOLDS
+from search.confirmation.trainings import FOLDS, RULE
 from search.inputs import Fold, load_inputs
 from search.record import TrialRecord
 from search.review.__main__ import main as review
@@ -32,7 +33,7 @@ from tests.conftest import write_course_folder
 from tests.search.commands import said
 from tests.search.review.tensorboard.logged_search import points
 
-from .simulated import OPTIONS, Saved, Simulated, confirm
+from .simulated import OPTIONS, KilledError, Saved, Simulated, confirm, killed_at
 
 pytestmark = pytest.mark.usefixtures("ray_once")
 
@@ -160,6 +161,24 @@ def test_other_data_are_refused(run: Path) -> None:
             confirm(run)
     finally:
         file.write_text(content)
+
+
+def test_a_confirmation_of_another_version_is_shown_and_not_continued(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        end = killed_at(patch, 5, after=True)
+        with pytest.raises(KilledError):
+            confirm(run)
+        end()
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "RULE", RULE + 1)
+        with pytest.raises(InputError, match="was begun by another version of the program"):
+            confirm(run)
+    conclusion = confirm(run)
+    assert conclusion is not None
+    monkeypatch.setattr(session, "RULE", RULE + 1)
+    assert confirm(run) == conclusion
 
 
 def test_trainings_of_the_recipe_are_taken_from_an_earlier_confirmation(
