@@ -17,6 +17,7 @@ from minbert.output import ordinal
 from minbert.tasks import Task
 from minbert.weights import Weights
 from search.record import SearchRecord, TrialRecord
+from search.schedule.rung import ranked
 from search.storage.predictions import DevPredictions, TaskArrays
 
 # The largest probability, with equal configurations, of reporting a lead as more than chance.
@@ -260,31 +261,26 @@ def ties_at_rungs(
     bootstrap = Bootstrap(weighed, _RESAMPLES)
     found = {}
     for step in steps:
-        # Those with a place there when the decision was made, as in ``Rung``.
+        # Those with a place there when the decision was made.
         decided = trial.decisions[step - 1].order
-        there = [
-            other
+        scores = {
+            other.number: other.reports[step - 1].score
             for other in record.trials
             if not other.fixed
             and len(other.decisions) >= step
             and other.decisions[step - 1].order <= decided
-        ]
-        there.sort(key=lambda other: _place_of(other, step))
-        own = there.index(trial)
+        }
+        there = ranked(scores)
+        own = there.index(trial.number)
         first = max(0, own - _MOST_PLACES_AT_A_RUNG)
         read = {
             first + at + 1: given
-            for at, other in enumerate(there[first : own + _MOST_PLACES_AT_A_RUNG + 1])
-            if (given := predictions.read(other.number, step)) is not None
+            for at, number in enumerate(there[first : own + _MOST_PLACES_AT_A_RUNG + 1])
+            if (given := predictions.read(number, step)) is not None
         }
         if tied := _within_noise(read, own + 1, bootstrap, objective):
             found[step] = _places(tied)
     return found
-
-
-def _place_of(trial: TrialRecord, step: int) -> tuple[float, int]:
-    score = trial.reports[step - 1].score
-    return (math.inf if math.isnan(score) else -score), trial.number
 
 
 def standard_error(record: SearchRecord, predictions: DevPredictions) -> float:

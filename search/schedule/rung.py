@@ -53,6 +53,15 @@ def names_rung(reason: str) -> bool:
 _Place = tuple[float, int]
 
 
+def _place_of(number: int, score: float) -> _Place:
+    return (math.inf if math.isnan(score) else -score), number
+
+
+def ranked(scores: Mapping[int, float]) -> list[int]:
+    """Numbers of trials as a rung ranks them, best first."""
+    return sorted(scores, key=lambda number: _place_of(number, scores[number]))
+
+
 class Rung:
     """The trials at a rung, sorted by score, so that a change costs O(log n).
 
@@ -168,5 +177,4 @@ class Rung:
         return bisect_left(self._ranked, self._place(number))
 
     def _place(self, number: int) -> _Place:
-        score = self.scores[number]
-        return (math.inf if math.isnan(score) else -score), number
+        return _place_of(number, self.scores[number])

@@ -25,6 +25,7 @@ def timeline_bars(timeline: Timeline, *, are_listed: bool = True) -> go.Figure:
             numbered from 1, as the terminal does with the trainings of a confirmation.
     """
     figure = go.Figure()
+    first = 0 if are_listed else 1
     for outcome, colour in _OUTCOME_COLOURS.items():
         stays = [stay for stay in timeline.stays if stay.outcome == outcome]
         if stays:
@@ -32,7 +33,7 @@ def timeline_bars(timeline: Timeline, *, are_listed: bool = True) -> go.Figure:
                 base=as_numbers([stay.start / 60 for stay in stays]),
                 x=as_numbers([(stay.end - stay.start) / 60 for stay in stays]),
                 y=[stay.slot + 1 for stay in stays],
-                text=[str(stay.trial.number + (not are_listed)) for stay in stays],
+                text=[str(first + stay.trial.number) for stay in stays],
                 textposition="inside",
                 insidetextanchor="middle",
                 customdata=[stay.trial.number for stay in stays] if are_listed else None,
